@@ -1,0 +1,35 @@
+# Each target is one plain command in the course's own environment, which the first one makes.
+# UV_TORCH_BACKEND=cpu make book   takes PyTorch's small CPU-only build;  make PYTHON=python3.13 book   another Python.
+PYTHON ?= python3
+BIN = .venv/bin
+export JUPYTER_PLATFORM_DIRS = 1
+.DEFAULT_GOAL = book
+.PHONY: book test serve lint links browser clean
+
+# uv makes the installation whole or says what is missing; the stamp is written only when everything is there.
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("This course needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.13 book")'
+	@$(BIN)/uv --version >/dev/null 2>&1 || { $(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install -q uv; } || { echo "Could not make .venv: the package registry must be reachable, and on Debian or Ubuntu the package python3-venv installed."; exit 1; }
+	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[book,test]" || { echo "The installation did not finish. Is the package registry reachable? Run the same command again to go on."; exit 1; }
+	@touch $@
+
+book: .venv/ready
+	$(BIN)/python -m book.build
+
+test: book
+	$(BIN)/python -m pytest --cov
+
+serve: book
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+lint: .venv/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+links: .venv/ready
+	$(BIN)/python -m book.links
+
+browser: .venv/ready
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update && apt-get install -y chromium; else $(BIN)/playwright install chromium; fi
+
+clean:
+	rm -rf _build .venv .pytest_cache .ruff_cache .coverage

@@ -1,0 +1,36 @@
+"""Sphinx extension: notebooks run again when the package they import has changed.
+
+jupyter-cache looks at the cells only. The cache's path gets a hash of the package's sources and of the preset; Sphinx
+reads every page again when that path changes, and caches of other states are deleted.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+SOURCES = {".py", ".js", ".css", ".safetensors", ".csv"}
+
+
+def key(package: Path, preset: str) -> str:
+    """Ten hex digits that change with any source file of the package, or with the preset."""
+    digest = hashlib.sha256(preset.encode())
+    for path in sorted(path for path in package.rglob("*") if path.suffix in SOURCES):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+def set_cache_path(app, config):
+    """Name the cache after the key."""
+    caches = Path(app.outdir).parent / "executed"
+    here = caches / key(Path(app.srcdir) / "course_utils", os.environ.get("COURSE_PRESET", ""))
+    for other in caches.glob("*"):
+        if other != here:
+            shutil.rmtree(other)
+    config.nb_execution_cache_path = str(here)
+
+
+def setup(app):
+    """Set the path before myst-nb reads it."""
+    app.connect("config-inited", set_cache_path)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

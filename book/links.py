@@ -1,0 +1,67 @@
+"""Write the repository's address wherever it is needed. ``python -m book.links``, or ``make links``.
+
+The address stands once, in pyproject.toml under ``[project.urls]``. From it come the theme's buttons, the notebooks'
+set-up cell and Colab link, the README's table and the citation; with ``--check`` nothing is written and a difference
+is an error.
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+NAME = REPOSITORY.removeprefix("https://github.com/")
+ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+?(?=[\s\"')/>]|\.git|$)", re.MULTILINE)
+
+SETUP = f"""\
+try:
+    import course_utils
+except ImportError:  # Colab, Binder: install the course's package, and leave their PyTorch alone
+    %pip install -q "course-utils @ git+{REPOSITORY}"
+"""
+
+
+def colab(notebook: str) -> str:
+    """Where Colab opens a notebook of the repository."""
+    return f"https://colab.research.google.com/github/{NAME}/blob/main/notebooks/{notebook}"
+
+
+def with_links(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """The notebook with its set-up cell and its Colab link as they should be."""
+    for cell in notebook.cells:
+        if "setup" in cell.metadata.get("tags", []):
+            cell.source = SETUP.rstrip()
+        cell.source = re.sub(r"https://colab\.research\.google\.com/github/[^)\s]+", colab(name), cell.source)
+    return notebook
+
+
+def expected() -> dict[Path, str]:
+    """Each file that names the repository, with the text it should have."""
+    texts = {}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        texts[path] = nbformat.writes(with_links(nbformat.read(path, as_version=4), path.name)) + "\n"
+    for name in ("_config.yml", "CITATION.cff", "README.md", "CONTRIBUTING.md"):
+        text = ADDRESS.sub(REPOSITORY, (ROOT / name).read_text(encoding="utf-8"))
+        text = re.sub(r"https://colab\.research\.google\.com/github/[^)\s]+/(\w+\.ipynb)", lambda m: colab(m[1]), text)
+        texts[ROOT / name] = text
+    return texts
+
+
+def main(arguments: list[str]) -> int:
+    """Write the texts, or with ``--check`` name the files that differ."""
+    stale = [path for path, text in expected().items() if path.read_text(encoding="utf-8") != text]
+    if "--check" in arguments:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} names another repository: run make links", file=sys.stderr)
+        return len(stale) > 0
+    for path in stale:
+        path.write_text(expected()[path], encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,231 @@
+"""Fit and evaluate on Lightning: any device, a CSV log, the best validation weights, attention maps kept by epoch."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics.functional import accuracy
+
+from course_utils.callbacks import Progress, Snapshots
+from course_utils.data import Splits
+from course_utils.metrics import area_share, energy_inside, pointing_game
+from course_utils.models import Output
+from course_utils.runs import Run
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: AdamW under one cycle of the learning rate.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        lr: the peak learning rate.
+        weight_decay: AdamW's.
+        warmup: share of the steps over which the rate rises to its peak.
+    """
+
+    epochs: int = 8
+    batch_size: int = 32
+    lr: float = 4e-3
+    weight_decay: float = 1e-2
+    warmup: float = 0.25
+
+
+def heads_loss(output: Output, labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Cross-entropy, averaged over the classifiers of the network: one, or one a descriptor."""
+    return F.cross_entropy(output.heads.flatten(0, 1), labels.repeat_interleave(output.heads.shape[1]))
+
+
+class Classifier(L.LightningModule):
+    """A network of `models` with its loss and optimiser."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe):
+        super().__init__()
+        self.model, self.recipe = model, recipe
+
+    def training_step(self, batch, _):
+        images, labels, *_ = batch
+        loss = heads_loss(self.model(images), labels)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels))
+        return loss
+
+    def validation_step(self, batch, _):
+        images, labels, *_ = batch
+        output = self.model(images)
+        values = {
+            "val_loss": heads_loss(output, labels),
+            "val_accuracy": accuracy(output.logits, labels, "multiclass", num_classes=output.logits.shape[1]),
+        }
+        self.log_dict(values, prog_bar=True, batch_size=len(labels), sync_dist=True)
+
+    def configure_optimizers(self):
+        recipe = self.recipe
+        optimizer = torch.optim.AdamW(self.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps, pct_start=recipe.warmup)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class Batches(L.LightningDataModule):
+    """Loaders whose order depends on seed and epoch alone, and new training images each epoch where a set has them."""
+
+    def __init__(self, data: Splits, batch_size: int, seed: int):
+        super().__init__()
+        self.data, self.batch_size, self.seed = data, batch_size, seed
+
+    def train_dataloader(self) -> DataLoader:
+        epoch = self.trainer.current_epoch
+        train = self.data.train.fresh(epoch) if hasattr(self.data.train, "fresh") else self.data.train
+        # a list, not a generator: a resumption may ask for the order more than once
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(1009 * self.seed + epoch)).tolist()
+        drop = len(train) > self.batch_size  # a last batch of one image has no batch statistics
+        return DataLoader(train, self.batch_size, sampler=order, drop_last=drop)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.data.val, 250)
+
+
+def fit(
+    model: nn.Module,
+    data: Splits,
+    recipe: Recipe,
+    *,
+    folder: str | Path,
+    seed: int = 0,
+    gallery: Float[Tensor, "N C H W"] | None = None,
+    snapshot_epochs: Iterable[int] = (),
+    resume: bool = False,
+) -> Run:
+    """Train a model; afterwards it holds the weights of its best validation epoch, on the CPU, in evaluation mode.
+
+    Args:
+        model: a network of `models`; its initial weights are taken as they are.
+        data: what to train and validate on; the test split is not touched.
+        recipe: how.
+        folder: where log and checkpoints go. A run that is there already is replaced, unless resumed.
+        seed: of the order of the images and of dropout.
+        gallery: images whose attention maps are kept.
+        snapshot_epochs: after which epochs to keep them; 0 is before training.
+        resume: go on from the folder's last checkpoint, where there is one.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C; log and last checkpoint are kept.
+    """
+    folder = Path(folder)
+    if not resume:
+        _forget_run(folder)
+    last = folder / "last.ckpt"
+    cuda = torch.cuda.is_available()
+    with _quiet_lightning():
+        L.seed_everything(seed, verbose=False)
+        trainer = L.Trainer(
+            max_epochs=recipe.epochs,
+            precision="16-mixed" if cuda else "32-true",
+            logger=CSVLogger(folder, name="log"),
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            gradient_clip_val=1.0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[
+                Progress(),
+                *([] if gallery is None else [Snapshots(gallery, snapshot_epochs)]),
+                _checkpoint(folder, "best", monitor="val_accuracy", mode="max"),
+                _checkpoint(folder, "last"),
+            ],
+        )
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            batches = Batches(data, recipe.batch_size, seed)
+            trainer.fit(Classifier(model, recipe), batches, ckpt_path=last if resume and last.exists() else None)
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+            pass
+        finally:
+            signal.signal(signal.SIGINT, on_interrupt)  # and leaves Ctrl-C ignored
+    if trainer.interrupted:
+        raise KeyboardInterrupt(f"training stopped; {folder} keeps its log and, once an epoch is over, last.ckpt")
+    run = _read_run(folder)
+    model.cpu().eval().load_state_dict(run.weights)
+    return run
+
+
+def _checkpoint(folder: Path, name: str, **which: str) -> ModelCheckpoint:
+    """Keep one checkpoint of that name, after the other callbacks have seen the end of the epoch."""
+    return ModelCheckpoint(folder, name, save_on_train_epoch_end=True, enable_version_counter=False, **which)
+
+
+@contextmanager
+def _quiet_lightning():
+    """Without the hints about hardware, workers and products."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _forget_run(folder: Path) -> None:
+    """Delete what an earlier `fit` wrote into a folder, and nothing else."""
+    shutil.rmtree(folder / "log", ignore_errors=True)
+    for name in ("best.ckpt", "last.ckpt"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read_run(folder: Path) -> Run:
+    """Put a run together from the log and the checkpoints of its folder."""
+    logs = sorted((folder / "log").glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name[8:]))
+    history = pd.concat(map(pd.read_csv, logs)).groupby("epoch", as_index=False).last()  # a resumption's rows win
+    columns = ["epoch", "train_loss", "val_loss", "val_accuracy", "seconds"]
+    best = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
+    last = torch.load(folder / "last.ckpt", weights_only=True, map_location="cpu")
+    return Run(
+        history=history[columns].assign(epoch=history.epoch + 1),
+        snapshots=last["callbacks"].get("Snapshots", {"maps": {}})["maps"],
+        weights={name.removeprefix("model."): value for name, value in best["state_dict"].items()},
+    )
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, dataset: Dataset, *, batch_size: int = 250) -> pd.Series:
+    """Accuracy of a model and, where the images have regions, the scores of its attention maps beside their chance.
+
+    Returns:
+        ``accuracy``; ``chance`` (the regions' mean share of the area); ``pointing 1``, ``energy 1``, ``pointing 2`` …
+        for the maps in their order; all in [0, 1]. The model's mode is restored.
+    """
+    device, was_training = next(model.parameters()).device, model.training
+    model.eval()
+    scores: dict[str, list[Tensor]] = defaultdict(list)
+    for images, labels, *regions in DataLoader(dataset, batch_size):
+        output = model(images.to(device))
+        scores["accuracy"].append(output.logits.argmax(1).cpu() == labels)
+        for region in regions:
+            scores["chance"].append(area_share(region))
+            for tap, maps in enumerate(output.maps, start=1):
+                scores[f"pointing {tap}"].append(pointing_game(maps.cpu(), region))
+                scores[f"energy {tap}"].append(energy_inside(maps.cpu(), region))
+    model.train(was_training)
+    return pd.Series({name: torch.cat(values).double().mean().item() for name, values in scores.items()})

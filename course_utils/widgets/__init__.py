@@ -1,0 +1,8 @@
+"""Widgets: a class and an ES module each, which computes what it shows from its traits and never calls Python.
+
+So the same widget runs in Jupyter, in Colab, in VS Code, and in the static book where no kernel is.
+"""
+
+from course_utils.widgets.attention_player import AttentionPlayer
+
+__all__ = ["AttentionPlayer"]

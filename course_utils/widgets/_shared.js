@@ -1,0 +1,54 @@
+/* Shared by all widgets: small helpers, prepended to each widget's module. */
+
+/** An element with properties, attributes (aria-…, role) and children. */
+const element = (tag, properties = {}, ...children) => {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties))
+    name in node ? (node[name] = value) : node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+};
+
+/** Binary traits arrive as a DataView at any offset; typed arrays want aligned memory of their own. */
+const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+const floats = (view) => new Float32Array(bytes(view).slice().buffer);
+
+/** A control bound to a trait, in both directions; `show` writes the value beside it. */
+function control(model, trait, label, input, show = (value) => value) {
+  const output = element("output");
+  const read = () => {
+    input.type === "checkbox" ? (input.checked = model.get(trait)) : (input.value = model.get(trait));
+    output.textContent = show(model.get(trait));
+  };
+  input.addEventListener("input", () => {
+    model.set(trait, input.type === "checkbox" ? input.checked : Number(input.value));
+    model.save_changes();
+  });
+  model.on(`change:${trait}`, read);
+  read();
+  return element("label", { className: "course-control" }, element("span", {}, label), input, output);
+}
+
+const slider = (model, trait, label, { min, max, step = 1, show }) =>
+  control(model, trait, label, element("input", { type: "range", min, max, step }), show);
+
+const checkbox = (model, trait, label) =>
+  control(model, trait, label, element("input", { type: "checkbox" }), () => "");
+
+/** Choose one of several texts; the trait holds its number. */
+const choice = (model, trait, label, texts) =>
+  control(model, trait, label, element("select", {}, ...texts.map((text, i) => new Option(text, i))), () => "");
+
+/** Paint rows of values in [0, 1] through a palette of 256 RGB colours onto a canvas of its own. */
+function painted(values, width, palette, scale = 1) {
+  const canvas = element("canvas", { width, height: values.length / width });
+  const image = new ImageData(canvas.width, canvas.height);
+  values.forEach((value, i) => {
+    const colour = 3 * Math.round(255 * Math.min(1, Math.max(0, value * scale)));
+    image.data.set([palette[colour], palette[colour + 1], palette[colour + 2], 255], 4 * i);
+  });
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+const percent = (value) => `${(100 * value).toFixed(0)} %`;

@@ -1,0 +1,18 @@
+import jaxtyping
+import pytest
+
+from course_utils.data import Splits, load
+
+
+@pytest.fixture(scope="session")
+def digits() -> Splits:
+    """Small cluttered digits: 32-pixel canvases, one fragment."""
+    return load(size=32, fragments=1, counts={"train": 96, "val": 20, "test": 30})
+
+
+@pytest.fixture
+def unchecked():
+    """Without the run-time check of shapes and types: what a user without it gets to see."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,139 @@
+import signal
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from course_utils.data import Splits
+from course_utils.metrics import energy_inside, pointing_game
+from course_utils.models import AttnVGG, Output
+from course_utils.runs import Run
+from course_utils.training import Recipe, evaluate, fit, heads_loss
+
+
+def tiny(**options):
+    torch.manual_seed(0)
+    return AttnVGG(10, width=0.0625, head="independent", **options)
+
+
+@pytest.fixture(scope="module")
+def gallery(request):
+    digits = request.getfixturevalue("digits")
+    return torch.stack([digits.test[i][0] for i in range(3)])
+
+
+@pytest.fixture(scope="module")
+def finished(digits, gallery, tmp_path_factory):
+    model, folder = tiny(), tmp_path_factory.mktemp("run")
+    run = fit(model, digits, Recipe(epochs=3), folder=folder, gallery=gallery, snapshot_epochs=[0, 1, 3])
+    return model, run, folder
+
+
+def test_history_has_a_row_an_epoch(finished):
+    _, run, _ = finished
+    assert run.history.columns.tolist() == ["epoch", "train_loss", "val_loss", "val_accuracy", "seconds"]
+    assert run.history.epoch.tolist() == [1, 2, 3]
+    assert run.history.notna().all().all()
+    assert run.history.seconds.is_monotonic_increasing
+    assert run.seconds == run.history.seconds.max()
+
+
+def test_snapshots_are_the_maps_of_that_epoch(finished, gallery):
+    _, run, _ = finished
+    assert list(run.snapshots) == [0, 1, 3]
+    with torch.inference_mode():
+        before = tiny().eval()(gallery).maps
+    torch.testing.assert_close(run.snapshots[0], before)
+    assert not torch.allclose(run.snapshots[3][0], before[0])
+
+
+def test_model_holds_the_best_validation_weights(finished, digits):
+    model, run, folder = finished
+    best = torch.load(folder / "best.ckpt", weights_only=True)
+    assert best["epoch"] + 1 == run.history.epoch[run.history.val_accuracy.idxmax()]
+    assert not model.training
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, best["state_dict"][f"model.{name}"])
+    assert evaluate(model, digits.val)["accuracy"] == pytest.approx(run.history.val_accuracy.max(), abs=1e-6)
+
+
+def test_it_learns_what_can_be_learned(digits, tmp_path):
+    """The same 96 images in every epoch, and scored on them: far above the chance of 0.1."""
+    images = TensorDataset(*(torch.stack(column) for column in zip(*digits.train)))
+    run = fit(tiny(), Splits(images, images, images, digits.classes), Recipe(epochs=20, lr=1e-2), folder=tmp_path)
+    assert run.history.val_accuracy.max() > 0.8
+    assert run.snapshots == {}
+
+
+def test_same_seed_same_run(finished, digits, gallery, tmp_path):
+    _, run, _ = finished
+    again = fit(tiny(), digits, Recipe(epochs=3), folder=tmp_path, gallery=gallery, snapshot_epochs=[0, 1, 3])
+    pd.testing.assert_frame_equal(again.history.drop(columns="seconds"), run.history.drop(columns="seconds"))
+
+
+class Interrupt(nn.Module):
+    """A network during whose n-th training step the learner presses Ctrl-C."""
+
+    def __init__(self, model, step):
+        super().__init__()
+        self.model, self.left = model, step
+
+    def forward(self, images):
+        self.left -= self.training
+        if self.training and self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+        return self.model(images)
+
+
+def test_interrupted_training_keeps_log_and_checkpoint_and_resumes_exactly(finished, digits, gallery, tmp_path):
+    _, run, _ = finished
+    arguments = {"folder": tmp_path, "gallery": gallery, "snapshot_epochs": [0, 1, 3]}
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="keeps its log"):
+        fit(Interrupt(tiny(), step=8), digits, Recipe(epochs=3), **arguments)  # three steps an epoch
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert len(pd.read_csv(tmp_path / "log/version_0/metrics.csv").dropna(subset="seconds")) == 2
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 1
+    resumed = fit(Interrupt(tiny(), step=1000), digits, Recipe(epochs=3), resume=True, **arguments)
+    pd.testing.assert_frame_equal(resumed.history.drop(columns="seconds"), run.history.drop(columns="seconds"))
+    torch.testing.assert_close(resumed.snapshots, run.snapshots)
+
+
+def test_a_new_run_replaces_an_old_one_and_nothing_else(digits, tmp_path):
+    (tmp_path / "notes.txt").write_text("keep me")
+    for epochs in (2, 1):
+        run = fit(tiny(), digits, Recipe(epochs=epochs), folder=tmp_path, resume=epochs == 2)  # nothing there: starts
+    assert run.history.epoch.tolist() == [1]
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_heads_loss_by_hand():
+    heads = torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])
+    expected = (torch.log1p(torch.exp(torch.tensor(-2.0))) + torch.log(torch.tensor(2.0))) / 2
+    torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), torch.tensor([0])), expected)
+
+
+def test_evaluate_is_the_mean_over_images_whatever_the_batches(digits):
+    model = tiny().train()
+    whole, parts = evaluate(model, digits.test), evaluate(model, digits.test, batch_size=7)
+    pd.testing.assert_series_equal(whole, parts, atol=1e-6)
+    assert model.training
+    images, labels, regions = (torch.stack(column) for column in zip(*digits.test))
+    with torch.inference_mode():
+        output = model.eval()(images)
+    assert whole["accuracy"] == pytest.approx((output.logits.argmax(1) == labels).float().mean().item())
+    assert whole["chance"] == pytest.approx(regions.float().mean().item())
+    assert whole["pointing 2"] == pytest.approx(pointing_game(output.maps[1], regions).mean().item(), abs=1e-6)
+    assert whole["energy 1"] == pytest.approx(energy_inside(output.maps[0], regions).mean().item(), abs=1e-6)
+    assert list(evaluate(tiny(alignment=None), digits.test).index) == ["accuracy", "chance"]
+
+
+def test_runs_are_saved_and_read_back(finished, tmp_path):
+    _, run, _ = finished
+    run.save(tmp_path / "saved")
+    back = Run.load(tmp_path / "saved")
+    pd.testing.assert_frame_equal(back.history, run.history, atol=1e-5)
+    torch.testing.assert_close(back.snapshots, run.snapshots)
+    torch.testing.assert_close(back.weights, run.weights)
