@@ -2,12 +2,12 @@
 # UV_TORCH_BACKEND=cpu make book   takes PyTorch's small CPU-only build;  make PYTHON=python3.13 book   another Python.
 PYTHON ?= python3
 BIN = .venv/bin
-export JUPYTER_PLATFORM_DIRS = 1
 .DEFAULT_GOAL = book
 .PHONY: book test serve lint links browser clean
 
 # uv makes the installation whole or says what is missing; the stamp is written only when everything is there.
 .venv/ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "This course needs Python 3.11 or newer, and there is no $(PYTHON). Name another: make PYTHON=python3.13 book"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("This course needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.13 book")'
 	@$(BIN)/uv --version >/dev/null 2>&1 || { $(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install -q uv; } || { echo "Could not make .venv: the package registry must be reachable, and on Debian or Ubuntu the package python3-venv installed."; exit 1; }
 	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[book,test]" || { echo "The installation did not finish. Is the package registry reachable? Run the same command again to go on."; exit 1; }
@@ -16,7 +16,7 @@ export JUPYTER_PLATFORM_DIRS = 1
 book: .venv/ready
 	$(BIN)/python -m book.build
 
-test: book
+test: lint book
 	$(BIN)/python -m pytest --cov
 
 serve: book

@@ -74,7 +74,6 @@ def load(
                 canvas=size,
                 fragments=fragments,
                 zoom=zoom,
-                slanted=split == "train",
                 curriculum=curriculum,
                 seed=seed + 1_000_003 * part,
             )

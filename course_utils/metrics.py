@@ -15,7 +15,7 @@ from torch import Tensor
 def pointing_game(maps: Float[Tensor, "B 1 h w"], regions: Bool[Tensor, "B 1 H W"]) -> Float[Tensor, " B"]:
     """Whether the map's maximum lies in the region: 1 or 0, or the share of the maxima if there are several.
 
-    Source: Zhang et al. 2016, "Top-down Neural Attention by Excitation Backprop", section 4.1, without its margin.
+    Source: Zhang et al. 2016, "Top-down Neural Attention by Excitation Backprop", without its margin in pixels.
 
     Raises:
         ValueError: see `fit_to`.
@@ -28,7 +28,7 @@ def pointing_game(maps: Float[Tensor, "B 1 h w"], regions: Bool[Tensor, "B 1 H W
 def energy_inside(maps: Float[Tensor, "B 1 h w"], regions: Bool[Tensor, "B 1 H W"]) -> Float[Tensor, " B"]:
     """Share of the map's sum that lies in the region, in [0, 1]; 0 for a map that is zero everywhere.
 
-    Source: Wang et al. 2020, "Score-CAM", section 4.3, the energy-based pointing game.
+    Source: Wang et al. 2020, "Score-CAM": the energy-based pointing game.
 
     Raises:
         ValueError: see `fit_to`.

@@ -42,11 +42,11 @@ class Recipe:
         warmup: share of the steps over which the rate rises to its peak.
     """
 
-    epochs: int = 8
-    batch_size: int = 32
-    lr: float = 4e-3
-    weight_decay: float = 1e-2
-    warmup: float = 0.25
+    epochs: int = 11
+    batch_size: int = 64
+    lr: float = 8e-3
+    weight_decay: float = 5e-2
+    warmup: float = 0.35
 
 
 def heads_loss(output: Output, labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
@@ -78,7 +78,8 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self):
         recipe = self.recipe
-        optimizer = torch.optim.AdamW(self.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        # fused: for a network this small the plain loop over parameters takes a fifth of a step
+        optimizer = torch.optim.AdamW(self.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps, pct_start=recipe.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -143,7 +144,6 @@ def fit(
             log_every_n_steps=1,
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
-            gradient_clip_val=1.0,
             enable_progress_bar=False,
             enable_model_summary=False,
             callbacks=[
@@ -157,11 +157,12 @@ def fit(
         try:
             batches = Batches(data, recipe.batch_size, seed)
             trainer.fit(Classifier(model, recipe), batches, ckpt_path=last if resume and last.exists() else None)
+            stopped = trainer.interrupted
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
-            pass
+            stopped = True
         finally:
             signal.signal(signal.SIGINT, on_interrupt)  # and leaves Ctrl-C ignored
-    if trainer.interrupted:
+    if stopped:
         raise KeyboardInterrupt(f"training stopped; {folder} keeps its log and, once an epoch is over, last.ckpt")
     run = _read_run(folder)
     model.cpu().eval().load_state_dict(run.weights)

@@ -1,0 +1,72 @@
+"""The built book in a real browser, every request that leaves the page recorded and refused."""
+
+import os
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.browser import find_chromium
+
+HTML = Path(__file__).parents[2] / "_build" / "html"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def html():
+    if not (HTML / "index.html").exists():
+        message = f"no book at {HTML}: make book builds it"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return HTML
+
+
+@pytest.fixture(scope="session")
+def site(html):
+    """The book served under a sub-path, as a project's pages are."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=html.parent))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/html"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    path = find_chromium()
+    if path is None:
+        message = "no Chromium found: make browser installs one"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """A page that can reach the book only; `page.outside` and `page.errors` hold what went wrong."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.outside, page.errors = [], []
+
+    def guard(route):
+        if route.request.url.startswith(("http://127.0.0.1", "file:", "data:", "blob:")):
+            return route.continue_()
+        page.outside.append(route.request.url)
+        return route.abort()
+
+    page.route("**/*", guard)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+    yield page
+    page.close()
+    assert page.outside == []
+    assert page.errors == []

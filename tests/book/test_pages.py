@@ -1,0 +1,88 @@
+import re
+
+import pytest
+
+PAGES = [
+    "book/index",
+    "notebooks/00_start_here",
+    "notebooks/06_attn_vgg",
+    "book/how_to_use",
+    "book/notation",
+    "book/api",
+    "book/references",
+]
+CHAPTERS = [page for page in PAGES if page.startswith("notebooks")]
+
+
+def test_every_page_of_the_book_is_listed_here(html):
+    built = {path.relative_to(html).with_suffix("").as_posix() for path in html.glob("[bn]*ook*/*.html")}
+    assert built == set(PAGES)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_open_complete_and_fit(page, site, name, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{site}/{name}.html")
+    assert page.locator("article h1").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("[...document.querySelectorAll('article img')].every(i => i.complete && i.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_figure_has_alt_text(page, site, name):
+    page.goto(f"{site}/{name}.html")
+    figures = page.locator("article .cell_output img")
+    assert figures.count() >= 2
+    for i in range(figures.count()):
+        assert len(figures.nth(i).get_attribute("alt")) > 60
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapters_show_what_they_computed_and_hide_solutions(page, site, name):
+    page.goto(f"{site}/{name}.html")
+    text = page.locator("article").inner_text()
+    assert "Traceback" not in text
+    assert re.search(r"preset cpu", text)
+    solutions = page.locator("details.hide:has-text('Solution')")
+    assert solutions.count() >= 2
+    for i in range(solutions.count()):
+        assert solutions.nth(i).get_attribute("open") is None
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapters_open_in_colab_and_binder(page, site, name):
+    page.goto(f"{site}/{name}.html")
+    links = page.evaluate("[...document.querySelectorAll('a')].map(a => a.href)")
+    path = "attention-in-cnns/attention-in-cnns"
+    assert any(f"colab.research.google.com/github/{path}/blob/main/{name}.ipynb" in link for link in links)
+    assert any(f"mybinder.org/v2/gh/{path}/main" in link for link in links)
+
+
+def test_formulas_are_typeset_offline(page, site):
+    page.goto(f"{site}/notebooks/06_attn_vgg.html")
+    page.wait_for_selector("mjx-container")
+    assert page.locator("mjx-container").count() >= 5
+    assert page.locator("mjx-merror").count() == 0
+    fonts = page.evaluate("document.fonts.ready.then(() => [...document.fonts].map(f => [f.family, f.status]))")
+    assert any("MJX" in family and status == "loaded" for family, status in fonts)
+
+
+def test_internal_links_and_anchors_resolve(html):
+    missing = []
+    for name in PAGES:
+        source = html / f"{name}.html"
+        for link in re.findall(r'<a[^>]*href="([^"]+)"', source.read_text(encoding="utf-8")):
+            path, _, anchor = link.partition("#")
+            if re.match(r"\w+:", path):
+                continue
+            target = (source.parent / path).resolve() if path else source
+            if not target.exists() or (anchor and f'id="{anchor}"' not in target.read_text(encoding="utf-8")):
+                missing.append((name, link))
+    assert missing == []
+
+
+def test_search_finds_a_word_of_a_chapter(page, site):
+    page.goto(f"{site}/search.html?q=competition")
+    page.wait_for_selector("#search-results li a")
+    assert "AttnVGG" in page.locator("#search-results").inner_text()

@@ -1,0 +1,25 @@
+"""Find a Chromium, wherever it came from. ``python -m tests.browser`` prints it, or fails."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+def find_chromium() -> str | None:
+    """The system's, or the one that Playwright has downloaded."""
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if Path(path).exists() else None
+
+
+if __name__ == "__main__":
+    found = find_chromium()
+    print(found or "no Chromium found: make browser installs one", file=sys.stdout if found else sys.stderr)
+    sys.exit(found is None)

@@ -1,0 +1,91 @@
+"""What must agree across files: the repository's address, the notebooks' form, the installation."""
+
+import itertools
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from book import links
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_the_address_is_the_same_everywhere():
+    assert links.main(["--check"]) == 0
+    for path in (ROOT / "_config.yml", ROOT / "README.md", *NOTEBOOKS):
+        assert links.NAME in path.read_text(encoding="utf-8")
+
+
+def test_a_new_address_reaches_every_file(monkeypatch):
+    monkeypatch.setattr(links, "REPOSITORY", "https://github.com/someone/fork")
+    monkeypatch.setattr(links, "NAME", "someone/fork")
+    monkeypatch.setattr(links, "SETUP", links.SETUP.replace("attention-in-cnns/attention-in-cnns", "someone/fork"))
+    for path, text in links.expected().items():
+        assert "someone/fork" in text, path
+        assert "attention-in-cnns/attention-in-cnns" not in text, path
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def test_notebooks_carry_no_outputs(notebook):
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+def test_a_chapter_has_its_parts(notebook):
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for part in (
+        "**After this chapter you can**",
+        "**Minutes:**",
+        "**GPU:**",
+        "**Predict",
+        "## Exercises",
+        "## Key points",
+    ):
+        assert part in text
+    assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
+    assert "?" in text.splitlines()[0]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "setup" in code[0].metadata.tags
+    assert 2 <= sum("# @title Solution" in cell.source for cell in code) <= 3
+    assert any("Player" in cell.source for cell in code)
+
+
+def test_figures_have_alt_text_and_cells_are_short(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        if "plots.show_" in cell.source:
+            assert len(cell.metadata.mystnb.image.alt) > 60
+        if not {"hide-input", "hide-cell", "remove-cell"} & set(cell.metadata.get("tags", [])):
+            assert cell.source.count("\n") < 15, cell.source
+
+
+def test_text_uses_no_syntax_that_only_the_book_knows(notebook):
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert not re.search(r"\{\w+\}`|:::|```\{", text)
+
+
+def test_the_environment_installs_the_same():
+    pip = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"][-1]["pip"]
+    assert pip == ["-c constraints.txt", "-e .[book,test]"]
+
+
+def test_constraints_pin_what_is_asked_for_and_name_no_address():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
+    for requirement in itertools.chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
+        assert re.match(r"[\w-]+", requirement)[0].lower() in pinned
