@@ -10,7 +10,7 @@ BIN = .venv/bin
 	@command -v $(PYTHON) >/dev/null || { echo "This course needs Python 3.11 or newer, and there is no $(PYTHON). Name another: make PYTHON=python3.13 book"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("This course needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.13 book")'
 	@$(BIN)/uv --version >/dev/null 2>&1 || { $(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install -q uv; } || { echo "Could not make .venv: the package registry must be reachable, and on Debian or Ubuntu the package python3-venv installed."; exit 1; }
-	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[book,test]" || { echo "The installation did not finish. Is the package registry reachable? Run the same command again to go on."; exit 1; }
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -e ".[book,test]" || { echo "The installation did not finish. Is the package registry reachable? Run the same command again to go on."; exit 1; }
 	@touch $@
 
 book: .venv/ready

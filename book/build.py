@@ -19,8 +19,9 @@ ENVIRONMENT = {
 def main() -> int:
     """Run Jupyter Book over the root and say where the result is."""
     environment = {**ENVIRONMENT, **os.environ}
-    command = [sys.executable, "-m", "jupyter_book", "build", ".", "--warningiserror", "--nitpick", "--keep-going"]
-    status = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    options = ["--warningiserror", "--nitpick", "--keep-going"]
+    status = subprocess.run([*jupyter_book, "build", ".", *options], cwd=ROOT, env=environment).returncode
     if status:
         print("\nThe book was not built: the first error or warning above says why.", file=sys.stderr)
         return 1

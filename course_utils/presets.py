@@ -40,8 +40,13 @@ PRESETS = {
         Preset(
             "smoke",
             width=0.125,
-            data={"size": 48, "fragments": 4, "counts": {"train": 2000, "val": 100, "test": 200}},
-            recipe=Recipe(epochs=3),
+            data={
+                "size": 40,
+                "fragments": 2,
+                "curriculum": ((32, 0),) * 2,
+                "counts": {"train": 2000, "val": 100, "test": 200},
+            },
+            recipe=Recipe(epochs=4),
         ),
         Preset("cpu", width=0.125, data={"curriculum": SMALL_FIRST}),
         # The full-width network at 224 pixels: 64-pixel canvases, enlarged. A wide network wants a smaller step.
