@@ -44,7 +44,7 @@ def expected() -> dict[Path, str]:
     texts = {}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         texts[path] = nbformat.writes(with_links(nbformat.read(path, as_version=4), path.name)) + "\n"
-    for name in ("_config.yml", "CITATION.cff", "README.md", "CONTRIBUTING.md"):
+    for name in ("_config.yml", "CITATION.cff", "README.md"):
         text = ADDRESS.sub(REPOSITORY, (ROOT / name).read_text(encoding="utf-8"))
         text = re.sub(r"https://colab\.research\.google\.com/github/[^)\s]+/(\w+\.ipynb)", lambda m: colab(m[1]), text)
         texts[ROOT / name] = text
