@@ -20,7 +20,7 @@ ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+?(?=[\s\"')/>]|\.git|$
 SETUP = f"""\
 try:
     import course_utils
-except ImportError:  # Colab, Binder: install the course's package, and leave their PyTorch alone
+except ImportError:  # on Colab; its own PyTorch stays
     %pip install -q "course-utils @ git+{REPOSITORY}"
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import torch
@@ -47,7 +48,8 @@ class Progress(Timer):
     def on_train_start(self, trainer, module):
         super().on_train_start(trainer, module)
         total = int(trainer.estimated_stepping_batches)
-        self.bar = tqdm(total=total, initial=trainer.global_step, unit="step", leave=False)
+        disable = "TQDM_DISABLE" in os.environ  # which tqdm's notebook bar overlooks
+        self.bar = tqdm(total=total, initial=trainer.global_step, unit="step", leave=False, disable=disable)
 
     def on_train_batch_end(self, trainer, module, *args):
         super().on_train_batch_end(trainer, module, *args)

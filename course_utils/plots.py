@@ -1,30 +1,33 @@
-"""Figures from tensors: perceptual colours, shared scales, raw ranges. Functions return a Figure and show nothing."""
+"""Figures and tables from tensors and scores: perceptual colours, shared scales, raw ranges. Nothing is shown here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from pandas.io.formats.style import Styler
 from torch import Tensor
 
 MAP_COLOURS = "viridis"
 BOX_COLOUR = "#ff6e6e"
+WIDTH, DPI = 7.4, 150  # inches: a page's column, so that text keeps its size
 
 
 def show_images(
     images: Float[Tensor, "N C H W"], titles: Sequence[str], boxes: Int[Tensor, "N 4"] | None = None
 ) -> Figure:
     """A row of images, as many as are given, each under its title and with its box where there is one."""
-    figure, axes = plt.subplots(1, len(images), figsize=(1.5 * len(images), 1.9), squeeze=False, layout="constrained")
+    figure, axes = _grid(1, len(images))
     for i, axis in enumerate(axes[0]):
         _image(axis, images[i], None if boxes is None else boxes[i])
-        axis.set_title(titles[i], fontsize=9)
+        axis.set_title(titles[i], fontsize=8)
     return _finished(figure)
 
 
@@ -46,35 +49,48 @@ def show_maps(
         own_scale: stretch each map from its own minimum to its own maximum, as papers often do. Otherwise all maps of
             a tap share one scale that starts at 0. The raw range stands under each map either way.
     """
-    n, rows = len(images), 1 + len(maps)
-    figure, axes = plt.subplots(rows, n, figsize=(1.5 * n + 0.8, 1.75 * rows), squeeze=False, layout="constrained")
+    n = len(images)
+    figure, axes = _grid(1 + len(maps), n)
     for i in range(n):
         box = None if boxes is None else boxes[i]
         _image(axes[0, i], images[i], box)
-        axes[0, i].set_title(titles[i], fontsize=9)
+        axes[0, i].set_title(titles[i], fontsize=8)
         for tap, tap_maps in enumerate(maps, start=1):
             low, high = tap_maps[i].min().item(), tap_maps[i].max().item()
             limits = (low, high) if own_scale else (0.0, tap_maps.max().item())
             enlarged = F.interpolate(tap_maps[i : i + 1].float(), size=images.shape[-2:], mode="bilinear")
             drawn = axes[tap, i].imshow(enlarged[0, 0], cmap=MAP_COLOURS, vmin=limits[0], vmax=limits[1])
-            axes[tap, i].set_xlabel(f"{low:.2g} – {high:.2g}", fontsize=8)
+            axes[tap, i].set_xlabel(f"{low:.2g}\nto {high:.2g}", fontsize=7)
             _bare(axes[tap, i], box)
             if i == 0:
-                axes[tap, i].set_ylabel(f"map {tap}\n{tuple(tap_maps.shape[-2:])}", fontsize=8)
+                axes[tap, i].set_ylabel(f"map {tap}, {tap_maps.shape[-2]} × {tap_maps.shape[-1]}", fontsize=7)
             if i == n - 1 and not own_scale:
-                figure.colorbar(drawn, ax=list(axes[tap]), shrink=0.8, pad=0.01).ax.tick_params(labelsize=7)
+                figure.colorbar(drawn, ax=list(axes[tap]), pad=0.01).ax.tick_params(labelsize=6)
     return _finished(figure)
 
 
 def show_histories(histories: Mapping[str, pd.DataFrame], *, chance: float) -> Figure:
     """Validation accuracy by epoch, a line a run, beside the level of chance."""
-    figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.4), dpi=DPI, layout="constrained")
     for (name, history), marker in zip(histories.items(), "osD^vP*X", strict=False):
         axis.plot(history.epoch, history.val_accuracy, marker=marker, markersize=4, label=name)
     axis.axhline(chance, color="0.5", linestyle="--", label="chance")
     axis.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1.02))
     axis.legend(fontsize=8, loc="lower right")
     return _finished(figure)
+
+
+def score_table(rows: Mapping[str, pd.Series]) -> Styler:
+    """The results of `training.evaluate`, a row a network; chance stands last, – where a network has no such score."""
+    table = pd.DataFrame(rows).T
+    columns = [*table.columns.drop("chance"), "chance"]
+    return table[columns].style.format("{:.3f}", na_rep="–")
+
+
+def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    """Axes (rows, columns) for square pictures, with room for a line or two of text under each."""
+    height = rows * (WIDTH / columns + 0.25)
+    return plt.subplots(rows, columns, figsize=(WIDTH, height), dpi=DPI, squeeze=False, layout="constrained")
 
 
 def _image(axis: Axes, image: Float[Tensor, "C H W"], box: Int[Tensor, "4"] | None) -> None:

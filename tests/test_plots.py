@@ -21,7 +21,7 @@ def test_shared_scale_starts_at_zero_and_raw_ranges_are_printed():
     for tap, maps in enumerate(MAPS, start=1):
         for i in range(3):
             assert axes[tap, i].images[0].get_clim() == (0, pytest.approx(maps.max().item()))
-            assert axes[tap, i].get_xlabel() == f"{maps[i].min():.2g} – {maps[i].max():.2g}"
+            assert axes[tap, i].get_xlabel() == f"{maps[i].min():.2g}\nto {maps[i].max():.2g}"
             assert len(axes[tap, i].patches) == 1
 
 
@@ -30,7 +30,7 @@ def test_own_scale_stretches_each_map():
     for i in range(3):
         expected = (MAPS[0][i].min().item(), MAPS[0][i].max().item())
         assert axes[1, i].images[0].get_clim() == pytest.approx(expected)
-        assert axes[1, i].patches == [] or len(axes[1, i].patches) == 0
+        assert len(axes[1, i].patches) == 0
 
 
 def test_box_is_drawn_around_its_pixels():
@@ -45,3 +45,18 @@ def test_histories_are_drawn_as_they_are():
     axis = plots.show_histories({"one": history}, chance=0.1).axes[0]
     assert axis.lines[0].get_xydata().tolist() == [[1, 0.2], [2, 0.9]]
     assert axis.lines[1].get_ydata()[0] == 0.1
+
+
+def test_scores_stand_in_one_table_with_chance_last():
+    table = plots.score_table(
+        {
+            "plain": pd.Series({"accuracy": 0.9565, "chance": 0.06}),
+            "attentive": pd.Series({"accuracy": 0.9, "chance": 0.06, "energy 1": 0.5}),
+        }
+    )
+    assert table.columns.tolist() == ["accuracy", "energy 1", "chance"]
+    assert table.index.tolist() == ["plain", "attentive"]
+    assert table.data.loc["attentive", "energy 1"] == 0.5
+    text = table.to_html()
+    assert "–" in text
+    assert "0.500" in text

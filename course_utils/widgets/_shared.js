@@ -52,3 +52,6 @@ function painted(values, width, palette, scale = 1) {
 }
 
 const percent = (value) => `${(100 * value).toFixed(0)} %`;
+
+/** A number to two digits, as short as it can be written. */
+const short = (value) => (value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toPrecision(2));

@@ -43,11 +43,12 @@ function render({ model, el }) {
       context.lineWidth = 2;
       const [x0, y0, x1, y1] = boxes[n].map((v) => 2 * v);
       context.strokeRect(x0, y0, x1 - x0, y1 - y0);
-      caption.textContent = `digit ${labels[n]}: ${percent(inside)} inside; raw ${low.toPrecision(2)} to ${high.toPrecision(2)}`;
+      const lines = [`a ${labels[n]}`, `${percent(inside)} inside`, `${short(low)} to ${short(high)}`];
+      caption.replaceChildren(...lines.map((line) => element("span", {}, line)));
       canvas.setAttribute("aria-label", `Test image ${n + 1} with a whole ${labels[n]}; ${percent(inside)} of the ${ordinal[t]} map lies in its box`);
       sum += inside;
     });
-    scaleText.textContent = own ? "each map from its own minimum to its own maximum" : `all maps from 0 to ${highest[t].toPrecision(2)}`;
+    scaleText.textContent = own ? "each map from its own minimum to its own maximum" : `all maps from 0 to ${short(highest[t])}`;
     status.textContent = `After epoch ${epochs[e]}, ${percent(sum / count)} of the ${ordinal[t]} map lies in the digit's box, on average; chance is ${percent(model.get("chance"))}.`;
   }
 

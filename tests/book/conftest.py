@@ -39,7 +39,7 @@ def site(html):
     server.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # not the session: while its event loop runs, no notebook's kernel can be reached
 def chromium():
     path = find_chromium()
     if path is None:
