@@ -15,7 +15,7 @@ from course_utils.digits import ClutteredDigits
 
 DOWNLOADED = ("aircraft", "cifar10", "cifar100", "oxford_pets", "svhn")
 NAMES = ("cluttered_digits", "folder", *DOWNLOADED)
-DEFAULT_COUNTS = {"train": 8000, "val": 1000, "test": 2000}  # of composed images
+DEFAULT_COUNTS = {"train": 8000, "val": 1000, "test": 4000}  # of composed images
 VAL_SHARE = 0.1  # of the training images, where a set has no validation split of its own
 
 
@@ -55,7 +55,7 @@ def load(
         zoom: enlargement of the cluttered digits: they come out ``size * zoom`` pixels wide.
         curriculum: canvas and fragments of the cluttered digits in the first epochs of training.
         counts: images in ``train``, ``val`` and ``test``; those not named have the default (cluttered digits: 8,000,
-            1,000 and 2,000; else all, with a tenth of the training images for validation).
+            1,000 and 4,000; else all, with a tenth of the training images for validation).
         seed: of the composition, or of the validation split.
 
     Raises:

@@ -31,8 +31,9 @@ class Preset:
     recipe: Recipe = field(default_factory=Recipe)
 
 
-# Canvas and fragments of the first epochs: they cost two fifths of a full one, and spare the epochs near chance.
-SMALL_FIRST = ((40, 3),) * 4
+# Canvas and fragments of the first epochs. Smaller canvases cost a third and a half of a full one, and spare the epochs
+# near chance that a cold start on the full task takes.
+SMALL_FIRST = ((40, 3),) * 3 + ((48, 8),) * 4
 
 PRESETS = {
     preset.name: preset

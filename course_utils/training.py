@@ -42,7 +42,7 @@ class Recipe:
         warmup: share of the steps over which the rate rises to its peak.
     """
 
-    epochs: int = 11
+    epochs: int = 10
     batch_size: int = 64
     lr: float = 8e-3
     weight_decay: float = 5e-2

@@ -30,6 +30,13 @@ def test_pages_open_complete_and_fit(page, site, name, width):
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
+def test_code_and_text_outputs_fit_the_column_of_a_laptop(page, site, name):
+    page.goto(f"{site}/{name}.html")
+    wide = "[...document.querySelectorAll('article pre')].filter(p => p.scrollWidth > p.clientWidth + 1)"
+    assert page.evaluate(f"{wide}.map(p => p.textContent)") == []
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_every_figure_has_alt_text(page, site, name):
     page.goto(f"{site}/{name}.html")
     figures = page.locator("article .cell_output img")
@@ -43,8 +50,9 @@ def test_chapters_show_what_they_computed_and_hide_solutions(page, site, name):
     page.goto(f"{site}/{name}.html")
     text = page.locator("article").inner_text()
     assert "Traceback" not in text
+    assert "needs a running notebook" not in text
     assert re.search(r"preset cpu", text)
-    solutions = page.locator("details.hide:has-text('Solution')")
+    solutions = page.locator("details.hide:has-text('Show a solution')")
     assert solutions.count() >= 2
     for i in range(solutions.count()):
         assert solutions.nth(i).get_attribute("open") is None
