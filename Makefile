@@ -29,7 +29,8 @@ links: .venv/ready
 	$(BIN)/python -m book.links
 
 browser: .venv/ready
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update && apt-get install -y chromium; else $(BIN)/playwright install chromium; fi
+	if [ "$$(id -u)" != 0 ]; then $(BIN)/playwright install chromium; \
+	else apt-get update && apt-get install -y chromium && $(BIN)/python -m tests.browser || $(BIN)/playwright install --with-deps chromium; fi
 
 clean:
 	rm -rf _build .venv .pytest_cache .ruff_cache .coverage

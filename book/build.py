@@ -21,9 +21,8 @@ def main() -> int:
     environment = {**ENVIRONMENT, **os.environ}
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     options = ["--warningiserror", "--nitpick", "--keep-going"]
-    try:  # in a session of its own: Ctrl-C ends it without a traceback
-        command = [*jupyter_book, "build", ".", *options]
-        status = subprocess.run(command, cwd=ROOT, env=environment, start_new_session=True).returncode
+    try:
+        status = subprocess.run([*jupyter_book, "build", ".", *options], cwd=ROOT, env=environment).returncode
     except KeyboardInterrupt:
         print("\nStopped. The next build goes on with the notebooks that were not finished.", file=sys.stderr)
         return 130

@@ -1,8 +1,8 @@
 """Write the repository's address wherever it is needed. ``python -m book.links``, or ``make links``.
 
-The address stands once, in pyproject.toml under ``[project.urls]``. From it come the theme's buttons, the notebooks'
-set-up cell and Colab link, the README's table and the citation; with ``--check`` nothing is written and a difference
-is an error.
+The address stands once, in pyproject.toml under ``[project.urls]``; the one before it is found in _config.yml. From it
+come the theme's buttons, the notebooks' set-up cell and Colab link, the README's table and the citation; with
+``--check`` nothing is written and a difference is an error.
 """
 
 import re
@@ -15,7 +15,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 NAME = REPOSITORY.removeprefix("https://github.com/")
-ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+?(?=[\s\"')/>]|\.git|$)", re.MULTILINE)
+BEFORE = re.search(r"^  url: (\S+)", (ROOT / "_config.yml").read_text(encoding="utf-8"), re.MULTILINE)[1]
 
 SETUP = f"""\
 try:
@@ -45,7 +45,7 @@ def expected() -> dict[Path, str]:
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         texts[path] = nbformat.writes(with_links(nbformat.read(path, as_version=4), path.name)) + "\n"
     for name in ("_config.yml", "CITATION.cff", "README.md"):
-        text = ADDRESS.sub(REPOSITORY, (ROOT / name).read_text(encoding="utf-8"))
+        text = (ROOT / name).read_text(encoding="utf-8").replace(BEFORE, REPOSITORY)
         text = re.sub(r"https://colab\.research\.google\.com/github/[^)\s]+/(\w+\.ipynb)", lambda m: colab(m[1]), text)
         texts[ROOT / name] = text
     return texts

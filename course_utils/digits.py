@@ -89,6 +89,7 @@ class ClutteredDigits(Dataset):
         labels: (N,), the class of the whole digit.
         masks: (N, 1, S, S), true where the whole digit has ink.
         boxes: (N, 4), the tight box around that ink as x0, y0, x1, y1, ends excluded.
+        sources: (N,), which digit of the pool it is: images of the same one are not independent.
 
     An item is ``(image, label, region)``: the image as float in [0, 1], and the filled box as the region where a
     good attention map looks.
@@ -138,7 +139,8 @@ class ClutteredDigits(Dataset):
         if zoom != 1:  # in parts: the float copies of 8,000 large images would need gigabytes
             images = torch.cat([F.interpolate(part, scale_factor=zoom, mode="bilinear") for part in images.split(256)])
             masks = torch.cat([F.interpolate(part.byte(), scale_factor=zoom) for part in masks.split(256)]).bool()
-        self.images, self.labels, self.masks, self.boxes = images, classes[chosen], masks, mask_boxes(masks)
+        self.images, self.masks, self.boxes = images, masks, mask_boxes(masks)
+        self.sources, self.labels = chosen, classes[chosen]
 
     def fresh(self, epoch: int) -> ClutteredDigits:
         """As many new images from the same source digits, for one epoch of training."""

@@ -41,8 +41,8 @@ class AttnVGG(nn.Module):
     Yan, Kawahara and Hamarneh 2019. Two things are made different on request:
 
     - ``taps="before"`` reads the blocks before their max-pool, as Jetley et al. 2018 do: maps twice as fine.
-    - ``head="independent"`` gives each descriptor its own classifier and its own loss, and averages their
-      probabilities (Jetley et al. 2018), so that no block can leave the work to another.
+    - ``head="independent"`` gives each descriptor its own classifier and averages their probabilities (Jetley et al.
+      2018); `training.heads_loss` gives each its own loss, which is ours: no block can leave the work to another.
 
     ``alignment=None`` is the control: the same taps, averaged with equal weights.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -72,7 +73,7 @@ def show_maps(
 def show_histories(histories: Mapping[str, pd.DataFrame], *, chance: float) -> Figure:
     """Validation accuracy by epoch, a line a run, beside the level of chance."""
     figure, axis = plt.subplots(figsize=(WIDTH, 3.4), dpi=DPI, layout="constrained")
-    for (name, history), marker in zip(histories.items(), "osD^vP*X", strict=False):
+    for (name, history), marker in zip(histories.items(), itertools.cycle("osD^vP*X")):
         axis.plot(history.epoch, history.val_accuracy, marker=marker, markersize=4, label=name)
     axis.axhline(chance, color="0.5", linestyle="--", label="chance")
     axis.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1.02))
@@ -83,8 +84,8 @@ def show_histories(histories: Mapping[str, pd.DataFrame], *, chance: float) -> F
 def score_table(rows: Mapping[str, pd.Series]) -> Styler:
     """The results of `training.evaluate`, a row a network; chance stands last, – where a network has no such score."""
     table = pd.DataFrame(rows).T
-    columns = [*table.columns.drop("chance"), "chance"]
-    return table[columns].style.format("{:.3f}", na_rep="–")
+    last = table.columns.intersection(["chance"])
+    return table[[*table.columns.drop(last), *last]].style.format("{:.3f}", na_rep="–")
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Fit and evaluate on Lightning: any device, a CSV log, the best validation weights, attention maps kept by epoch."""
+"""Fit on Lightning: CPU or GPU, a CSV log, the best validation weights, attention maps kept by epoch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import logging
 import shutil
 import signal
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import lightning as L
@@ -20,12 +19,12 @@ from jaxtyping import Float, Int
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchmetrics.functional import accuracy
 
 from course_utils.callbacks import Progress, Snapshots
 from course_utils.data import Splits
-from course_utils.metrics import area_share, energy_inside, pointing_game
+from course_utils.evaluation import EVALUATION_BATCH
 from course_utils.models import Output
 from course_utils.runs import Run
 
@@ -40,6 +39,9 @@ class Recipe:
         lr: the peak learning rate.
         weight_decay: AdamW's.
         warmup: share of the steps over which the rate rises to its peak.
+
+    Raises:
+        ValueError: not even one epoch, or one image a step.
     """
 
     epochs: int = 10
@@ -47,6 +49,10 @@ class Recipe:
     lr: float = 8e-3
     weight_decay: float = 5e-2
     warmup: float = 0.35
+
+    def __post_init__(self):
+        if min(self.epochs, self.batch_size) < 1:
+            raise ValueError(f"a recipe needs at least 1 epoch and 1 image a step, got {self}")
 
 
 def heads_loss(output: Output, labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
@@ -76,6 +82,9 @@ class Classifier(L.LightningModule):
         }
         self.log_dict(values, prog_bar=True, batch_size=len(labels), sync_dist=True)
 
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["recipe"] = asdict(self.recipe)
+
     def configure_optimizers(self):
         recipe = self.recipe
         # fused: for a network this small the plain loop over parameters takes a fifth of a step
@@ -101,7 +110,7 @@ class Batches(L.LightningDataModule):
         return DataLoader(train, self.batch_size, sampler=order, drop_last=drop)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.data.val, 250)
+        return DataLoader(self.data.val, EVALUATION_BATCH)
 
 
 def fit(
@@ -129,16 +138,25 @@ def fit(
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; log and last checkpoint are kept.
+        ValueError: no images to train or validate on, or another recipe than that of the run to be resumed.
     """
+    if not (len(data.train) and len(data.val)):
+        raise ValueError(
+            f"training needs images to train and to validate on, got {len(data.train)} and {len(data.val)}"
+        )
     folder = Path(folder)
+    last = folder / "last.ckpt"
     if not resume:
         _forget_run(folder)
-    last = folder / "last.ckpt"
+    elif last.exists() and (begun := torch.load(last, weights_only=True)["recipe"]) != asdict(recipe):
+        raise ValueError(f"the run in {folder} was begun with {begun}: resume it with the same, got {asdict(recipe)}")
     cuda = torch.cuda.is_available()
     with _quiet_lightning():
         L.seed_everything(seed, verbose=False)
         trainer = L.Trainer(
             max_epochs=recipe.epochs,
+            accelerator="cuda" if cuda else "cpu",
+            devices=1,
             precision="16-mixed" if cuda else "32-true",
             logger=CSVLogger(folder, name="log"),
             log_every_n_steps=1,
@@ -190,7 +208,8 @@ def _quiet_lightning():
 
 def _forget_run(folder: Path) -> None:
     """Delete what an earlier `fit` wrote into a folder, and nothing else."""
-    shutil.rmtree(folder / "log", ignore_errors=True)
+    for version in (folder / "log").glob("version_*"):
+        shutil.rmtree(version)
     for name in ("best.ckpt", "last.ckpt"):
         (folder / name).unlink(missing_ok=True)
 
@@ -207,26 +226,3 @@ def _read_run(folder: Path) -> Run:
         snapshots=last["callbacks"].get("Snapshots", {"maps": {}})["maps"],
         weights={name.removeprefix("model."): value for name, value in best["state_dict"].items()},
     )
-
-
-@torch.inference_mode()
-def evaluate(model: nn.Module, dataset: Dataset, *, batch_size: int = 250) -> pd.Series:
-    """Accuracy of a model and, where the images have regions, the scores of its attention maps beside their chance.
-
-    Returns:
-        ``accuracy``; ``chance`` (the regions' mean share of the area); ``pointing 1``, ``energy 1``, ``pointing 2`` …
-        for the maps in their order; all in [0, 1]. The model's mode is restored.
-    """
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
-    scores: dict[str, list[Tensor]] = defaultdict(list)
-    for images, labels, *regions in DataLoader(dataset, batch_size):
-        output = model(images.to(device))
-        scores["accuracy"].append(output.logits.argmax(1).cpu() == labels)
-        for region in regions:
-            scores["chance"].append(area_share(region))
-            for tap, maps in enumerate(output.maps, start=1):
-                scores[f"pointing {tap}"].append(pointing_game(maps.cpu(), region))
-                scores[f"energy {tap}"].append(energy_inside(maps.cpu(), region))
-    model.train(was_training)
-    return pd.Series({name: torch.cat(values).double().mean().item() for name, values in scores.items()})

@@ -1,3 +1,7 @@
+import os
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # exact comparisons are made on the CPU, whatever the machine has
+
 import jaxtyping
 import pytest
 

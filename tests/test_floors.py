@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "course_utils"
 FLOORS = [
     {"digits", "layers", "metrics", "runs"},
     {"data", "models"},
-    {"callbacks"},
+    {"callbacks", "evaluation"},
     {"training"},
     {"presets"},
     {"forms"},
@@ -22,8 +22,12 @@ FLOOR = {module: level for level, modules in enumerate(FLOORS) for module in mod
 
 def imported(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("course_utils."):
-            yield node.module.split(".")[1]
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom) and node.level:  # none of them: what is imported should be plain to see
+            raise AssertionError(f"{path} has a relative import")
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{name}" for name in names]
+        yield from (name.split(".")[1] for name in names if name.startswith("course_utils."))
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
@@ -33,6 +37,14 @@ def test_imports_go_down(path):
         assert not list(imported(path))
         return
     assert all(name == module or FLOOR[name] < FLOOR[module] for name in imported(path))
+
+
+@pytest.mark.parametrize(
+    "line", ["import course_utils.plots", "from course_utils import plots", "from course_utils.plots import show_maps"]
+)
+def test_every_way_to_import_is_seen(line, tmp_path):
+    (tmp_path / "module.py").write_text(line)
+    assert list(imported(tmp_path / "module.py")) == ["plots"]
 
 
 def test_files_stay_short():

@@ -1,10 +1,14 @@
+import json
+from dataclasses import asdict
+
 import pytest
 import torch
 
 from course_utils import forms
 from course_utils.data import load
+from course_utils.evaluation import evaluate
 from course_utils.presets import PRESETS, Preset
-from course_utils.training import Recipe, evaluate
+from course_utils.training import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -12,9 +16,16 @@ def cpu_data():
     return load(**{**PRESETS["cpu"].data, "counts": {"train": 1, "val": 500}})
 
 
-@pytest.mark.parametrize("form", forms.FORMS)
-def test_a_shipped_network_scores_what_its_log_says(form, cpu_data):
-    model, run = forms.shipped(form)
+def test_what_is_shipped_was_made_with_the_preset_as_it_is():
+    made_with = json.loads((forms.SHIPPED / "preset.json").read_text(encoding="utf-8"))
+    assert made_with == json.loads(json.dumps(asdict(PRESETS["cpu"])))
+
+
+@pytest.mark.parametrize(
+    ("form", "seed"), [(form, seed) for form in forms.FORMS for seed in forms.SEEDS.get(form, (0,))]
+)
+def test_a_shipped_network_scores_what_its_log_says(form, seed, cpu_data):
+    model, run = forms.shipped(form, seed=seed)
     assert run.history.epoch.tolist() == list(range(1, PRESETS["cpu"].recipe.epochs + 1))
     accuracy = evaluate(model, cpu_data.val)["accuracy"]  # 500 other images of the same digits
     assert accuracy == pytest.approx(run.history.val_accuracy.max(), abs=0.03)

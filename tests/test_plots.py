@@ -60,3 +60,4 @@ def test_scores_stand_in_one_table_with_chance_last():
     text = table.to_html()
     assert "–" in text
     assert "0.500" in text
+    assert plots.score_table({"photographs": pd.Series({"accuracy": 0.9})}).columns.tolist() == ["accuracy"]

@@ -1,13 +1,16 @@
 """What must agree across files: the repository's address, the notebooks' form, the installation."""
 
+import contextlib
 import itertools
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from book import links
 
@@ -87,5 +90,9 @@ def test_constraints_pin_what_is_asked_for_and_name_no_address():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
+    for line in lines:  # what one of them asks of Python, the course would ask
+        with contextlib.suppress(metadata.PackageNotFoundError):  # pinned for another platform
+            needs = metadata.metadata(line.partition("==")[0]).get("Requires-Python", "")
+            assert SpecifierSet(needs).contains(PROJECT["requires-python"].removeprefix(">=") + ".0"), line
     for requirement in itertools.chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
         assert re.match(r"[\w-]+", requirement)[0].lower() in pinned

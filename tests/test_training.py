@@ -7,10 +7,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from course_utils.data import Splits
-from course_utils.metrics import energy_inside, pointing_game
+from course_utils.evaluation import evaluate
 from course_utils.models import AttnVGG, Output
 from course_utils.runs import Run
-from course_utils.training import Recipe, evaluate, fit, heads_loss
+from course_utils.training import Recipe, fit, heads_loss
 
 BRIEF = Recipe(epochs=3, batch_size=32)  # three steps an epoch
 
@@ -109,32 +109,32 @@ def test_interrupted_training_keeps_log_and_checkpoint_and_resumes_exactly(finis
 
 
 def test_a_new_run_replaces_an_old_one_and_nothing_else(digits, tmp_path):
-    (tmp_path / "notes.txt").write_text("keep me")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "notes.txt").write_text("keep me")
     for epochs in (2, 1):
         run = fit(tiny(), digits, Recipe(epochs=epochs), folder=tmp_path, resume=epochs == 2)  # nothing there: starts
     assert run.history.epoch.tolist() == [1]
-    assert (tmp_path / "notes.txt").exists()
+    assert (tmp_path / "log" / "notes.txt").exists()
+
+
+def test_what_cannot_be_trained_is_said(digits, tmp_path):
+    with pytest.raises(ValueError, match="at least 1 epoch"):
+        Recipe(epochs=0)
+    with pytest.raises(ValueError, match="got 96 and 0"):
+        fit(tiny(), digits._replace(val=TensorDataset(torch.empty(0, 1))), BRIEF, folder=tmp_path)
+
+
+def test_a_run_is_resumed_with_its_own_recipe_only(digits, tmp_path):
+    fit(tiny(), digits, Recipe(epochs=1), folder=tmp_path)
+    with pytest.raises(ValueError, match=r"begun with .*'epochs': 1.*got .*'epochs': 2"):
+        fit(tiny(), digits, Recipe(epochs=2), folder=tmp_path, resume=True)
+    assert (tmp_path / "last.ckpt").exists()
 
 
 def test_heads_loss_by_hand():
     heads = torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])
     expected = (torch.log1p(torch.exp(torch.tensor(-2.0))) + torch.log(torch.tensor(2.0))) / 2
     torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), torch.tensor([0])), expected)
-
-
-def test_evaluate_is_the_mean_over_images_whatever_the_batches(digits):
-    model = tiny().train()
-    whole, parts = evaluate(model, digits.test), evaluate(model, digits.test, batch_size=7)
-    pd.testing.assert_series_equal(whole, parts, atol=1e-6)
-    assert model.training
-    images, labels, regions = (torch.stack(column) for column in zip(*digits.test))
-    with torch.inference_mode():
-        output = model.eval()(images)
-    assert whole["accuracy"] == pytest.approx((output.logits.argmax(1) == labels).float().mean().item())
-    assert whole["chance"] == pytest.approx(regions.float().mean().item())
-    assert whole["pointing 2"] == pytest.approx(pointing_game(output.maps[1], regions).mean().item(), abs=1e-6)
-    assert whole["energy 1"] == pytest.approx(energy_inside(output.maps[0], regions).mean().item(), abs=1e-6)
-    assert list(evaluate(tiny(alignment=None), digits.test).index) == ["accuracy", "chance"]
 
 
 def test_runs_are_saved_and_read_back(finished, tmp_path):

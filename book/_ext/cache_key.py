@@ -1,7 +1,7 @@
 """Sphinx extension: notebooks run again when the package they import has changed.
 
-jupyter-cache looks at the cells only. The cache's path gets a hash of the package's sources and of the preset; Sphinx
-reads every page again when that path changes, and caches of other states are deleted.
+jupyter-cache looks at the cells only. The cache's path gets a hash of the package's sources, of the versions it runs
+with and of the preset; Sphinx reads every page again when that path changes, and caches of other states are deleted.
 """
 
 import hashlib
@@ -12,9 +12,9 @@ from pathlib import Path
 SOURCES = {".py", ".js", ".css", ".safetensors", ".csv"}
 
 
-def key(package: Path, preset: str) -> str:
-    """Ten hex digits that change with any source file of the package, or with the preset."""
-    digest = hashlib.sha256(preset.encode())
+def key(package: Path, setting: str) -> str:
+    """Ten hex digits that change with any source file of the package, or with the setting."""
+    digest = hashlib.sha256(setting.encode())
     for path in sorted(path for path in package.rglob("*") if path.suffix in SOURCES):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:10]
@@ -23,7 +23,9 @@ def key(package: Path, preset: str) -> str:
 def set_cache_path(app, config):
     """Name the cache after the key."""
     caches = Path(app.outdir).parent / "executed"
-    here = caches / key(Path(app.srcdir) / "course_utils", os.environ.get("COURSE_PRESET", ""))
+    root = Path(app.srcdir)
+    setting = os.environ.get("COURSE_PRESET", "") + (root / "constraints.txt").read_text(encoding="utf-8")
+    here = caches / key(root / "course_utils", setting)
     for other in caches.glob("*"):
         if other != here:
             shutil.rmtree(other)

@@ -12,7 +12,7 @@ MANAGER_SUFFIXES = ("_module", "_module_version", "_name")
 
 
 def slim(document: dict) -> dict:
-    """The state of each anywidget, with its sources in a table; of any other widget only that it is there."""
+    """The state of each anywidget, with its sources in a table; other widgets cannot run without a kernel."""
     sources, models = {}, {}
     for model_id, model in document["state"].items():
         if "_esm" not in model["state"]:

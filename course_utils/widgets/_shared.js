@@ -15,10 +15,11 @@ const floats = (view) => new Float32Array(bytes(view).slice().buffer);
 
 /** A control bound to a trait, in both directions; `show` writes the value beside it. */
 function control(model, trait, label, input, show = (value) => value) {
-  const output = element("output");
+  const output = element("output", { "aria-live": "off" }); // the widget's own status speaks
   const read = () => {
     input.type === "checkbox" ? (input.checked = model.get(trait)) : (input.value = model.get(trait));
     output.textContent = show(model.get(trait));
+    if (input.type === "range") input.setAttribute("aria-valuetext", output.textContent);
   };
   input.addEventListener("input", () => {
     model.set(trait, input.type === "checkbox" ? input.checked : Number(input.value));

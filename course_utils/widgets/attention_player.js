@@ -54,10 +54,11 @@ function render({ model, el }) {
 
   let timer;
   const play = element("button", { type: "button" }, "Play");
-  const stop = () => { clearInterval(timer); timer = undefined; play.textContent = "Play"; };
+  const stop = () => { clearInterval(timer); timer = undefined; play.textContent = "Play"; status.setAttribute("aria-live", "polite"); };
   play.addEventListener("click", () => {
     if (timer !== undefined) return stop();
     play.textContent = "Stop";
+    status.setAttribute("aria-live", "off"); // one announcement at the end, not one an epoch
     const step = () => {
       model.set("epoch", (model.get("epoch") + 1) % epochs.length);
       model.save_changes();

@@ -1,0 +1,53 @@
+"""What a trained model says of a whole data set, and how well it does."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from course_utils.metrics import area_share, energy_inside, pointing_game
+from course_utils.models import Output
+
+EVALUATION_BATCH = 100  # at full width and 224 pixels a batch takes a few gigabytes
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, dataset: Dataset) -> tuple[Output, Int[Tensor, " N"], Bool[Tensor, "N 1 H W"] | None]:
+    """Run a model over a whole data set, on a GPU where there is one; its mode and its device are restored.
+
+    Returns:
+        What the model says of all N images, their labels, and their regions where these are known; all on the CPU.
+    """
+    home, was_training = next(model.parameters()).device, model.training
+    device = torch.device("cuda") if torch.cuda.is_available() else home
+    model.to(device).eval()
+    outputs, labels, regions = [], [], []
+    for images, some_labels, *some_regions in DataLoader(dataset, EVALUATION_BATCH):
+        logits, maps, heads = model(images.to(device))
+        outputs.append((logits.cpu(), [m.cpu() for m in maps], heads.cpu()))
+        labels.append(some_labels)
+        regions += some_regions
+    model.to(home).train(was_training)
+    logits, maps, heads = zip(*outputs)
+    output = Output(torch.cat(logits), tuple(torch.cat(tap) for tap in zip(*maps)), torch.cat(heads))
+    return output, torch.cat(labels), torch.cat(regions) if regions else None
+
+
+def evaluate(model: nn.Module, dataset: Dataset) -> pd.Series:
+    """Accuracy of a model and, where the images have regions, the scores of its attention maps beside their chance.
+
+    Returns:
+        ``accuracy``; ``chance`` (the regions' mean share of the area); ``pointing 1``, ``energy 1``, ``pointing 2`` …
+        for the maps in their order; all in [0, 1].
+    """
+    output, labels, regions = predict(model, dataset)
+    scores = {"accuracy": output.logits.argmax(dim=1) == labels}
+    if regions is not None:
+        scores["chance"] = area_share(regions)
+        for tap, maps in enumerate(output.maps, start=1):
+            scores[f"pointing {tap}"] = pointing_game(maps, regions)
+            scores[f"energy {tap}"] = energy_inside(maps, regions)
+    return pd.Series({name: values.double().mean().item() for name, values in scores.items()})

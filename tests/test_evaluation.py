@@ -1,0 +1,44 @@
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from course_utils import evaluation
+from course_utils.evaluation import evaluate, predict
+from course_utils.metrics import energy_inside, pointing_game
+from course_utils.models import AttnVGG
+
+
+def tiny(**options):
+    torch.manual_seed(0)
+    return AttnVGG(10, width=0.0625, head="independent", **options)
+
+
+def test_evaluate_is_the_mean_over_images_whatever_the_batches(digits, monkeypatch):
+    model = tiny().train()
+    whole = evaluate(model, digits.test)
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
+    parts = evaluate(model, digits.test)
+    pd.testing.assert_series_equal(whole, parts, atol=1e-6)
+    assert model.training
+    images, labels, regions = (torch.stack(column) for column in zip(*digits.test))
+    with torch.inference_mode():
+        output = model.eval()(images)
+    assert whole["accuracy"] == pytest.approx((output.logits.argmax(1) == labels).float().mean().item())
+    assert whole["chance"] == pytest.approx(regions.float().mean().item())
+    assert whole["pointing 2"] == pytest.approx(pointing_game(output.maps[1], regions).mean().item(), abs=1e-6)
+    assert whole["energy 1"] == pytest.approx(energy_inside(output.maps[0], regions).mean().item(), abs=1e-6)
+    assert list(evaluate(tiny(alignment=None), digits.test).index) == ["accuracy", "chance"]
+    without_regions = TensorDataset(images, labels)
+    assert list(evaluate(model, without_regions).index) == ["accuracy"]
+
+
+def test_predict_keeps_the_order_of_the_images(digits):
+    model = tiny().eval()
+    output, labels, regions = predict(model, digits.test)
+    with torch.inference_mode():
+        torch.testing.assert_close(output.logits[5:6], model(digits.test[5][0][None]).logits)
+    assert output.heads.shape == (30, 3, 10)
+    assert [m.shape[0] for m in output.maps] == [30, 30]
+    assert torch.equal(labels, digits.test.labels)
+    assert torch.equal(regions[7], digits.test[7][2])
