@@ -17,7 +17,8 @@ book: .venv/ready
 	$(BIN)/python -m book.build
 
 test: lint book
-	$(BIN)/python -m pytest --cov
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000

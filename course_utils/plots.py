@@ -83,7 +83,7 @@ def show_histories(histories: Mapping[str, pd.DataFrame], *, chance: float) -> F
 
 def score_table(rows: Mapping[str, pd.Series]) -> Styler:
     """The results of `training.evaluate`, a row a network; chance stands last, – where a network has no such score."""
-    table = pd.DataFrame(rows).T
+    table = pd.DataFrame([row.to_dict() for row in rows.values()], index=list(rows))  # columns as they come
     last = table.columns.intersection(["chance"])
     return table[[*table.columns.drop(last), *last]].style.format("{:.3f}", na_rep="–")
 

@@ -51,10 +51,10 @@ def test_scores_stand_in_one_table_with_chance_last():
     table = plots.score_table(
         {
             "plain": pd.Series({"accuracy": 0.9565, "chance": 0.06}),
-            "attentive": pd.Series({"accuracy": 0.9, "chance": 0.06, "energy 1": 0.5}),
+            "attentive": pd.Series({"accuracy": 0.9, "chance": 0.06, "pointing 1": 1.0, "energy 1": 0.5}),
         }
     )
-    assert table.columns.tolist() == ["accuracy", "energy 1", "chance"]
+    assert table.columns.tolist() == ["accuracy", "pointing 1", "energy 1", "chance"]
     assert table.index.tolist() == ["plain", "attentive"]
     assert table.data.loc["attentive", "energy 1"] == 0.5
     text = table.to_html()
