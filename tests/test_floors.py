@@ -9,12 +9,13 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "course_utils"
 FLOORS = [
-    {"digits", "layers", "metrics", "runs"},
-    {"data", "models"},
-    {"callbacks", "evaluation"},
+    {"alignments", "digits", "layers", "metrics", "runs", "scores"},
+    {"attention", "data", "models", "sampling"},
+    {"callbacks", "costs", "evaluation", "kinds"},
     {"training"},
     {"presets"},
     {"forms"},
+    {"probes"},
     {"plots", "widgets"},
 ]
 FLOOR = {module: level for level, modules in enumerate(FLOORS) for module in modules}

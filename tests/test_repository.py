@@ -63,7 +63,7 @@ def test_a_chapter_has_its_parts(notebook):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert "setup" in code[0].metadata.tags
     assert 2 <= sum("# @title Solution" in cell.source for cell in code) <= 3
-    assert any("Player" in cell.source for cell in code)
+    assert any(re.search(r"from course_utils\.widgets import", cell.source) for cell in code)
 
 
 def test_figures_have_alt_text_and_cells_are_short(notebook):

@@ -52,6 +52,48 @@ function painted(values, width, palette, scale = 1) {
   return canvas;
 }
 
+/** Choose a place on a grid by dragging or with the arrow keys; the trait holds its number, row by row. */
+function placeable(model, trait, node, columns, rows) {
+  const within = (i, n) => Math.min(n - 1, Math.max(0, i));
+  const go = (x, y) => {
+    model.set(trait, within(y, rows) * columns + within(x, columns));
+    model.save_changes();
+  };
+  const point = (event) => {
+    const box = node.getBoundingClientRect();
+    go(Math.floor(((event.clientX - box.left) / box.width) * columns), Math.floor(((event.clientY - box.top) / box.height) * rows));
+  };
+  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  node.tabIndex = 0;
+  node.classList.add("course-placeable");
+  node.addEventListener("pointerdown", (event) => { node.setPointerCapture(event.pointerId); point(event); });
+  node.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
+  node.addEventListener("keydown", (event) => {
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    const at = model.get(trait), [dx, dy] = steps[event.key];
+    go((at % columns) + dx, Math.floor(at / columns) + dy);
+  });
+}
+
+/** An SVG element with attributes and children. */
+function svg(name, attributes = {}, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [attribute, value] of Object.entries(attributes)) node.setAttribute(attribute, value);
+  node.append(...children);
+  return node;
+}
+
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+const dot = (a, b) => a.reduce((total, value, i) => total + value * b[i], 0);
+
+/** Exponentials over their sum, along one row of scores; a score of -Infinity gets 0. */
+function softmax(scores, temperature = 1) {
+  const highest = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+  const powers = Float64Array.from(scores, (r) => Math.exp((r - highest) / temperature)), total = sum(powers);
+  return powers.map((power) => power / total);
+}
+
 const percent = (value) => `${(100 * value).toFixed(0)} %`;
 
 /** A number to two digits, as short as it can be written. */

@@ -1,5 +1,7 @@
 """The built book in a real browser, every request that leaves the page recorded and refused."""
 
+import importlib.util
+import json
 import os
 import threading
 from functools import partial
@@ -7,11 +9,21 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from ipywidgets.embed import embed_data
 from playwright.sync_api import sync_playwright
 
 from tests.browser import find_chromium
 
-HTML = Path(__file__).parents[2] / "_build" / "html"
+ROOT = Path(__file__).parents[2]
+HTML = ROOT / "_build" / "html"
+
+
+def extension(name):
+    """A Sphinx extension of the book, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "book" / "_ext" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -70,3 +82,40 @@ def page(chromium):
     page.close()
     assert page.outside == []
     assert page.errors == []
+
+
+@pytest.fixture
+def show_states(page, tmp_path):
+    """Open a page with widgets as Sphinx would write it, from their states and one mark an id."""
+
+    def show(states, *ids):
+        static_widgets = extension("static_widgets")
+        marks = "".join(
+            f'<script type="application/vnd.jupyter.widget-view+json">{json.dumps({"model_id": i})}</script>'
+            for i in ids
+        )
+        host = (ROOT / "book" / "assets" / "widget-host.js").read_text(encoding="utf-8")
+        script = static_widgets.to_script(static_widgets.slim({"state": states}))
+        html = (
+            '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            f"<body>{marks}<p>after</p>"
+            f'<script type="application/vnd.jupyter.widget-state+json">{script}</script><script>{host}</script>'
+        )
+        (tmp_path / "page.html").write_text(html, encoding="utf-8")
+        page.goto((tmp_path / "page.html").as_uri())
+        page.wait_for_selector("html[data-widgets=ready]")
+        return page.locator("body > div")
+
+    return show
+
+
+@pytest.fixture
+def show_widget(page, show_states):
+    """Open a static page with one widget, its traits as they are now; returns the widget's own element."""
+
+    def show(widget):
+        states = embed_data(views=[widget])["manager_state"]["state"]
+        show_states(states, widget.model_id)
+        return page.locator(".course-widget")
+
+    return show

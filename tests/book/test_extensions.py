@@ -1,20 +1,8 @@
 """The Sphinx extensions and the widget host, on small cases of their own."""
 
-import importlib.util
-import json
-from pathlib import Path
-
 import pytest
 
-BOOK = Path(__file__).parents[2] / "book"
-
-
-def extension(name):
-    spec = importlib.util.spec_from_file_location(name, BOOK / "_ext" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from tests.book.conftest import extension
 
 static_widgets, cache_key = extension("static_widgets"), extension("cache_key")
 HOSTILE = "</script><!-- <script> \" ' \\ \u2028 &amp;"
@@ -40,31 +28,14 @@ def any_model(text, esm=ESM):
     }
 
 
-def shown(page, tmp_path, state, *ids):
-    """A page as Sphinx would write it, with one mark an id."""
-    marks = "".join(
-        f'<script type="application/vnd.jupyter.widget-view+json">{json.dumps({"model_id": i})}</script>' for i in ids
-    )
-    host = (BOOK / "assets" / "widget-host.js").read_text(encoding="utf-8")
-    script = static_widgets.to_script(static_widgets.slim({"state": state}))
-    html = (
-        f'<meta charset="utf-8"><body>{marks}<p>after</p>'
-        f'<script type="application/vnd.jupyter.widget-state+json">{script}</script><script>{host}</script>'
-    )
-    (tmp_path / "page.html").write_text(html, encoding="utf-8")
-    page.goto((tmp_path / "page.html").as_uri())
-    page.wait_for_selector("html[data-widgets=ready]")
-    return page.locator("body > div")
-
-
 def trait_data(model):
     model["state"]["data"] = {}  # as a bytes trait is written: the value is in the buffers
     return model
 
 
-def test_hostile_text_changes_nothing_but_itself(page, tmp_path):
+def test_hostile_text_changes_nothing_but_itself(page, show_states):
     state = {"a": trait_data(any_model(HOSTILE)), "b": trait_data(any_model("plain"))}
-    widgets = shown(page, tmp_path, state, "a", "b")
+    widgets = show_states(state, "a", "b")
     assert (
         widgets.all_inner_texts() == [HOSTILE + "|2", "plain|2"]
         or widgets.nth(0).evaluate("e => e.textContent") == HOSTILE + "|2"
@@ -75,18 +46,18 @@ def test_hostile_text_changes_nothing_but_itself(page, tmp_path):
     assert "clicked" not in widgets.nth(0).inner_text()
 
 
-def test_a_broken_module_says_so_in_place(page, tmp_path):
+def test_a_broken_module_says_so_in_place(page, show_states):
     state = {"a": trait_data(any_model("x", "throw new Error('no luck')")), "b": trait_data(any_model("fine"))}
-    widgets = shown(page, tmp_path, state, "a", "b")
+    widgets = show_states(state, "a", "b")
     assert widgets.nth(0).inner_text() == "This widget could not start: no luck"
     assert widgets.nth(1).inner_text() == "fine|2"
     assert len(page.errors) == 1
     page.errors.clear()
 
 
-def test_other_widgets_point_to_a_running_notebook(page, tmp_path):
+def test_other_widgets_point_to_a_running_notebook(show_states):
     slider = {"model_name": "IntSliderModel", "state": {"value": 3}}
-    widgets = shown(page, tmp_path, {"a": slider}, "a")
+    widgets = show_states({"a": slider}, "a")
     assert widgets.nth(0).inner_text().startswith("This control needs a running notebook.")
 
 
