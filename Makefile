@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 .DEFAULT_GOAL = book
-.PHONY: book test serve lint links browser clean
+.PHONY: book test serve bench lint links browser clean
 
 # uv makes the installation whole or says what is missing; the stamp is written only when everything is there.
 .venv/ready: pyproject.toml constraints.txt
@@ -22,6 +22,9 @@ test: lint book
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks.bench_alignments
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -12,6 +12,8 @@ A score of −∞ is left out in the same way. Half-precision scores are aligned
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -27,19 +29,21 @@ def softmax(scores: Scores, *, temperature: float = 1.0, mask: Mask | None = Non
     A high temperature T levels the weights; a low one leaves all of it to the highest score. All weights are positive.
 
     Raises:
-        ValueError: a temperature that is not positive; see also `sigmoid`.
+        ValueError: a temperature that is not positive or not finite; see also `allowed`.
     """
-    if not temperature > 0:
-        raise ValueError(f"expected a positive temperature, got {temperature}")
-    ready, allowed = _prepared(scores, mask)
-    return _finished((ready / temperature).softmax(dim=-1), allowed, scores.dtype)
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"expected a positive, finite temperature, got {temperature}")
+    ready, where = _prepared(scores, mask)
+    if temperature != 1:  # the highest score becomes 0 first, so that nothing can overflow
+        ready = (ready - ready.detach().amax(dim=-1, keepdim=True)) / temperature
+    return _finished(ready.softmax(dim=-1), where, scores.dtype)
 
 
 def sparsemax(scores: Scores, *, mask: Mask | None = None) -> Weights:
     """The point of the simplex nearest to the scores: low scores get exactly 0 (Martins and Astudillo 2016).
 
     Raises:
-        ValueError: see `sigmoid`.
+        ValueError: see `allowed`.
     """
     return entmax(scores, alpha=2.0, mask=mask)
 
@@ -52,24 +56,24 @@ def entmax(scores: Scores, *, alpha: float = 1.5, mask: Mask | None = None) -> W
     with the one threshold τ that makes the weights sum to 1. The larger α, the more of them are exactly 0.
 
     Raises:
-        ValueError: α outside [1, 2]; see also `sigmoid`.
+        ValueError: α outside [1, 2]; see also `allowed`.
     """
     if not 1 <= alpha <= 2:
         raise ValueError(f"expected alpha from 1 (softmax) to 2 (sparsemax), got {alpha}")
     if alpha == 1:
         return softmax(scores, mask=mask)
-    ready, allowed = _prepared(scores, mask)
-    return _finished(_Entmax.apply(ready, alpha), allowed, scores.dtype)
+    ready, where = _prepared(scores, mask)
+    return _finished(_Entmax.apply(ready, alpha), where, scores.dtype)
 
 
 def sigmoid(scores: Scores, *, mask: Mask | None = None) -> Weights:
     """Each weight from its own score alone, in (0, 1); a row sums to anything from 0 to K.
 
     Raises:
-        ValueError: no positions, NaN or +∞ among the scores, or a mask that does not fit them.
+        ValueError: see `allowed`.
     """
-    ready, allowed = _prepared(scores, mask)
-    return _finished(ready.sigmoid(), allowed, scores.dtype)
+    ready, where = _prepared(scores, mask)
+    return _finished(ready.sigmoid(), where, scores.dtype)
 
 
 def local(
@@ -98,9 +102,10 @@ def local(
         mask: what may be attended.
 
     Raises:
-        ValueError: a window that is not positive, centres and positions that fit neither scores nor each other; see
-            also `sigmoid`.
+        ValueError: a window that is not positive, centres and positions that do not fit the scores or are not finite;
+            see also `allowed`.
     """
+    where = allowed(scores, mask)
     if not window > 0:
         raise ValueError(f"expected a positive window, got {window}")
     if positions.ndim != 2 or positions.shape[:1] != scores.shape[-1:]:
@@ -111,11 +116,37 @@ def local(
         expected = (*scores.shape[:-1], positions.shape[1])
         raise ValueError(f"expected a centre for each row of scores, {expected}, got {tuple(centres.shape)}")
     offset = positions - centres[..., None, :]  # (..., K, n)
-    near = offset.abs().amax(dim=-1) <= window
-    weights = softmax(scores, mask=near if mask is None else near & mask)
+    if not offset.isfinite().all():
+        raise ValueError("expected finite centres and positions, got NaN or ∞ among them")
+    weights = softmax(scores, mask=where & (offset.abs().amax(dim=-1) <= window))
     if not gaussian:
         return weights
     return weights * torch.exp(-offset.square().sum(dim=-1) / (2 * (window / 2) ** 2)).to(weights.dtype)
+
+
+def allowed(scores: Scores, mask: Mask | None = None) -> Bool[Tensor, "*rows K"]:
+    """Where attention may go: what the mask leaves of the scores above −∞. Every alignment checks its input here.
+
+    Raises:
+        ValueError: scores that are no floating-point numbers, no positions, NaN or +∞ among the scores, or a mask that
+            is not boolean or does not fit them.
+    """
+    if not scores.is_floating_point():
+        raise ValueError(f"expected scores in floating point, got {scores.dtype}")
+    if scores.ndim == 0 or scores.shape[-1] == 0:
+        raise ValueError(f"expected scores (..., K) with at least one position, got {tuple(scores.shape)}")
+    if scores.numel() and not (highest := scores.amax()) < torch.inf:  # NaN if any score is
+        raise ValueError(f"expected scores that are numbers or −∞, got {highest.item()} among them")
+    above = scores > -torch.inf
+    if mask is None:
+        return above
+    if mask.dtype != torch.bool:
+        raise ValueError(f"expected a boolean mask, true where attention may go, got {mask.dtype}")
+    try:
+        return above & mask.broadcast_to(scores.shape)
+    except RuntimeError:
+        given = f"{tuple(mask.shape)} for {tuple(scores.shape)}"
+        raise ValueError(f"expected a mask that can be broadcast to the scores, got {given}") from None
 
 
 class _Entmax(torch.autograd.Function):
@@ -123,24 +154,26 @@ class _Entmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, scores: Tensor, alpha: float) -> Tensor:
-        """Find the threshold by Newton's method.
+        r"""Find the threshold by Newton's method; nothing is sorted.
 
-        The sum of the weights falls and is convex in τ, so that steps from below the root stay below it and close in
-        on it; for sparsemax they end after finitely many. Nothing is sorted.
+        With K positions and :math:`p = 1 / (\alpha - 1)` the weights are :math:`a_i = [1 + x_i - t]_+^p / K`, where
+        :math:`x_i = (\alpha - 1) K^{\alpha - 1} (r_i - \max r)`. Written so, nothing is lost to rounding near softmax,
+        where p is huge and x tiny, or where all weights are alike and t near 0. Newton's method finds t where the
+        p-norm of what is in the brackets, :math:`K^{1/p}`, is reached. That norm falls and is convex in t: steps from
+        below the root stay below it. It is a straight line for equal scores, and for all scores in the limit of
+        softmax; so few steps are needed, and for sparsemax they end at the root itself.
         """
-        power = 1 / (alpha - 1)
-        scaled = scores * (alpha - 1)
-        scaled = scaled - scaled.amax(dim=-1, keepdim=True)  # the highest score is 0: nothing large is subtracted
-        tau = torch.full_like(scaled[..., :1], -1.0)  # the weight of the highest score alone is then 1
-        for _ in range(100):  # about ln K steps are needed
-            rest = (scaled - tau).clamp_(min=0)
-            slopes = torch.ones_like(rest).mul_(rest > 0) if alpha == 2 else rest.pow(power - 1)
-            step = ((rest * slopes).sum(dim=-1, keepdim=True) - 1) / (power * slopes.sum(dim=-1, keepdim=True))
-            moved = torch.maximum(tau, tau + step)  # rounding must not undo what is reached
-            if torch.equal(moved, tau):
+        power, widest = 1 / (alpha - 1), scores.shape[-1] ** (alpha - 1)
+        x = (scores - scores.amax(dim=-1, keepdim=True)) * ((alpha - 1) * widest)
+        t = torch.full_like(x[..., :1], 1 - widest)  # all weight on the highest score
+        for _ in range(100):  # 1 to 10 are needed
+            slopes, weights = _powers((x - t).clamp_(min=-1), power)
+            mean = weights.mean(dim=-1, keepdim=True)  # shall be 1
+            step = -mean * torch.expm1((1 - alpha) * mean.log()) / slopes.mean(dim=-1, keepdim=True)
+            moved = torch.maximum(t, t + step)  # rounding must not undo what is reached
+            if torch.equal(moved, t):
                 break
-            tau = moved
-        weights = (scaled - tau).clamp_(min=0).pow_(power)
+            t = moved
         weights /= weights.sum(dim=-1, keepdim=True)
         ctx.save_for_backward(weights)
         ctx.alpha = alpha
@@ -155,29 +188,25 @@ class _Entmax(torch.autograd.Function):
         return s * (gradient - mean), None
 
 
+def _powers(x: Tensor, power: float) -> tuple[Tensor, Tensor]:
+    """(1 + x)^(power − 1), taken as 0 at x = −1, and (1 + x)^power; the quick ways are sparsemax's and entmax-1.5's."""
+    base = 1 + x
+    if power == 1:
+        return base.sign(), base
+    slopes = base if power == 2 else (x.log1p() * (power - 1)).exp()
+    return slopes, slopes * base
+
+
 def _prepared(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Check; put −∞ where nothing may be attended, and 0 in rows without any choice; single precision at least."""
-    if scores.numel() == 0:
-        raise ValueError(f"expected scores (..., K) with at least one position, got {tuple(scores.shape)}")
-    lowest, highest = scores.aminmax()  # either is NaN if any score is
-    if highest.isnan() or highest == torch.inf:
-        raise ValueError(f"expected scores that are numbers or −∞, got {highest.item()} among them")
-    if mask is not None:
-        if mask.dtype != torch.bool:
-            raise ValueError(f"expected a boolean mask, true where attention may go, got {mask.dtype}")
-        try:
-            mask = mask.broadcast_to(scores.shape)
-        except RuntimeError:
-            given = f"{tuple(mask.shape)} for {tuple(scores.shape)}"
-            raise ValueError(f"expected a mask that can be broadcast to the scores, got {given}") from None
+    where = allowed(scores, mask)
     scores = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
-    if mask is None and lowest > -torch.inf:
+    if where.all():
         return scores, None
-    allowed = ~scores.isneginf() if mask is None else mask & ~scores.isneginf()
-    filled = scores.masked_fill(~allowed, -torch.inf)
-    return filled.masked_fill(~allowed.any(dim=-1, keepdim=True), 0), allowed
+    filled = scores.masked_fill(~where, -torch.inf)
+    return filled.masked_fill(~where.any(dim=-1, keepdim=True), 0), where
 
 
-def _finished(weights: Tensor, allowed: Tensor | None, dtype: torch.dtype) -> Tensor:
+def _finished(weights: Tensor, where: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Exact zeros where nothing may be attended, in the precision of the scores."""
-    return (weights if allowed is None else weights * allowed).to(dtype)
+    return (weights if where is None else weights * where).to(dtype)

@@ -23,14 +23,14 @@ class Output(NamedTuple):
     """What a network returns.
 
     Attributes:
-        logits: (B, K), the prediction.
+        logits: (B, classes), the prediction.
         maps: attention maps, each (B, 1, H, W), from the first tap to the last; empty without attention.
-        heads: (B, D, K), the logits that each get a loss of their own; D = 1 for a single classifier.
+        heads: (B, heads, classes), the logits that each get a loss of their own; a single classifier is one head.
     """
 
-    logits: Float[Tensor, "B K"]
+    logits: Float[Tensor, "B classes"]
     maps: tuple[Float[Tensor, "B 1 _ _"], ...]
-    heads: Float[Tensor, "B D K"]
+    heads: Float[Tensor, "B heads classes"]
 
 
 class AttnVGG(nn.Module):
@@ -60,7 +60,7 @@ class AttnVGG(nn.Module):
         """Build the network.
 
         Args:
-            num_classes: K.
+            num_classes: to tell apart.
             width: factor on every channel count; 1 is VGG16, 1/8 trains on a laptop.
             alignment: ``softmax``, ``sigmoid``, or None for no attention.
             taps: read features ``before`` or ``after`` the max-pool of their block.
@@ -113,7 +113,7 @@ class AttnVGG(nn.Module):
         descriptors = [*contexts, x.mean(dim=(2, 3))]
         if self.head == "concat":
             descriptors = [torch.cat(descriptors, dim=1)]  # (B, C3 + C4 + C5)
-        heads = torch.stack([linear(d) for linear, d in zip(self.classifiers, descriptors)], dim=1)  # (B, D, K)
+        heads = torch.stack([linear(d) for linear, d in zip(self.classifiers, descriptors)], dim=1)  # (B, D, classes)
         mean_probability = heads.log_softmax(dim=-1).logsumexp(dim=1) - math.log(len(self.classifiers))
         return Output(heads[:, 0] if self.head == "concat" else mean_probability, maps, heads)
 

@@ -42,7 +42,7 @@ class Features(NamedTuple):
     regions: Bool[Tensor, "N 1 H W"]
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: what probes train on must be ordinary tensors
 def frozen(dataset: Dataset) -> Features:
     """Run cluttered digits of 64 pixels through the shipped network that never attended."""
     model, _ = forms.shipped("no_attention_losses")
@@ -51,7 +51,7 @@ def frozen(dataset: Dataset) -> Features:
     for images, labels, regions in DataLoader(dataset, 100):
         block_3 = to_block_3(images.expand(-1, 3, -1, -1))
         parts.append((to_sequence(block_3), to_the_end(block_3).mean(dim=(2, 3)), labels, regions))
-    return Features(*(torch.cat(column).clone() for column in zip(*parts)))
+    return Features(*(torch.cat(column) for column in zip(*parts)))
 
 
 class Probe(nn.Module):
@@ -137,7 +137,7 @@ def compare(
     test: Features,
     *,
     seeds: Iterable[int] = (0, 1, 2),
-    **fitting: float,
+    epochs: int = 12,
 ) -> pd.DataFrame:
     """Train every pool with every seed and score it on the test features.
 
@@ -146,7 +146,7 @@ def compare(
         train: features to fit on.
         test: features to score on.
         seeds: of the initial weights and of the order of the images.
-        **fitting: options of `fit`.
+        epochs: of `fit`.
 
     Returns:
         A row a name and seed; the columns are those of `score`.
@@ -156,5 +156,5 @@ def compare(
         for seed in seeds:
             with torch.random.fork_rng():  # the learner's own random numbers go on as they were
                 torch.manual_seed(seed)
-                rows[name, seed] = score(fit(Probe(make()), train, seed=seed, **fitting), test)
+                rows[name, seed] = score(fit(Probe(make()), train, epochs=epochs, seed=seed), test)
     return pd.DataFrame(rows).T.rename_axis(["pool", "seed"])

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "course_utils"
 FLOORS = [
     {"alignments", "digits", "layers", "metrics", "runs", "scores"},
     {"attention", "data", "models", "sampling"},
-    {"callbacks", "costs", "evaluation", "kinds"},
+    {"callbacks", "costs", "evaluation", "kinds", "queries"},
     {"training"},
     {"presets"},
     {"forms"},

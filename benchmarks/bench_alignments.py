@@ -1,0 +1,60 @@
+"""Are our sparsemax and entmax as fast as the package `entmax`, which sorts? `python -m benchmarks.bench_alignments`.
+
+Forward and backward in one thread. The repetitions of a case alternate between ours and theirs, so that whatever else
+the machine does slows both; a ratio below 1 means that ours is faster. The package runs as it does by default; told how
+many weights will not be 0 at most, it sorts only that many and is faster than here. The table goes to
+`runs/bench_alignments.csv`.
+"""
+
+import time
+from pathlib import Path
+from statistics import median
+
+import entmax
+import pandas as pd
+import torch
+
+from course_utils import alignments
+
+ELEMENTS = 2**18  # in each tensor of scores, however long its rows are
+REPETITIONS = 25
+PAIRS = {
+    "softmax": (alignments.softmax, lambda scores: scores.softmax(dim=-1), "torch"),
+    "sparsemax": (alignments.sparsemax, entmax.sparsemax, "entmax"),
+    "entmax 1.5": (alignments.entmax, entmax.entmax15, "entmax"),
+}
+
+
+def seconds(align, scores: torch.Tensor, upstream: torch.Tensor) -> float:
+    """One forward and backward pass."""
+    scores = scores.clone().requires_grad_()
+    start = time.perf_counter()
+    align(scores).backward(upstream)
+    return time.perf_counter() - start
+
+
+def compare() -> pd.DataFrame:
+    """One row a case: the median times in milliseconds, and their ratio."""
+    rows = []
+    for name, (ours, theirs, reference) in PAIRS.items():
+        for positions in (49, 784, 4096):
+            for spread in (1, 5):
+                torch.manual_seed(0)
+                scores = torch.randn(ELEMENTS // positions, positions) * spread
+                upstream = torch.randn_like(scores)
+                torch.testing.assert_close(ours(scores), theirs(scores))
+                pairs = [[seconds(align, scores, upstream) for align in (ours, theirs)] for _ in range(REPETITIONS)]
+                mine, other = (median(times) * 1e3 for times in zip(*pairs))
+                case = {"alignment": name, "K": positions, "std": spread, "reference": reference}
+                rows.append(case | {"ours ms": mine, "reference ms": other, "ratio": mine / other})
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    table = compare()
+    path = Path("runs/bench_alignments.csv")
+    path.parent.mkdir(exist_ok=True)
+    table.to_csv(path, index=False)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread; wrote {path}")
+    print(table.to_string(index=False, float_format=lambda number: f"{number:.2f}"))

@@ -1,0 +1,391 @@
+from functools import partial
+
+import entmax
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.optimize import brentq, minimize
+from torch.testing import assert_close
+
+from course_utils.alignments import allowed, local, sigmoid, softmax, sparsemax
+from course_utils.alignments import entmax as our_entmax
+
+few = settings(max_examples=25, deadline=None)
+INF = float("inf")
+SIMPLEX = {
+    "softmax": softmax,
+    "cold softmax": partial(softmax, temperature=0.3),
+    "entmax 1.01": partial(our_entmax, alpha=1.01),
+    "entmax 1.2": partial(our_entmax, alpha=1.2),
+    "entmax 1.5": our_entmax,
+    "entmax 1.9": partial(our_entmax, alpha=1.9),
+    "sparsemax": sparsemax,
+}
+
+
+def on_a_line(scores, *, gaussian=True, mask=None):
+    """`local` around position 2 of a line, for any number of rows."""
+    centres = torch.full((*scores.shape[:-1], 1), 2.0, dtype=scores.dtype)
+    positions = torch.arange(scores.shape[-1] if scores.ndim else 1, dtype=scores.dtype)[:, None]
+    return local(scores, centres, positions, window=2.5, gaussian=gaussian, mask=mask)
+
+
+ALL = SIMPLEX | {"sigmoid": sigmoid, "local": on_a_line, "window": partial(on_a_line, gaussian=False)}
+on_simplex = pytest.mark.parametrize("align", SIMPLEX.values(), ids=SIMPLEX)
+every = pytest.mark.parametrize("align", ALL.values(), ids=ALL)
+
+
+@st.composite
+def scores_of(draw, rows=3, lowest=3, highest=12):
+    """Scores (rows, K) in double precision: of any size up to 30, and often with equal ones among them."""
+    shape = (rows, draw(st.integers(lowest, highest)))
+    values = st.one_of(st.floats(-30, 30), st.sampled_from([-1.0, 0.0, 0.5]))
+    return torch.from_numpy(draw(arrays(np.float64, shape, elements=values)))
+
+
+@on_simplex
+@few
+@given(scores=scores_of(lowest=1))
+def test_on_the_simplex(align, scores):
+    weights = align(scores)
+    assert weights.min() >= 0
+    assert_close(weights.sum(dim=-1), torch.ones(3).double(), rtol=0, atol=1e-12)
+
+
+@on_simplex
+@few
+@given(scores=scores_of(lowest=1), shift=st.floats(-100, 100))
+def test_a_constant_added_to_all_scores_changes_nothing(align, scores, shift):
+    assert_close(align(scores + shift), align(scores), rtol=0, atol=1e-10)
+
+
+@few
+@given(scores=scores_of(), shift=st.floats(-100, 100))
+def test_local_attention_does_not_see_a_constant_either(scores, shift):
+    assert_close(on_a_line(scores + shift), on_a_line(scores), rtol=0, atol=1e-10)
+
+
+def test_sigmoid_does_see_a_constant():
+    assert_close(sigmoid(torch.zeros(2)), torch.tensor([0.5, 0.5]))
+    assert_close(sigmoid(torch.zeros(2) + 3), torch.tensor([0.9525741, 0.9525741]))
+
+
+@pytest.mark.parametrize("align", [*SIMPLEX.values(), sigmoid], ids=[*SIMPLEX, "sigmoid"])
+@few
+@given(scores=scores_of(), seed=st.integers(0, 1000))
+def test_reordered_scores_give_reordered_weights(align, scores, seed):
+    order = torch.randperm(scores.shape[-1], generator=torch.Generator().manual_seed(seed))
+    assert_close(align(scores[:, order]), align(scores)[:, order], rtol=0, atol=1e-12)
+
+
+@every
+@few
+@given(scores=scores_of())
+def test_rows_do_not_see_each_other(align, scores):
+    alone = torch.cat([align(row[None]) for row in scores])
+    assert_close(align(scores), alone, rtol=0, atol=1e-12)
+    assert_close(align(scores.view(3, 1, -1)), alone.view(3, 1, -1), rtol=0, atol=1e-12)
+
+
+@every
+@few
+@given(scores=scores_of(), seed=st.integers(0, 1000))
+def test_a_mask_leaves_the_function_of_the_rest(align, scores, seed):
+    mask = torch.rand(scores.shape[-1], generator=torch.Generator().manual_seed(seed)) < 0.6
+    mask[2] = True  # where the window of `local` is
+    weights = align(scores, mask=mask)
+    assert (weights[:, ~mask] == 0).all()
+    assert torch.equal(weights, align(scores.masked_fill(~mask, -INF)))
+    if align in (softmax, sigmoid, sparsemax):
+        assert_close(weights[:, mask], align(scores[:, mask]), rtol=0, atol=1e-12)
+    everything = torch.ones_like(scores, dtype=torch.bool)
+    assert torch.equal(align(scores, mask=everything), align(scores))
+
+
+@on_simplex
+def test_a_mask_on_the_simplex_hands_the_rest_out_again(align):
+    scores, mask = torch.tensor([0.3, 5.0, 0.1, -0.4]).double(), torch.tensor([True, False, True, True])
+    assert_close(align(scores, mask=mask)[mask], align(scores[mask]))
+
+
+@every
+def test_a_row_without_choice_is_zeros_and_harmless(align):
+    torch.manual_seed(0)
+    scores = torch.randn(2, 2, 5, dtype=torch.double) / 10  # near enough for sparsemax to keep them all
+    scores[0, 0, 1], scores[1, 1] = -INF, -INF
+    scores.requires_grad_()
+    weights = align(scores, mask=torch.tensor([True, False])[:, None])
+    assert (weights[:, 1] == 0).all()
+    assert weights[0, 0].sum() > 0
+    upstream = torch.randn(2, 2, 5).double()
+    weights.backward(upstream)
+    assert scores.grad.isfinite().all()
+    assert (scores.grad[:, 1] == 0).all()
+    assert scores.grad[0, 0, 1] == 0
+    assert scores.grad[0, 0].abs().max() > 0
+
+
+@every
+@pytest.mark.parametrize("spread", [0.1, 1.0])
+def test_first_and_second_gradients(align, spread):
+    torch.manual_seed(0)
+    scores = (torch.randn(3, 5).double() * spread).requires_grad_()
+    mask = torch.tensor([[True] * 5, [False] + [True] * 4, [False] * 5])
+    assert torch.autograd.gradcheck(partial(align, mask=mask), scores)
+    assert torch.autograd.gradgradcheck(partial(align, mask=mask), scores)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@every
+def test_large_scores_in_every_precision(align, dtype):
+    torch.manual_seed(0)
+    scores = (torch.randn(4, 6) * 1e4).to(dtype).requires_grad_()
+    weights = align(scores)
+    weights.sum(dim=-1).square().sum().backward()
+    assert weights.dtype == scores.grad.dtype == dtype
+    assert weights.isfinite().all()
+    assert scores.grad.isfinite().all()
+    assert weights.min() >= 0
+    assert weights.max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("align", [*SIMPLEX.values(), sigmoid], ids=[*SIMPLEX, "sigmoid"])
+def test_half_precision_is_the_rounded_single_one(align, dtype):
+    scores = torch.randn(4, 300, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(align(scores), align(scores.float()).to(dtype))
+
+
+@every
+@pytest.mark.parametrize("shape", [(0, 4), (2, 0, 4)])
+def test_no_rows_give_no_rows(align, shape):
+    scores = torch.zeros(shape, requires_grad=True)
+    weights = align(scores)
+    weights.sum().backward()
+    assert weights.shape == scores.grad.shape == shape
+
+
+@on_simplex
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_extremes(align, dtype):
+    assert_close(align(torch.tensor([[-7.5]], dtype=dtype)), torch.ones(1, 1, dtype=dtype))
+    for K in (2, 49, 4096):
+        for level in (-1e30, 0, 1e30):
+            assert_close(align(torch.full((K,), level, dtype=dtype)), torch.full((K,), 1 / K, dtype=dtype))
+    far_apart = torch.tensor([3e38, -3e38, 1.0, 0.0], dtype=dtype)  # their difference is no single-precision number
+    assert torch.equal(align(far_apart), torch.tensor([1.0, 0, 0, 0], dtype=dtype))
+
+
+@few
+@given(scores=scores_of())
+def test_softmax_is_that_of_torch_and_temperature_divides(scores):
+    assert torch.equal(softmax(scores), scores.softmax(dim=-1))
+    assert_close(softmax(scores, temperature=0.7), (scores / 0.7).softmax(dim=-1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_ends_of_temperature(dtype):
+    scores = torch.tensor([0.2, 0.5, -1e4, 0.1], dtype=dtype, requires_grad=True)
+    cold = softmax(scores, temperature=1e-30)
+    assert torch.equal(cold, torch.tensor([0.0, 1, 0, 0], dtype=dtype))
+    cold[0].backward()
+    assert torch.equal(scores.grad, torch.zeros(4, dtype=dtype))
+    assert_close(softmax(scores, temperature=1e30), torch.full((4,), 0.25, dtype=dtype))
+
+
+def by_bisection(scores):
+    """The Euclidean projection on the simplex, from the root of Σ [r − τ]₊ = 1: no sorting, no Newton steps."""
+    tau = brentq(lambda tau: np.maximum(scores - tau, 0).sum() - 1, scores.max() - 1, scores.max(), xtol=1e-15)
+    return np.maximum(scores - tau, 0)
+
+
+@few
+@given(scores=scores_of(rows=1, lowest=1))
+def test_sparsemax_is_the_nearest_point_of_the_simplex(scores):
+    row = scores[0].numpy()
+    assert_close(sparsemax(scores)[0], torch.from_numpy(by_bisection(row)), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sparsemax_against_a_general_solver(seed):
+    row = np.random.default_rng(seed).normal(size=6)
+    simplex = {"constraints": {"type": "eq", "fun": lambda a: a.sum() - 1}, "bounds": [(0, 1)] * 6}
+    nearest = minimize(lambda a: ((a - row) ** 2).sum(), np.full(6, 1 / 6), method="SLSQP", tol=1e-14, **simplex).x
+    assert_close(sparsemax(torch.from_numpy(row)), torch.from_numpy(nearest), rtol=0, atol=1e-6)
+
+
+REFERENCES = {
+    1.5: (entmax.entmax15, 1e-12),
+    2.0: (entmax.sparsemax, 1e-12),
+    1.1: (partial(entmax.entmax_bisect, alpha=1.1, n_iter=60), 1e-9),
+    1.3: (partial(entmax.entmax_bisect, alpha=1.3, n_iter=60), 1e-9),
+    1.8: (partial(entmax.entmax_bisect, alpha=1.8, n_iter=60), 1e-9),
+}
+
+
+@pytest.mark.parametrize("alpha", REFERENCES)
+@few
+@given(scores=scores_of(lowest=1, highest=60), seed=st.integers(0, 1000))
+def test_entmax_and_its_gradient_against_the_package(alpha, scores, seed):
+    reference, tolerance = REFERENCES[alpha]
+    upstream = torch.randn(scores.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+    results = []
+    for align in (partial(our_entmax, alpha=alpha), reference):
+        inputs = scores.clone().requires_grad_()
+        weights = align(inputs)
+        weights.backward(upstream)
+        results.append((weights.detach(), inputs.grad))
+    (ours, our_gradient), (theirs, their_gradient) = results
+    assert_close(ours, theirs, rtol=0, atol=tolerance)
+    # At a kink, where a weight just reaches 0, both of two gradients are right.
+    smooth = (((ours > 0) == (theirs > 0)) & ((ours == 0) | (ours > 1e-7))).all(dim=-1)
+    assert_close(our_gradient[smooth], their_gradient[smooth], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1.0001, 1.01, 1.1, 1.5, 1.9, 2.0])
+def test_single_precision_is_enough(alpha):
+    torch.manual_seed(0)
+    for spread in (0.001, 1, 5, 100):
+        scores = torch.randn(20, 784) * spread
+        exact = our_entmax(scores.double(), alpha=alpha)
+        assert_close(our_entmax(scores, alpha=alpha).double(), exact, rtol=0, atol=1e-6)
+
+
+def test_entmax_goes_from_softmax_to_sparsemax():
+    scores = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)).double()
+    assert torch.equal(our_entmax(scores, alpha=1.0), softmax(scores))
+    assert torch.equal(our_entmax(scores, alpha=2.0), sparsemax(scores))
+    for beyond in (1e-3, 1e-6, 1e-9, 3e-16):
+        assert_close(our_entmax(scores, alpha=1 + beyond), softmax(scores), rtol=0, atol=10 * beyond + 1e-12)
+    zeros = [(our_entmax(scores, alpha=alpha) == 0).sum() for alpha in (1.0, 1.25, 1.5, 1.75, 2.0)]
+    assert zeros[0] == 0
+    assert zeros == sorted(zeros)
+    assert len(set(map(int, zeros))) > 3
+
+
+def test_entmax_by_hand():
+    assert_close(sparsemax(torch.tensor([1.0, 0.5, -1.0])), torch.tensor([0.75, 0.25, 0.0]))
+    # With α = 1.5 and two scores at distance 1: (d + 1/2)² + d² = 1 gives d = (√7 − 1) / 4.
+    low = ((7**0.5 - 1) / 4) ** 2
+    assert_close(our_entmax(torch.tensor([1.0, 0.0])), torch.tensor([1 - low, low]))
+
+
+def test_local_on_a_line_by_hand():
+    scores = torch.tensor([[9.0, 0.0, torch.tensor(3.0).log(), 0.0, 9.0]])
+    positions = torch.arange(5.0)[:, None]
+    weights = local(scores, torch.tensor([[2.0]]), positions, window=1.5, gaussian=False)
+    assert_close(weights, torch.tensor([[0, 0.2, 0.6, 0.2, 0]]))
+    g = torch.exp(torch.tensor(-8 / 9))  # one step away, σ = 0.75: exp(−1 / (2 · 0.5625))
+    weights = local(scores, torch.tensor([[2.0]]), positions, window=1.5)
+    assert_close(weights, torch.stack([g * 0, 0.2 * g, g * 0 + 0.6, 0.2 * g, g * 0])[None])
+    edge = local(scores, torch.tensor([[2.0]]), positions, window=2.0, gaussian=False)
+    assert (edge > 0).all()  # the border of the window belongs to it
+
+
+def test_local_on_a_grid_by_hand():
+    positions = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
+    weights = local(torch.zeros(1, 9), torch.tensor([[0.0, 0.0]]), positions, window=1.0)
+    near, diagonal = torch.exp(torch.tensor(-2.0)) / 4, torch.exp(torch.tensor(-4.0)) / 4  # σ = 1/2
+    expected = torch.zeros(3, 3)
+    expected[0, 0], expected[0, 1], expected[1, 0], expected[1, 1] = 0.25, near, near, diagonal
+    assert_close(weights, expected.view(1, 9))
+
+
+@few
+@given(scores=scores_of())
+def test_local_sums(scores):
+    assert_close(on_a_line(scores, gaussian=False).sum(dim=-1), torch.ones(3).double())
+    off_centre = local(
+        scores,
+        torch.full((3, 1), 1.3).double(),
+        torch.arange(scores.shape[-1])[:, None].double(),
+        window=2.0,
+    )
+    assert (off_centre.sum(dim=-1) < 1).all()
+
+
+def test_a_window_without_position_gives_zeros():
+    scores, centres = torch.zeros(2, 3), torch.tensor([[1.0], [7.0]])
+    weights = local(scores, centres, torch.arange(3.0)[:, None], window=1.0)
+    assert (weights[1] == 0).all()
+    assert weights[0].sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_weights_have_the_type_of_the_scores_whatever_the_places_have(dtype):
+    scores, centres, positions = torch.zeros(1, 3, dtype=dtype), torch.zeros(1, 1).double(), torch.zeros(3, 1).double()
+    assert local(scores, centres, positions, window=1.0).dtype == dtype
+
+
+def test_the_predicted_centre_is_learned_through_the_gaussian():
+    centres = torch.tensor([[1.2]], dtype=torch.double, requires_grad=True)
+    positions = torch.arange(4).double()[:, None]
+    scores = torch.tensor([[0.1, 0.4, -0.2, 0.3]]).double()
+    assert torch.autograd.gradcheck(lambda centres: local(scores, centres, positions, window=1.5), centres)
+
+
+def test_allowed_is_the_mask_without_minus_infinity():
+    scores = torch.tensor([[0.0, -INF, 1.0], [-INF, -INF, -INF]])
+    assert allowed(scores).tolist() == [[True, False, True], [False] * 3]
+    assert allowed(scores, torch.tensor([False, True, True])).tolist() == [[False, False, True], [False] * 3]
+
+
+fine = torch.zeros(2, 3)
+BAD = {
+    "no positions": (torch.zeros(2, 0), {}, r"at least one position, got \(2, 0\)"),
+    "no axis": (torch.tensor(1.0), {}, r"at least one position, got \(\)"),
+    "whole numbers": (torch.zeros(2, 3, dtype=torch.long), {}, "scores in floating point, got torch.int64"),
+    "NaN": (torch.tensor([0.0, float("nan")]), {}, "numbers or −∞, got nan among them"),
+    "NaN under the mask": (torch.tensor([0, INF * 0]), {"mask": torch.tensor([True, False])}, "got nan among"),
+    "+∞": (torch.tensor([0.0, INF]), {}, "numbers or −∞, got inf among them"),
+    "shape of mask": (fine, {"mask": torch.ones(2, 4) > 0}, r"broadcast to the scores, got \(2, 4\) for \(2, 3\)"),
+    "rank of mask": (fine, {"mask": torch.ones(1, 2, 3) > 0}, r"broadcast to the scores, got \(1, 2, 3\) for \(2, 3\)"),
+    "type of mask": (fine, {"mask": torch.ones(2, 3)}, "a boolean mask, .* got torch.float32"),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("scores", "options", "message"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize("align", [softmax, sparsemax, our_entmax, sigmoid, on_a_line])
+def test_bad_scores_and_masks(align, scores, options, message):
+    with pytest.raises(ValueError, match=f"^expected .*{message}[^.]*$"):
+        align(scores, **options)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), INF])
+def test_bad_temperatures(temperature):
+    with pytest.raises(ValueError, match=f"expected a positive, finite temperature, got {temperature}"):
+        softmax(fine, temperature=temperature)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("alpha", [0.999, 2.001, float("nan"), INF])
+def test_bad_alphas(alpha):
+    with pytest.raises(ValueError, match=rf"expected alpha from 1 \(softmax\) to 2 \(sparsemax\), got {alpha}"):
+        our_entmax(fine, alpha=alpha)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 0}, "a positive window, got 0"),
+        ({"window": -1.0}, "a positive window, got -1.0"),
+        ({"window": float("nan")}, "a positive window, got nan"),
+        ({"positions": torch.zeros(4, 1)}, r"a position \(K, n\) for each of 3 scores, got \(4, 1\)"),
+        ({"positions": torch.zeros(3)}, r"a position \(K, n\) for each of 3 scores, got \(3,\)"),
+        ({"positions": torch.zeros(3, 2)}, r"a centre for each row of scores, \(2, 2\), got \(2, 1\)"),
+        ({"centres": torch.zeros(2)}, r"a centre for each row of scores, \(2, 1\), got \(2,\)"),
+        ({"centres": torch.zeros(1, 1)}, r"a centre for each row of scores, \(2, 1\), got \(1, 1\)"),
+        ({"centres": torch.full((2, 1), float("nan"))}, "finite centres and positions, got NaN or ∞ among them"),
+        ({"positions": torch.full((3, 1), INF)}, "finite centres and positions, got NaN or ∞ among them"),
+    ],
+)
+def test_bad_places(options, message):
+    usual = {"centres": torch.zeros(2, 1), "positions": torch.zeros(3, 1), "window": 1.0}
+    with pytest.raises(ValueError, match=f"expected {message}"):
+        local(fine, **usual | options)
