@@ -2,8 +2,8 @@ r"""The general attention model: score, align, combine.
 
 .. math:: r = \mathrm{score}(q, k), \quad a = \mathrm{alignment}(r), \quad c = \sum_i a_i v_i
 
-Every kind of attention in the course is this with some parts chosen and some repeated (`kinds`). Source: the task model
-of Brauwers and Frasincar 2023, "A General Survey on Attention Mechanisms in Deep Learning", section 2.
+Every kind of attention in the course is this with some parts chosen and some repeated (`queries`, `kinds`). Source:
+the task model of Brauwers and Frasincar 2023, "A General Survey on Attention Mechanisms in Deep Learning", section 2.
 """
 
 from __future__ import annotations
@@ -29,6 +29,18 @@ class Attended(NamedTuple):
 
     context: Float[Tensor, "B Q d_v"]
     weights: Float[Tensor, "B Q K"]
+
+
+class AttendedByFeature(NamedTuple):
+    """What `MultiDimensional` attention returns.
+
+    Attributes:
+        context: (B, Q, d_v), each feature of the values combined by weights of its own.
+        weights: (B, Q, K, d_v), the weight of each feature of each value for each query.
+    """
+
+    context: Float[Tensor, "B Q d_v"]
+    weights: Float[Tensor, "B Q K d_v"]
 
 
 class Attention(nn.Module):
@@ -77,13 +89,80 @@ class AttentionPooling(nn.Module):
         self.attention = attention
         self.query = nn.Parameter(torch.randn(d_q) / math.sqrt(d_q))
 
-    def forward(self, keys: Float[Tensor, "B K d_k"], values: Float[Tensor, "B K d_v"] | None = None) -> Attended:
+    def forward(
+        self,
+        keys: Float[Tensor, "B K d_k"],
+        values: Float[Tensor, "B K d_v"] | None = None,
+        mask: Bool[Tensor, "*broadcastable"] | None = None,
+    ) -> Attended:
         """Pool the values, or the keys themselves; one query an input, so Q = 1.
+
+        Args:
+            keys: what the query is held against.
+            values: one a key; the keys, if not given.
+            mask: true where attention may go; broadcast to (B, 1, K).
 
         Raises:
             ValueError: see `Attention.forward`.
         """
-        return self.attention(self.query.expand(len(keys), 1, -1), keys, keys if values is None else values)
+        return self.attention(self.query.expand(len(keys), 1, -1), keys, keys if values is None else values, mask)
+
+
+class MultiDimensional(nn.Module):
+    r"""A weight for each feature of each value, where `Attention` has one for the value as a whole.
+
+    .. math:: r_i = W\,\mathrm{act}(W_q q + W_k k_i + b) \in \mathbb{R}^{d_v}, \quad c = \sum_i a_i \odot v_i
+
+    It is additive attention whose last vector w has become a matrix W; each feature is aligned over the K positions by
+    itself. Source: Shen et al. 2018, "DiSAN", which adds one more bias to r, the same for all i: softmax cannot see it.
+    """
+
+    def __init__(
+        self,
+        d_q: int,
+        d_k: int,
+        d_v: int,
+        hidden: int,
+        alignment: Callable[..., Tensor] = alignments.softmax,
+        act: Callable[[Tensor], Tensor] = torch.tanh,
+    ):
+        """Make the score for queries, keys and values of these sizes; the rest is as in `scores.Additive`."""
+        super().__init__()
+        self.project_query = nn.Linear(d_q, hidden, bias=False)
+        self.project_key = nn.Linear(d_k, hidden)
+        self.score = nn.Linear(hidden, d_v, bias=False)
+        self.alignment, self.act = alignment, act
+
+    def forward(
+        self,
+        queries: Float[Tensor, "B Q d_q"],
+        keys: Float[Tensor, "B K d_k"],
+        values: Float[Tensor, "B K d_v"],
+        mask: Bool[Tensor, "*broadcastable"] | None = None,
+    ) -> AttendedByFeature:
+        """Combine the values for each query, feature by feature; the mask is broadcast to (B, Q, K).
+
+        Raises:
+            ValueError: shapes that do not fit; see also the alignment.
+        """
+        expect("queries", queries, None, None, self.project_query.in_features)
+        expect("keys", keys, len(queries), None, self.project_key.in_features)
+        expect("values", values, *keys.shape[:2], self.score.out_features)
+        both = self.project_query(queries)[:, :, None] + self.project_key(keys)[:, None]  # (B, Q, K, hidden)
+        scores = self.score(self.act(both)).mT  # (B, Q, d_v, K): alignments go along the last dimension
+        weights = self.alignment(scores, **({} if mask is None else {"mask": torch.atleast_1d(mask)[..., None, :]})).mT
+        return AttendedByFeature((weights * values[:, None]).sum(dim=2), weights)
+
+
+def expect(name: str, given: Tensor, *sizes: int | None) -> None:
+    """Check the shape of an input; None stands for any size.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if given.ndim != len(sizes) or any(size not in (None, found) for size, found in zip(sizes, given.shape)):
+        expected = ", ".join("any" if size is None else str(size) for size in sizes)
+        raise ValueError(f"expected {name} of shape ({expected}), got {tuple(given.shape)}")
 
 
 def to_sequence(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B H*W C"]:

@@ -50,10 +50,13 @@ def multiplicative(queries: Queries, keys: Keys) -> Scores:
 def scaled_multiplicative(queries: Queries, keys: Keys) -> Scores:
     """The dot product over √d_k, whose spread does not grow with d_k (Vaswani et al. 2017, eq. 1).
 
+    The queries are divided, not the products: in half precision a product may overflow that the quotient would not.
+
     Raises:
         ValueError: see `multiplicative`.
     """
-    return multiplicative(queries, keys) / math.sqrt(keys.shape[-1])
+    _check(queries, keys, same_size=True)
+    return queries / math.sqrt(keys.shape[-1]) @ keys.mT
 
 
 def cosine(queries: Queries, keys: Keys) -> Scores:
@@ -62,7 +65,8 @@ def cosine(queries: Queries, keys: Keys) -> Scores:
     Raises:
         ValueError: see `multiplicative`.
     """
-    return multiplicative(F.normalize(queries, dim=-1), F.normalize(keys, dim=-1))
+    units = (F.normalize(vectors.to(_wide(vectors)), dim=-1).to(vectors.dtype) for vectors in (queries, keys))
+    return multiplicative(*units)
 
 
 def euclidean(queries: Queries, keys: Keys) -> Scores:
@@ -74,7 +78,9 @@ def euclidean(queries: Queries, keys: Keys) -> Scores:
         ValueError: see `multiplicative`.
     """
     _check(queries, keys, same_size=True)
-    return -torch.cdist(queries, keys, compute_mode="donot_use_mm_for_euclid_dist")
+    wide = _wide(queries)
+    distances = torch.cdist(queries.to(wide), keys.to(wide), compute_mode="donot_use_mm_for_euclid_dist")
+    return -distances.to(queries.dtype)
 
 
 class Additive(nn.Module):
@@ -174,6 +180,11 @@ class ActivatedGeneral(General):
             ValueError: see `Additive.forward`.
         """
         return self.act(super().forward(queries, keys) + self.offset)
+
+
+def _wide(vectors: Tensor) -> torch.dtype:
+    """Single precision at least, for lengths: in half precision the squares of ordinary numbers overflow."""
+    return torch.promote_types(vectors.dtype, torch.float32)
 
 
 def _check(

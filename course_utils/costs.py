@@ -1,0 +1,57 @@
+"""What a function costs: seconds, and the memory it keeps for the backward pass."""
+
+from __future__ import annotations
+
+import timeit
+import weakref
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def seconds(function: Callable[..., object], *inputs: Tensor, repeats: int = 5) -> float:
+    """The shortest of several runs, after one that does not count: other work on the machine only ever adds to it.
+
+    Raises:
+        ValueError: fewer repeats than one.
+    """
+    if repeats < 1:
+        raise ValueError(f"expected at least one repeat, got {repeats}")
+    waits = any(tensor.device.type != "cpu" for tensor in inputs)
+
+    def run() -> None:
+        function(*inputs)
+        if waits:  # an accelerator returns before it is done
+            torch.accelerator.synchronize()
+
+    run()
+    return min(timeit.repeat(run, number=1, repeat=repeats))
+
+
+class _Saved:
+    """A tensor in a box that can be seen to go when autograd lets it go."""
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = tensor
+
+
+def saved_bytes(function: Callable[..., object], *inputs: Tensor) -> int:
+    """The bytes that a function keeps for the backward pass, were the gradient for each input wanted; exact.
+
+    Autograd hands each tensor that it saves to a hook; those that it still holds when the function is done are counted.
+    Each storage counts once and as a whole, however many tensors view it: a view keeps all of its storage alive. Inputs
+    and parameters that the backward pass needs count too.
+    """
+    held = weakref.WeakSet()
+
+    def pack(tensor: Tensor) -> _Saved:
+        held.add(saved := _Saved(tensor.detach()))  # with its graph, an output would hold on to itself for ever
+        return saved
+
+    inputs = [x.detach().requires_grad_() if x.is_floating_point() else x for x in inputs]
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
+        result = function(*inputs)  # the name keeps the graph alive, and with it what it holds
+    storages = [saved.tensor.untyped_storage() for saved in held]
+    del result
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

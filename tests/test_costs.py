@@ -1,0 +1,112 @@
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from course_utils import scores
+from course_utils.attention import Attention
+from course_utils.costs import saved_bytes, seconds
+from course_utils.queries import MultiHead, SelfAttention
+
+N = 100
+x, y = torch.rand(N), torch.rand(N)
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "numbers"),
+    [
+        (torch.exp, [x], N),  # keeps its output
+        (torch.sin, [x], N),  # keeps its input
+        (torch.neg, [x], 0),
+        (torch.add, [x, y], 0),
+        (torch.mul, [x, y], 2 * N),
+        (torch.mul, [x, x], N),  # one storage
+        (lambda x: x.exp().exp(), [x], 2 * N),
+        (lambda x: (x.sin(), x.cos(), x.view(10, 10).mT.sin()), [x], N),  # three views of one storage
+        (lambda x: x[:3].sin(), [x], N),  # a view keeps all of its storage
+        (lambda x: x[:3].clone().sin(), [x], 3),
+        (lambda x: x.softmax(dim=0), [x], N),
+        (lambda x: x.exp().detach(), [x], 0),
+        (lambda x: (x.exp(), x + 1)[1], [x], 0),  # no longer held when the function is done
+        (torch.matmul, [torch.rand(3, 4), torch.rand(4, 5)], 3 * 4 + 4 * 5),
+        (nn.Linear(4, 5), [torch.rand(3, 4)], 3 * 4 + 4 * 5),
+    ],
+)
+def test_known_functions(function, inputs, numbers):
+    assert saved_bytes(function, *inputs) == 4 * numbers
+    with torch.no_grad():
+        assert saved_bytes(lambda *doubles: function(*doubles), *inputs) == 4 * numbers
+    assert not any(tensor.requires_grad for tensor in inputs)
+
+
+def test_the_size_of_a_number_counts():
+    assert saved_bytes(torch.exp, x.double()) == 8 * N
+    assert saved_bytes(lambda x, mask: x.masked_fill(mask, 0), x, x > 0.5) == N  # a mask of one byte a number
+    assert saved_bytes(lambda x, mask: x.masked_fill(mask, 0).exp(), x, x > 0.5) == 5 * N
+
+
+def test_each_run_counts_alone():
+    assert [saved_bytes(torch.exp, x) for _ in range(3)] == [4 * N] * 3
+
+
+def attend_with_one_query(keys, query):
+    return Attention(scores.scaled_multiplicative)(query, keys, keys)
+
+
+def test_attention_grows_with_the_positions_and_self_attention_with_their_square():
+    d, attention = 8, Attention(scores.scaled_multiplicative)
+    for K in (16, 32, 64, 128):
+        keys, query = torch.rand(1, K, d), torch.rand(1, 1, d)
+        kept_anyway = keys.nbytes
+        assert saved_bytes(attend_with_one_query, keys, query) == kept_anyway + 4 * (d + K)
+        scaled_queries = 4 * K * d
+        kept = saved_bytes(lambda keys: attention(keys, keys, keys), keys)
+        assert kept == kept_anyway + scaled_queries + 4 * K * K
+
+
+@pytest.mark.parametrize("module", [SelfAttention(Attention(scores.multiplicative), 8, 4, 4)])
+def test_self_attention_by_the_piece(module):
+    K = 32
+    inputs, projections, weights = K * 8, 3 * K * 4, 3 * 8 * 4
+    assert saved_bytes(module, torch.rand(1, K, 8)) == 4 * (inputs + projections + weights + K * K)
+
+
+def test_every_head_keeps_weights_of_its_own():
+    costs = [
+        [
+            saved_bytes(MultiHead(Attention(scores.multiplicative), 8, heads), *[torch.rand(1, K, 8)] * 3)
+            for K in (64, 128)
+        ]
+        for heads in (1, 2, 4)
+    ]
+    quadratic = [large - 2 * small for small, large in costs]  # what grows with K alone is gone, but for a constant
+    assert quadratic[1] - quadratic[0] == 4 * (128**2 - 2 * 64**2)
+    assert quadratic[2] - quadratic[1] == 2 * 4 * (128**2 - 2 * 64**2)
+
+
+def test_the_shortest_run_counts_and_the_first_does_not():
+    naps = iter([0, 0.3, 0.02, 0.3])
+    assert 0.02 <= seconds(lambda: time.sleep(next(naps)), repeats=3) < 0.3
+    assert next(naps, "all taken") == "all taken"
+
+
+def test_inputs_are_handed_on():
+    given = []
+    assert seconds(lambda *inputs: given.append(inputs), x, y, repeats=2) > 0
+    assert [tuple(map(id, inputs)) for inputs in given] == [(id(x), id(y))] * 3
+
+
+def test_an_accelerator_is_waited_for(monkeypatch):
+    events = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: events.append("waited"))
+    seconds(lambda x: events.append("ran"), torch.empty(3, device="meta"), repeats=2)
+    assert events == ["ran", "waited"] * 3
+    seconds(lambda x: events.append("ran"), x, repeats=1)
+    assert events[6:] == ["ran", "ran"]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_no_repeat_is_no_measurement():
+    with pytest.raises(ValueError, match="expected at least one repeat, got 0"):
+        seconds(torch.exp, x, repeats=0)
