@@ -33,7 +33,7 @@ class Preset:
 
 # Canvas and fragments of the first epochs. Smaller canvases cost a third and a half of a full one, and spare the epochs
 # near chance that a cold start on the full task takes.
-SMALL_FIRST = ((40, 3),) * 3 + ((48, 8),) * 4
+SMALL_FIRST = ((40, 3),) * 2 + ((48, 8),) * 3
 
 PRESETS = {
     preset.name: preset

@@ -26,8 +26,8 @@ class Sample(NamedTuple):
     """What was drawn, row by row.
 
     Attributes:
-        weights: (..., K).
-        log_prob: (...), the logarithm of the probability of drawing just this, through which the gradient comes.
+        weights (Tensor): (..., K).
+        log_prob (Tensor): (...), the logarithm of the probability of drawing just this; the gradient comes through it.
     """
 
     weights: Weights

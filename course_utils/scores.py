@@ -17,8 +17,9 @@ key k:
 ==========================  ==========================================================
 
 The names are those of Niu et al. 2021, "A review on the attention mechanism of deep learning", and of Brauwers and
-Frasincar 2023, "A General Survey on Attention Mechanisms in Deep Learning". Surveys in print write the biased form as
-:math:`k^\top W q + b` with a *vector* b, which cannot be added to a number; the bias belongs inside the bracket.
+Frasincar 2023, "A General Survey on Attention Mechanisms in Deep Learning". A tutorial that the course grew from
+prints the biased form as :math:`k^\top W q + b` with a *vector* b, which cannot be added to a number; the bias belongs
+inside the bracket.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def cosine(queries: Queries, keys: Keys) -> Scores:
 def euclidean(queries: Queries, keys: Keys) -> Scores:
     """Minus the Euclidean distance, so that a nearer key scores higher; at most 0.
 
-    Taken from the differences themselves: the faster |q|² + |k|² − 2qk loses the small distances, the ones that matter.
+    Taken from the differences themselves: the faster way, over the dot product and the two lengths, loses the small
+    distances, the ones that matter.
 
     Raises:
         ValueError: see `multiplicative`.

@@ -44,10 +44,10 @@ class Recipe:
         ValueError: not even one epoch, or one image a step.
     """
 
-    epochs: int = 10
+    epochs: int = 14
     batch_size: int = 64
     lr: float = 8e-3
-    weight_decay: float = 5e-2
+    weight_decay: float = 1e-2
     warmup: float = 0.35
 
     def __post_init__(self):
@@ -174,6 +174,7 @@ def fit(
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             batches = Batches(data, recipe.batch_size, seed)
+            model.to(memory_format=torch.channels_last)  # a third less time a step on two CPU cores
             trainer.fit(Classifier(model, recipe), batches, ckpt_path=last if resume and last.exists() else None)
             stopped = trainer.interrupted
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
@@ -183,7 +184,7 @@ def fit(
     if stopped:
         raise KeyboardInterrupt(f"training stopped; {folder} keeps its log and, once an epoch is over, last.ckpt")
     run = _read_run(folder)
-    model.cpu().eval().load_state_dict(run.weights)
+    model.cpu().to(memory_format=torch.contiguous_format).eval().load_state_dict(run.weights)
     return run
 
 
@@ -224,5 +225,5 @@ def _read_run(folder: Path) -> Run:
     return Run(
         history=history[columns].assign(epoch=history.epoch + 1),
         snapshots=last["callbacks"].get("Snapshots", {"maps": {}})["maps"],
-        weights={name.removeprefix("model."): value for name, value in best["state_dict"].items()},
+        weights={name.removeprefix("model."): value.contiguous() for name, value in best["state_dict"].items()},
     )
