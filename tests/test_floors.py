@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "course_utils"
 FLOORS = [
-    {"alignments", "digits", "layers", "metrics", "runs", "scores"},
+    {"alignments", "digits", "gates", "layers", "metrics", "runs", "scores"},
     {"attention", "data", "models", "sampling"},
     {"callbacks", "costs", "evaluation", "kinds", "queries"},
     {"training"},
