@@ -76,6 +76,15 @@ def test_figures_have_alt_text_and_cells_are_short(notebook):
             assert cell.source.count("\n") < 15, cell.source
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_tables_and_contents_list_every_chapter_as_it_is(path):
+    minutes = re.search(r"\*\*Minutes:\*\* (\d+)", path.read_text(encoding="utf-8"))[1]
+    for page in (ROOT / "README.md", ROOT / "book" / "index.md"):
+        row = next(line for line in page.read_text(encoding="utf-8").splitlines() if f"{path.name})" in line)
+        assert f"| {minutes} | no |" in row
+    assert f"file: notebooks/{path.stem}\n" in (ROOT / "_toc.yml").read_text(encoding="utf-8")
+
+
 def test_text_uses_no_syntax_that_only_the_book_knows(notebook):
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert not re.search(r"\{\w+\}`|:::|```\{", text)

@@ -3,6 +3,9 @@
 So the same widget runs in Jupyter, in Colab, in VS Code, and in the static book where no kernel is.
 """
 
+from course_utils.widgets.alignment_explorer import AlignmentExplorer
+from course_utils.widgets.attention_explorer import AttentionExplorer
 from course_utils.widgets.attention_player import AttentionPlayer
+from course_utils.widgets.score_explorer import ScoreExplorer
 
-__all__ = ["AttentionPlayer"]
+__all__ = ["AlignmentExplorer", "AttentionExplorer", "AttentionPlayer", "ScoreExplorer"]

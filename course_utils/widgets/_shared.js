@@ -52,6 +52,30 @@ function painted(values, width, palette, scale = 1) {
   return canvas;
 }
 
+/** Draw a picture over all of a canvas, cell by cell, and on it a box in pixels of the image; returns the context. */
+function framed(canvas, picture, box, zoom) {
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  context.strokeStyle = "#ff6e6e";
+  context.lineWidth = 3;
+  const [x0, y0, x1, y1] = box.map((v) => zoom * v);
+  context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  return context;
+}
+
+/** A bar, from 0 to 1 unless `show` says otherwise when it fills it. */
+function meter(label) {
+  const fill = element("span");
+  const node = element("div", { className: "course-bar", role: "meter", "aria-label": label }, fill);
+  const show = (value, low = 0, high = 1) => {
+    for (const [name, number] of Object.entries({ now: value, min: low, max: high })) node.setAttribute(`aria-value${name}`, number);
+    fill.style.width = `${(100 * (value - low)) / (high - low || 1)}%`;
+  };
+  return { node, show };
+}
+
 /** Choose a place on a grid by dragging or with the arrow keys; the trait holds its number, row by row. */
 function placeable(model, trait, node, columns, rows) {
   const within = (i, n) => Math.min(n - 1, Math.max(0, i));

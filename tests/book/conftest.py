@@ -114,7 +114,7 @@ def show_widget(page, show_states):
     """Open a static page with one widget, its traits as they are now; returns the widget's own element."""
 
     def show(widget):
-        states = embed_data(views=[widget])["manager_state"]["state"]
+        states = embed_data(views=[widget], drop_defaults=False)["manager_state"]["state"]
         show_states(states, widget.model_id)
         return page.locator(".course-widget")
 

@@ -5,6 +5,9 @@ import pytest
 PAGES = [
     "book/index",
     "notebooks/00_start_here",
+    "notebooks/01_what_is_attention",
+    "notebooks/02_score_functions",
+    "notebooks/03_alignment_functions",
     "notebooks/06_attn_vgg",
     "book/how_to_use",
     "book/notation",

@@ -1,9 +1,17 @@
 """The widgets of the static page: alive without a kernel, over http and from the disk."""
 
+import re
+
 import numpy as np
 import pytest
 
-CHAPTERS = ["notebooks/00_start_here", "notebooks/06_attn_vgg"]
+PLAYERS = ["notebooks/00_start_here", "notebooks/06_attn_vgg"]
+CHAPTERS = [
+    *PLAYERS,
+    "notebooks/01_what_is_attention",
+    "notebooks/02_score_functions",
+    "notebooks/03_alignment_functions",
+]
 READY = "html[data-widgets=ready]"
 
 
@@ -27,6 +35,22 @@ def pixels(page):
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
+def test_the_widget_of_a_chapter_says_something_and_answers(page, root, name):
+    page.goto(f"{root}/{name}.html")
+    page.wait_for_selector(READY)
+    widget = page.locator(".course-widget")
+    assert widget.count() == 1
+    assert len(widget.get_attribute("aria-label")) > 5
+    before = widget.inner_text(), widget.screenshot()
+    assert re.search(r"\d", widget.locator(".course-status").inner_text())
+    slider = widget.locator("input[type=range]:visible").first
+    slider.focus()
+    at_home = slider.input_value() == slider.get_attribute("min")
+    slider.press("End" if at_home else "Home")
+    assert (widget.inner_text(), widget.screenshot()) != before
+
+
+@pytest.mark.parametrize("name", PLAYERS)
 def test_the_keyboard_moves_the_maps(page, root, name):
     page.goto(f"{root}/{name}.html")
     page.wait_for_selector(READY)
@@ -102,9 +126,10 @@ def test_numbers_and_pictures_are_those_of_the_traits(page, site):
         assert float(captions[n].split()[-1]) == pytest.approx(last.max(), rel=0.06)
 
 
-def test_it_fits_a_phone(page, site):
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_it_fits_a_phone(page, site, name):
     page.set_viewport_size({"width": 360, "height": 700})
-    page.goto(f"{site}/notebooks/06_attn_vgg.html")
+    page.goto(f"{site}/{name}.html")
     page.wait_for_selector(READY)
     box = page.locator(".course-widget").bounding_box()
     assert box["x"] >= 0
