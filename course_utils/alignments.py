@@ -23,18 +23,22 @@ Weights = Float[Tensor, "*rows K"]
 Mask = Bool[Tensor, "*broadcastable"]
 
 
-def softmax(scores: Scores, *, temperature: float = 1.0, mask: Mask | None = None) -> Weights:
+def softmax(scores: Scores, *, temperature: float | Float[Tensor, ""] = 1.0, mask: Mask | None = None) -> Weights:
     r"""Exponentials over their sum, :math:`a_i = e^{r_i/T} / \sum_j e^{r_j/T}`.
 
     A high temperature T levels the weights; a low one leaves all of it to the highest score. All weights are positive.
+    It may be a parameter that is learned.
 
     Raises:
-        ValueError: a temperature that is not positive or not finite; see also `allowed`.
+        ValueError: a temperature that is not positive, not finite, or 0 in the precision of the scores; see also
+            `allowed`.
     """
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"expected a positive, finite temperature, got {temperature}")
     ready, where = _prepared(scores, mask)
-    if temperature != 1:  # the highest score becomes 0 first, so that nothing can overflow
+    if not torch.finfo(ready.dtype).tiny <= temperature < math.inf:
+        raise ValueError(f"expected a positive, finite temperature, got {temperature}")
+    if (
+        torch.is_tensor(temperature) or temperature != 1
+    ):  # the highest score becomes 0 first, so that nothing can overflow
         ready = (ready - ready.detach().amax(dim=-1, keepdim=True)) / temperature
     return _finished(ready.softmax(dim=-1), where, scores.dtype)
 
@@ -91,7 +95,7 @@ def local(
 
     On a line (n = 1) this is the paper's; on a grid (n = 2) the window is a square and the Gaussian round. The paper's
     *monotonic* form moves the centre along with the query and has no Gaussian; its *predictive* form computes the
-    centre from the query. With the Gaussian a row sums to less than 1, as in the paper.
+    centre from the query. With the Gaussian a row sums to at most 1, as in the paper.
 
     Args:
         scores: (..., K).
@@ -115,7 +119,8 @@ def local(
     if centres.shape != (*scores.shape[:-1], positions.shape[1]):
         expected = (*scores.shape[:-1], positions.shape[1])
         raise ValueError(f"expected a centre for each row of scores, {expected}, got {tuple(centres.shape)}")
-    offset = positions - centres[..., None, :]  # (..., K, n)
+    wide = torch.promote_types(positions.dtype, torch.float32)  # half precision cannot tell far positions apart
+    offset = positions.to(wide) - centres[..., None, :].to(wide)  # (..., K, n)
     if not offset.isfinite().all():
         raise ValueError("expected finite centres and positions, got NaN or ∞ among them")
     weights = softmax(scores, mask=where & (offset.abs().amax(dim=-1) <= window))
@@ -140,8 +145,9 @@ def allowed(scores: Scores, mask: Mask | None = None) -> Bool[Tensor, "*rows K"]
     above = scores > -torch.inf
     if mask is None:
         return above
-    if mask.dtype != torch.bool:
-        raise ValueError(f"expected a boolean mask, true where attention may go, got {mask.dtype}")
+    if not torch.is_tensor(mask) or mask.dtype != torch.bool:
+        given = mask.dtype if torch.is_tensor(mask) else type(mask).__name__
+        raise ValueError(f"expected a boolean mask, a tensor that is true where attention may go, got {given}")
     try:
         return above & mask.broadcast_to(scores.shape)
     except RuntimeError:

@@ -74,7 +74,7 @@ class Attention(nn.Module):
         Raises:
             ValueError: values that do not belong to the keys; see also the score and the alignment.
         """
-        if values.shape[:2] != keys.shape[:2]:
+        if values.ndim != 3 or values.shape[:2] != keys.shape[:2]:
             raise ValueError(f"expected a value for each key, got {tuple(values.shape)} for {tuple(keys.shape)}")
         weights = self.alignment(self.score(queries, keys), **({} if mask is None else {"mask": mask}))
         return Attended(weights @ values, weights)
@@ -166,7 +166,12 @@ def expect(name: str, given: Tensor, *sizes: int | None) -> None:
 
 
 def to_sequence(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B H*W C"]:
-    """A feature map as a set of vectors, one a position, row by row."""
+    """A feature map as a set of vectors, one a position, row by row.
+
+    Raises:
+        ValueError: features of another rank.
+    """
+    expect("features", features, None, None, None, None)
     return features.flatten(2).mT
 
 

@@ -57,7 +57,13 @@ class Gate(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Map) -> Map:
-        """The features, gated."""
+        """The features, gated.
+
+        Raises:
+            ValueError: features of another rank.
+        """
+        if x.ndim != 4:
+            raise ValueError(f"expected features (B, C, H, W), got {tuple(x.shape)}")
         return self.weights(x) * x
 
 
@@ -85,7 +91,11 @@ class SqueezeExcitation(Gate):
     """
 
     def __init__(self, channels: int, reduction: int = 16):
-        """Make the gate; between the two matrices there are channels / reduction numbers, at least 1."""
+        """Make the gate; between the two matrices there are channels / reduction numbers, at least 1.
+
+        Raises:
+            ValueError: a reduction below 1.
+        """
         super().__init__()
         self.excite = _bottleneck(channels, reduction)
 
@@ -162,9 +172,13 @@ class SecondOrder(Gate):
     """
 
     def __init__(self, channels: int, reduction: int = 16):
-        """Make the gate; the covariance is that of channels / reduction mixtures of the channels, at least 1."""
+        """Make the gate; the covariance is that of channels / reduction mixtures of the channels, at least 1.
+
+        Raises:
+            ValueError: a reduction below 1.
+        """
         super().__init__()
-        mixtures = max(1, channels // reduction)
+        mixtures = _reduced(channels, reduction)
         self.reduce = nn.Conv2d(channels, mixtures, 1, bias=False)
         self.rows = nn.Parameter(torch.randn(mixtures, mixtures) / mixtures**0.5)
         self.expand = nn.Linear(mixtures, channels)
@@ -182,8 +196,15 @@ class SecondOrder(Gate):
 
 def _bottleneck(channels: int, reduction: int) -> nn.Sequential:
     """Two matrices with a ReLU and fewer numbers between them."""
-    hidden = max(1, channels // reduction)
+    hidden = _reduced(channels, reduction)
     return nn.Sequential(nn.Linear(channels, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, channels, bias=False))
+
+
+def _reduced(channels: int, reduction: int) -> int:
+    """How many numbers stand for the channels."""
+    if reduction < 1:
+        raise ValueError(f"expected a reduction of at least 1, got {reduction}")
+    return max(1, channels // reduction)
 
 
 def _as_map(vectors: Float[Tensor, "B C"]) -> Float[Tensor, "B C 1 1"]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from course_utils import alignments
@@ -51,7 +51,7 @@ def hard(scores: Scores, *, mask: Mask | None = None, generator: torch.Generator
 
 
 def reinforce_loss(
-    log_prob: Float[Tensor, "*rows"], reward: Float[Tensor, "*rows"], baseline: float | Float[Tensor, "*#rows"] = 0.0
+    log_prob: Float[Tensor, "*rows"], reward: Shaped[Tensor, "*rows"], baseline: float | Float[Tensor, "*#rows"] = 0.0
 ) -> Float[Tensor, ""]:
     r"""A loss whose gradient is, on average over draws, that of minus the expected reward (Williams 1992).
 
@@ -66,10 +66,13 @@ def reinforce_loss(
         baseline: b, one number, or one for each draw.
 
     Raises:
-        ValueError: not one reward for each draw, or a baseline of another shape.
+        ValueError: not one reward for each draw, one that is not finite, or a baseline of another shape.
     """
     if reward.shape != log_prob.shape:
         raise ValueError(f"expected one reward for each draw, {tuple(log_prob.shape)}, got {tuple(reward.shape)}")
+    reward = reward.to(log_prob.dtype)  # right or wrong, as booleans or whole numbers, is a reward too
+    if not reward.isfinite().all():
+        raise ValueError("expected finite rewards, got NaN or ∞ among them")
     baseline = torch.as_tensor(baseline, dtype=reward.dtype)
     if baseline.shape not in ((), reward.shape):
         given = tuple(baseline.shape)
@@ -85,8 +88,8 @@ def straight_through(
     .. math:: \mathrm{softmax}((r + G) / T), \quad G_i = -\log E_i, \quad E_i \sim \mathrm{Exp}(1)
 
     The noise G is Gumbel's: the highest r + G falls on each position with its softmax probability. The temperature T
-    changes the gradient only: a low one is less biased and more noisy. Sources: the straight-through estimator of Jang,
-    Gu and Poole 2017, section 2.2; the distribution is also that of Maddison, Mnih and Teh 2017.
+    changes the gradient only: a low one is more noisy and, for some rewards, less biased. Sources: the straight-through
+    estimator of Jang, Gu and Poole 2017, section 2.2; the distribution is also that of Maddison, Mnih and Teh 2017.
 
     Raises:
         ValueError: see `alignments.softmax`.

@@ -196,6 +196,8 @@ def _check(
     given = f"got {tuple(queries.shape)} and {tuple(keys.shape)}"
     if queries.ndim != 3 or keys.ndim != 3:
         raise ValueError(f"expected queries (B, Q, d_q) and keys (B, K, d_k), {given}")
+    if not (queries.is_floating_point() and keys.is_floating_point()):
+        raise ValueError(f"expected queries and keys in floating point, got {queries.dtype} and {keys.dtype}")
     if len(queries) != len(keys):
         raise ValueError(f"expected queries and keys of one batch, {given}")
     if keys.shape[1] == 0:

@@ -389,3 +389,33 @@ def test_bad_places(options, message):
     usual = {"centres": torch.zeros(2, 1), "positions": torch.zeros(3, 1), "window": 1.0}
     with pytest.raises(ValueError, match=f"expected {message}"):
         local(fine, **usual | options)
+
+
+def test_a_temperature_can_be_learned_from_1_on():
+    temperature = torch.ones((), dtype=torch.double, requires_grad=True)
+    scores = torch.tensor([1.0, 2.0, 4.0]).double()
+    softmax(scores, temperature=temperature)[0].backward()
+    a = scores.softmax(dim=0)
+    assert_close(temperature.grad, -a[0] * (scores[0] - (a * scores).sum()))  # by hand: da/dT at T = 1
+
+
+@pytest.mark.parametrize("temperature", [1e-46, 1e-300])
+def test_a_temperature_that_is_zero_in_the_precision_of_the_scores_is_said(temperature):
+    with pytest.raises(ValueError, match="a positive, finite temperature, got 1e-"):
+        softmax(torch.zeros(3), temperature=temperature)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_window_is_exact_in_half_precision(dtype):
+    scores, positions = torch.zeros(1, 600), torch.arange(600.0)[:, None]
+    expected = local(scores, torch.tensor([[290.0]]), positions, window=280.0)
+    found = local(scores.to(dtype), torch.tensor([[290.0]]), positions, window=280.0)
+    assert ((found > 0) == (expected > 0)).all()
+    assert_close(found.float(), expected, rtol=0.01, atol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("mask", [np.array([True, False, True]), [True, False, True]])
+def test_a_mask_that_is_no_tensor_is_said(mask):
+    with pytest.raises(ValueError, match=f"a boolean mask, a tensor .* got {type(mask).__name__}"):
+        softmax(torch.zeros(3), mask=mask)

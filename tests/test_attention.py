@@ -209,3 +209,11 @@ def test_maps_are_sequences_the_other_way_round(B, C, H, W):
 def test_what_does_not_fit(call, message):
     with pytest.raises(ValueError, match=message):
         call(*qkv(8))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_ranks_that_would_pass_in_silence_are_said():
+    with pytest.raises(ValueError, match=r"features of shape \(any, any, any, any\), got \(3, 6, 7\)"):
+        to_sequence(torch.rand(3, 6, 7))
+    with pytest.raises(ValueError, match=r"a value for each key, got \(5, 5\) for \(5, 5, 4\)"):
+        dot(torch.rand(5, 3, 4), torch.rand(5, 5, 4), torch.rand(5, 5))

@@ -197,3 +197,17 @@ def test_parameters_are_those_of_the_sources():
 def test_a_window_without_a_middle_is_said(kernel):
     with pytest.raises(ValueError, match=f"an odd side of the window, got {kernel}"):
         gates.SpatialAttention(kernel)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", set(KINDS) - {"cbam"})
+@pytest.mark.parametrize("shape", [(2, C), (C, 4, 4), (2, C, 4, 4, 4)])
+def test_features_of_another_rank_are_said(kind, shape):
+    with pytest.raises(ValueError, match=r"features \(B, C, H, W\), got \("):
+        made(kind)(torch.rand(shape).double())
+
+
+@pytest.mark.parametrize("kind", [gates.SqueezeExcitation, gates.ChannelAttention, gates.SecondOrder, gates.CBAM])
+def test_a_reduction_below_1_is_said(kind):
+    with pytest.raises(ValueError, match="a reduction of at least 1, got 0"):
+        kind(C, 0)

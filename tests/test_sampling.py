@@ -357,3 +357,13 @@ def test_bad_rewards_and_baselines():
         sampling.reinforce_loss(torch.zeros(4), torch.zeros(4, 1))
     with pytest.raises(ValueError, match=r"expected one baseline, or one for each draw, \(4,\), got \(4, 1\)"):
         sampling.reinforce_loss(torch.zeros(4), torch.zeros(4), torch.zeros(4, 1))
+
+
+def test_a_reward_may_be_right_or_wrong():
+    log_prob, baseline = torch.tensor([-1.0, -2.0]), 0.5
+    expected = sampling.reinforce_loss(log_prob, torch.tensor([1.0, 0.0]), baseline)
+    assert expected == -0.25
+    for reward in (torch.tensor([1, 0]), torch.tensor([True, False])):
+        assert sampling.reinforce_loss(log_prob, reward, baseline) == expected
+    with pytest.raises(ValueError, match="finite rewards, got NaN"):
+        sampling.reinforce_loss(log_prob, torch.tensor([1.0, float("nan")]), baseline)

@@ -252,3 +252,10 @@ def test_sizes_other_than_those_made_for_are_said(score):
     module, (queries, keys) = made(score, 3, 5), pairs(0)
     with pytest.raises(ValueError, match=r"queries of size 3 and keys of size 5, got \(2, 3, 5\) and \(2, 4, 5\)"):
         module(queries, keys)
+
+
+@pytest.mark.usefixtures("unchecked")
+@every
+def test_whole_numbers_are_refused(score):
+    with pytest.raises(ValueError, match=r"in floating point, got torch.int64 and torch.float64"):
+        ready(score)(torch.ones(2, 3, 5, dtype=torch.long), pairs(0)[1])
