@@ -8,6 +8,7 @@ PAGES = [
     "notebooks/01_what_is_attention",
     "notebooks/02_score_functions",
     "notebooks/03_alignment_functions",
+    "notebooks/04_kinds_of_attention",
     "notebooks/06_attn_vgg",
     "book/how_to_use",
     "book/notation",

@@ -11,6 +11,7 @@ CHAPTERS = [
     "notebooks/01_what_is_attention",
     "notebooks/02_score_functions",
     "notebooks/03_alignment_functions",
+    "notebooks/04_kinds_of_attention",
 ]
 READY = "html[data-widgets=ready]"
 
