@@ -25,6 +25,8 @@ serve: book
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.bench_alignments
+	$(BIN)/python -m benchmarks.bench_models
+	$(BIN)/python -m benchmarks.bench_gpu
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""What a function costs: seconds, and the memory it keeps for the backward pass."""
+"""What a network or a function costs: parameters, multiply-adds, seconds, and memory kept for the backward pass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,24 @@ import weakref
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def parameters(module: nn.Module) -> int:
+    """How many numbers a module learns."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
+    """Multiplications, each with its addition, in the convolutions and matrix products of one forward pass.
+
+    Papers call them FLOPs or MACs. Element-by-element work is left out, as in their tables. Module and inputs may be on
+    the meta device: then the largest network is counted in a moment and without memory.
+    """
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(*inputs)
+    return counter.get_total_flops() // 2
 
 
 def seconds(function: Callable[..., object], *inputs: Tensor, repeats: int = 5) -> float:

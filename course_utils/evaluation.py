@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pandas as pd
 import torch
 from jaxtyping import Bool, Int
@@ -20,17 +22,25 @@ def predict(model: nn.Module, dataset: Dataset) -> tuple[Output, Int[Tensor, " N
 
     Returns:
         What the model says of all N images, their labels, and their regions where these are known; all on the CPU.
+
+    Raises:
+        ValueError: NaN or an infinity in an image, or in what the model says of good images.
     """
     home, was_training = next(model.parameters()).device, model.training
     device = torch.device("cuda") if torch.cuda.is_available() else home
     model.to(device).eval()
     outputs, labels, regions = [], [], []
-    for images, some_labels, *some_regions in DataLoader(dataset, EVALUATION_BATCH):
-        logits, maps, heads = model(images.to(device))
-        outputs.append((logits.cpu(), [m.cpu() for m in maps], heads.cpu()))
-        labels.append(some_labels)
-        regions += some_regions
-    model.to(home).train(was_training)
+    try:
+        for start, batch in zip(itertools.count(step=EVALUATION_BATCH), DataLoader(dataset, EVALUATION_BATCH)):
+            images, some_labels, *some_regions = batch
+            _check_finite("image", images, start)
+            logits, maps, heads = model(images.to(device))
+            _check_finite("the network's answer to image", logits, start)
+            outputs.append((logits.cpu(), [m.cpu() for m in maps], heads.cpu()))
+            labels.append(some_labels)
+            regions += some_regions
+    finally:
+        model.to(home).train(was_training)
     logits, maps, heads = zip(*outputs)
     output = Output(torch.cat(logits), tuple(torch.cat(tap) for tap in zip(*maps)), torch.cat(heads))
     return output, torch.cat(labels), torch.cat(regions) if regions else None
@@ -51,3 +61,10 @@ def evaluate(model: nn.Module, dataset: Dataset) -> pd.Series:
             scores[f"pointing {tap}"] = pointing_game(maps, regions)
             scores[f"energy {tap}"] = energy_inside(maps, regions)
     return pd.Series({name: values.double().mean().item() for name, values in scores.items()})
+
+
+def _check_finite(what: str, values: Tensor, start: int) -> None:
+    """Say which item of the data set has a number that is none."""
+    finite = values.isfinite().flatten(1).all(dim=1)
+    if not finite.all():
+        raise ValueError(f"NaN or an infinity in {what} {start + int((~finite).nonzero()[0])}")

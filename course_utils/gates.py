@@ -18,12 +18,19 @@ turned down. The gates differ in what has a weight of its own, and in what the w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from course_utils import choices
+
 Map = Float[Tensor, "B C H W"]
+GateAlignment = Literal["sigmoid", "softmax"]
 
 
 class FlatGate(nn.Module):
@@ -31,18 +38,24 @@ class FlatGate(nn.Module):
 
     Source: the repository "Visualizing the attention mechanism in CNN" (Ugenteraan/Attention-CNN-Visualization). Two
     faults come with it. W has the square of the vector's size in numbers. And wherever the ReLU gives 0, the weight is
-    1/2 whatever w is: such a unit can be turned neither up nor down. `ConvGate` repairs both.
+    1/2 whatever w is: such a unit can be turned neither up nor down. `ConvGate` repairs both. With softmax in place of
+    :math:`\sigma` the weights sum to 1, and shrink what they gate by about N, the size of the vector.
     """
 
-    def __init__(self, size: int):
-        """Make the gate for vectors of this size."""
+    def __init__(self, size: int, alignment: GateAlignment = "sigmoid"):
+        """Make the gate for vectors of this size; w starts small, as in the source.
+
+        Raises:
+            ValueError: an unknown alignment; the message lists the valid ones.
+        """
         super().__init__()
+        self.align = _alignment(alignment)
         self.project = nn.Linear(size, size)
-        self.scale = nn.Parameter(torch.randn(size))
+        self.scale = nn.Parameter(0.05 * torch.randn(size))
 
     def weights(self, x: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
         """The weight of each number."""
-        return (self.scale * F.relu(self.project(x))).sigmoid()
+        return self.align(self.scale * F.relu(self.project(x)))
 
     def forward(self, x: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
         """The vector, gated."""
@@ -71,17 +84,23 @@ class ConvGate(Gate):
     r"""The soft gate as a convolution, :math:`\sigma(W * x + b)` with a 1 × 1 kernel.
 
     What remains of `FlatGate` without its faults: C² + C parameters, whatever the size of the map, and no ReLU inside,
-    so that the weights reach from 0 to 1.
+    so that the weights reach from 0 to 1. With softmax in place of :math:`\sigma` the positions of a channel compete:
+    its weights sum to 1.
     """
 
-    def __init__(self, channels: int):
-        """Make the gate for features of so many channels."""
+    def __init__(self, channels: int, alignment: GateAlignment = "sigmoid"):
+        """Make the gate for features of so many channels.
+
+        Raises:
+            ValueError: an unknown alignment; the message lists the valid ones.
+        """
         super().__init__()
+        self.align = _alignment(alignment)
         self.project = nn.Conv2d(channels, channels, 1)
 
     def weights(self, x: Map) -> Map:
         """A weight for each channel at each position."""
-        return self.project(x).sigmoid()
+        return self.align(self.project(x).flatten(2)).view_as(x)
 
 
 class SqueezeExcitation(Gate):
@@ -101,7 +120,7 @@ class SqueezeExcitation(Gate):
 
     def weights(self, x: Map) -> Float[Tensor, "B C 1 1"]:
         """A weight for each channel."""
-        return _as_map(self.excite(x.mean(dim=(2, 3))).sigmoid())
+        return self.excite(x.mean(dim=(2, 3))).sigmoid()[..., None, None]
 
 
 class ChannelAttention(Gate):
@@ -114,7 +133,7 @@ class ChannelAttention(Gate):
 
     def weights(self, x: Map) -> Float[Tensor, "B C 1 1"]:
         """A weight for each channel."""
-        return _as_map((self.excite(x.mean(dim=(2, 3))) + self.excite(x.amax(dim=(2, 3)))).sigmoid())
+        return (self.excite(x.mean(dim=(2, 3))) + self.excite(x.amax(dim=(2, 3)))).sigmoid()[..., None, None]
 
 
 class SpatialAttention(Gate):
@@ -158,7 +177,7 @@ class Streamlined(Gate):
 
     def weights(self, x: Map) -> Float[Tensor, "B C 1 1"]:
         """A number for each channel, of any sign."""
-        return _as_map(self.project(x.mean(dim=(2, 3))))
+        return self.project(x.mean(dim=(2, 3)))[..., None, None]
 
 
 class SecondOrder(Gate):
@@ -191,7 +210,30 @@ class SecondOrder(Gate):
 
     def weights(self, x: Map) -> Float[Tensor, "B C 1 1"]:
         """A weight for each channel."""
-        return _as_map(self.expand((self.rows * self.covariance(x)).sum(dim=-1)).sigmoid())
+        return self.expand((self.rows * self.covariance(x)).sum(dim=-1)).sigmoid()[..., None, None]
+
+
+def observe(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """The weights of every gate in a network for these images, by the gate's name; no hook is left on it."""
+    seen: dict[str, Tensor] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda gate, inputs, name=name: seen.update({name: gate.weights(*inputs)}))
+        for name, module in network.named_modules()
+        if isinstance(module, Gate | FlatGate)
+    ]
+    try:
+        with torch.no_grad():
+            network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+def _alignment(name: GateAlignment) -> Callable[[Tensor], Tensor]:
+    """The function that makes weights of the numbers in the last dimension."""
+    choices.check("alignment", name, GateAlignment)
+    return torch.sigmoid if name == "sigmoid" else partial(torch.softmax, dim=-1)
 
 
 def _bottleneck(channels: int, reduction: int) -> nn.Sequential:
@@ -205,7 +247,3 @@ def _reduced(channels: int, reduction: int) -> int:
     if reduction < 1:
         raise ValueError(f"expected a reduction of at least 1, got {reduction}")
     return max(1, channels // reduction)
-
-
-def _as_map(vectors: Float[Tensor, "B C"]) -> Float[Tensor, "B C 1 1"]:
-    return vectors[:, :, None, None]

@@ -30,6 +30,11 @@ class Preset:
     data: dict[str, Any] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
 
+    @property
+    def image_size(self) -> int:
+        """Side of the cluttered digits in pixels."""
+        return round(self.data.get("size", 64) * self.data.get("zoom", 1))
+
 
 # Canvas and fragments of the first epochs. Smaller canvases cost a third and a half of a full one, and spare the epochs
 # near chance that a cold start on the full task takes.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,15 @@ class Run:
         """Training time."""
         return float(self.history.seconds.iloc[-1])
 
-    def save(self, folder: Path) -> None:
-        """Write the run as three small files that need no trust to be read."""
+    def save(self, folder: Path, *, half: bool = False) -> None:
+        """Write the run as three small files that need no trust to be read; half the size in half precision."""
         folder.mkdir(parents=True, exist_ok=True)
         self.history.to_csv(folder / "history.csv", index=False, float_format="%.5f")
         maps = {f"{epoch}/{tap}": m for epoch, taps in self.snapshots.items() for tap, m in enumerate(taps)}
-        save_file(maps, folder / "snapshots.safetensors")
-        save_file(self.weights, folder / "weights.safetensors")
+        for name, tensors in (("snapshots", maps), ("weights", self.weights)):
+            if half:
+                tensors = {key: t.half() if t.is_floating_point() else t for key, t in tensors.items()}
+            save_file(tensors, folder / f"{name}.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> Run:
@@ -45,5 +48,23 @@ class Run:
         snapshots: dict[int, tuple[Tensor, ...]] = {}
         for name, maps in sorted(load_file(folder / "snapshots.safetensors").items()):  # taps come in order
             epoch = int(name.partition("/")[0])
-            snapshots[epoch] = (*snapshots.get(epoch, ()), maps)
+            snapshots[epoch] = (*snapshots.get(epoch, ()), maps.float())
         return cls(pd.read_csv(folder / "history.csv"), snapshots, load_file(folder / "weights.safetensors"))
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load weights into a model that they fit; otherwise the model stays as it is.
+
+    Raises:
+        ValueError: weights of another network, or of one with other channel or class counts; the message names both.
+    """
+    own = model.state_dict()
+    for name in sorted(set(own) ^ set(weights)):
+        has, lacks = ("network", "weights") if name in own else ("weights", "network")
+        raise ValueError(f"the weights are not of this network: {name!r} is in the {has} and not in the {lacks}")
+    for name, value in weights.items():
+        if value.shape != own[name].shape:
+            given, expected = tuple(value.shape), tuple(own[name].shape)
+            what = " (the number of classes?)" if name.startswith("classifiers") else " (the width?)"
+            raise ValueError(f"the weights have {name!r} of shape {given}, the network expects {expected}{what}")
+    model.load_state_dict(weights)

@@ -6,7 +6,8 @@ from torch import nn
 
 from course_utils import scores
 from course_utils.attention import Attention
-from course_utils.costs import saved_bytes, seconds
+from course_utils.costs import multiply_adds, parameters, saved_bytes, seconds
+from course_utils.models import VGG, AttnVGG
 from course_utils.queries import MultiHead, SelfAttention
 
 N = 100
@@ -110,3 +111,22 @@ def test_an_accelerator_is_waited_for(monkeypatch):
 def test_no_repeat_is_no_measurement():
     with pytest.raises(ValueError, match="expected at least one repeat, got 0"):
         seconds(torch.exp, x, repeats=0)
+
+
+def test_multiply_adds_by_hand():
+    conv = nn.Conv2d(3, 5, 3, stride=2, padding=1, bias=False)
+    assert multiply_adds(conv, torch.rand(2, 3, 8, 10)) == 2 * 5 * 4 * 5 * 3 * 9
+    assert multiply_adds(nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(12, 7)), torch.rand(4, 3, 4)) == 4 * 12 * 7
+    assert parameters(conv) == 5 * 3 * 9
+
+
+def test_what_attention_adds_to_a_vgg_of_full_width():
+    """Two blocks, on 28² and 14²: 1 × 1 convolutions to 256 channels of l and g, and from these to 1."""
+    with torch.device("meta"):
+        x = torch.rand(1, 3, 224, 224)
+        attention, average = (multiply_adds(AttnVGG(2, alignment=a), x) for a in ("sigmoid", None))
+        plain = multiply_adds(VGG(2), x)
+    expected = 28**2 * 256 * (256 + 1) + 14**2 * 256 * (512 + 1) + 2 * 7**2 * 512 * 256
+    assert attention - average == expected
+    assert round(expected / 1e9, 3) == 0.09
+    assert average - plain == 2 * (256 + 512)

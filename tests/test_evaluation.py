@@ -42,3 +42,17 @@ def test_predict_keeps_the_order_of_the_images(digits):
     assert [m.shape[0] for m in output.maps] == [30, 30]
     assert torch.equal(labels, digits.test.labels)
     assert torch.equal(regions[7], digits.test[7][2])
+
+
+def test_nan_is_said_and_the_image_named(digits, monkeypatch):
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
+    images = torch.rand(20, 1, 32, 32)
+    images[12, 0, 3, 4] = torch.nan
+    model = tiny().train()
+    with pytest.raises(ValueError, match=r"NaN or an infinity in image 12$"):
+        evaluate(model, TensorDataset(images, torch.zeros(20, dtype=torch.long)))
+    assert model.training
+    with torch.no_grad():
+        model.classifiers[0].weight[3, 2] = torch.nan
+    with pytest.raises(ValueError, match=r"NaN or an infinity in the network's answer to image 0$"):
+        predict(model, digits.test)

@@ -9,9 +9,10 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "course_utils"
 FLOORS = [
-    {"alignments", "digits", "gates", "layers", "metrics", "runs", "scores"},
-    {"attention", "data", "models", "sampling"},
-    {"callbacks", "costs", "evaluation", "kinds", "queries"},
+    {"alignments", "choices", "costs", "digits", "metrics", "runs", "scores"},
+    {"attention", "data", "gates", "layers", "sampling"},
+    {"callbacks", "kinds", "models", "queries"},
+    {"cam", "evaluation"},
     {"training"},
     {"presets"},
     {"forms"},

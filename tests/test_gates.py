@@ -211,3 +211,36 @@ def test_features_of_another_rank_are_said(kind, shape):
 def test_a_reduction_below_1_is_said(kind):
     with pytest.raises(ValueError, match="a reduction of at least 1, got 0"):
         kind(C, 0)
+
+
+def test_softmax_gates_share_out_a_weight_of_one():
+    (x,) = normal(5, (2, C, 4, 3))
+    flat = gates.FlatGate(12, "softmax").double()
+    assert_close(flat.weights(x.flatten(1)[:, :12]).sum(dim=1), torch.ones(2).double())
+    conv = gates.ConvGate(C, "softmax").double()
+    assert_close(conv.weights(x).sum(dim=(2, 3)), torch.ones(2, C).double())
+    scores = conv.project(x)
+    assert_close(conv.weights(x), scores.exp() / scores.exp().sum(dim=(2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize("gate", [gates.FlatGate, gates.ConvGate])
+@pytest.mark.usefixtures("unchecked")
+def test_an_unknown_alignment_lists_the_valid_ones(gate):
+    with pytest.raises(ValueError, match="unknown alignment 'hard': choose one of sigmoid, softmax"):
+        gate(3, "hard")
+
+
+def test_observe_returns_every_gates_weights_and_leaves_no_hook():
+    torch.manual_seed(0)
+    first, second = gates.CBAM(C, 2, 3), gates.SqueezeExcitation(C, 2)
+    network, x = torch.nn.Sequential(torch.nn.Identity(), first, second), torch.randn(2, C, 4, 4)
+    seen = gates.observe(network, x)
+    assert list(seen) == ["1.0", "1.1", "2"]
+    assert_close(seen["1.0"], first[0].weights(x))
+    assert_close(seen["2"], second.weights(first(x)))
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    with pytest.raises(RuntimeError):
+        gates.observe(network, torch.randn(2, C + 1, 4, 4))
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    flat = gates.FlatGate(5)
+    assert list(gates.observe(flat, torch.randn(2, 5))) == [""]

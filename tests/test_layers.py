@@ -84,5 +84,5 @@ def test_he_initialisation():
 
 @pytest.mark.usefixtures("unchecked")
 def test_unknown_alignment_lists_the_valid_ones():
-    with pytest.raises(ValueError, match="unknown alignment 'sparsemax': choose one of softmax, sigmoid"):
-        GridAttention(2, 2, 2, "sparsemax")
+    with pytest.raises(ValueError, match="unknown alignment 'hard': choose one of softmax, sigmoid, sparsemax, entmax"):
+        GridAttention(2, 2, 2, "hard")

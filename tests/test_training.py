@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
+from torchvision.ops import sigmoid_focal_loss
 
 from course_utils.data import Splits
 from course_utils.evaluation import evaluate
 from course_utils.models import AttnVGG, Output
-from course_utils.runs import Run
+from course_utils.runs import Run, load_weights
 from course_utils.training import Recipe, fit, heads_loss
 
 BRIEF = Recipe(epochs=3, batch_size=32)  # three steps an epoch
@@ -137,6 +138,41 @@ def test_heads_loss_by_hand():
     torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), torch.tensor([0])), expected)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_loss_by_hand(gamma):
+    torch.manual_seed(0)
+    heads, labels = 3 * torch.randn(4, 2, 5).double(), torch.tensor([0, 3, 4, 1])
+    p = torch.stack([heads[i, :, label].exp() / heads[i].exp().sum(dim=-1) for i, label in enumerate(labels)])
+    expected = (-((1 - p) ** gamma) * p.log()).mean()
+    torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), labels, gamma), expected)
+
+
+def test_focal_loss_equals_torchvisions_for_two_classes():
+    logits, labels = torch.randn(50).double(), torch.randint(2, (50,))
+    heads = torch.stack([torch.zeros_like(logits), logits], dim=-1)[:, None]
+    theirs = sigmoid_focal_loss(logits, labels.double(), alpha=-1, gamma=2.0, reduction="mean")
+    torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), labels, 2.0), theirs)
+
+
+def test_an_image_that_could_not_be_surer_leaves_focal_loss_finite():
+    heads = torch.tensor([[[200.0, 0.0]]], requires_grad=True)
+    heads_loss(Output(heads[:, 0], (), heads), torch.tensor([0]), 0.5).backward()
+    assert heads.grad.isfinite().all()
+
+
+def test_a_negative_gamma_is_said():
+    with pytest.raises(ValueError, match="a gamma of at least 0, got -1"):
+        Recipe(gamma=-1.0)
+
+
+def test_the_recipes_gamma_reaches_the_loss(digits, tmp_path):
+    losses = [
+        fit(tiny(), digits, Recipe(epochs=1, gamma=gamma), folder=tmp_path).history.val_loss.item()
+        for gamma in (0.0, 2.0)
+    ]
+    assert losses[1] < 0.95 * losses[0]
+
+
 def test_runs_are_saved_and_read_back(finished, tmp_path):
     _, run, _ = finished
     run.save(tmp_path / "saved")
@@ -144,3 +180,35 @@ def test_runs_are_saved_and_read_back(finished, tmp_path):
     pd.testing.assert_frame_equal(back.history, run.history, atol=1e-5)
     torch.testing.assert_close(back.snapshots, run.snapshots)
     torch.testing.assert_close(back.weights, run.weights)
+
+
+def test_half_precision_halves_the_files_and_little_else(finished, tmp_path):
+    _, run, _ = finished
+    run.save(tmp_path / "whole")
+    run.save(tmp_path / "half", half=True)
+    sizes = {kind: (tmp_path / kind / "weights.safetensors").stat().st_size for kind in ("whole", "half")}
+    assert sizes["half"] < 0.6 * sizes["whole"]
+    back = Run.load(tmp_path / "half")
+    torch.testing.assert_close(back.snapshots, run.snapshots, rtol=1e-3, atol=1e-6)
+    model = tiny()
+    load_weights(model, back.weights)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, run.weights[name], rtol=1e-3, atol=1e-6)
+
+
+def test_weights_of_another_network_are_named_and_nothing_is_loaded():
+    model = tiny()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    other = AttnVGG(7, width=0.0625, head="independent").state_dict()
+    with pytest.raises(ValueError, match=r"'classifiers.0.weight' of shape \(7, 16\), the network expects \(10, 16\)"):
+        load_weights(model, other)
+    with pytest.raises(ValueError, match=r"'features.0.weight' of shape \(8, .*expects \(4, .*width"):
+        load_weights(model, AttnVGG(10, width=0.125, head="independent").state_dict())
+    with pytest.raises(
+        ValueError, match=r"'attention.0.project_global.weight' is in the network and not in the weights"
+    ):
+        load_weights(model, tiny(alignment=None).state_dict())
+    with pytest.raises(ValueError, match="is in the weights and not in the network"):
+        load_weights(tiny(alignment=None), model.state_dict())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])

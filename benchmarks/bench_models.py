@@ -1,0 +1,145 @@
+"""What does attention cost? `python -m benchmarks.bench_models`.
+
+Parameters and multiply-adds are counted; forward pass and training step are timed, median of several runs after one
+that does not count. In every repetition the networks take turns, so that whatever else the machine does slows all of
+them alike; the ratio is that of a network's median to the median of the same backbone with a head on its average. The
+table goes to `benchmarks/results/bench_models_<device>.csv`, with the device's name in every row.
+The speed of the full network on a GPU is the business of `bench_gpu`.
+"""
+
+import argparse
+import platform
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from course_utils import gates
+from course_utils.costs import multiply_adds, parameters
+from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet
+
+RESULTS = Path(__file__).parent / "results"
+CLASSES = 10
+# The first of each group is what the others are compared with.
+GROUPS: dict[str, dict[str, Callable[[float], nn.Module]]] = {
+    "VGG16": {
+        "average head": lambda width: VGG(CLASSES, width=width),
+        "dense head": lambda width: VGG(CLASSES, width=width, head="dense"),
+        "three scales, no attention": lambda width: AttnVGG(CLASSES, width=width, alignment=None),
+        "AttnVGG, sigmoid": lambda width: AttnVGG(CLASSES, width=width, alignment="sigmoid"),
+        "AttnVGG, softmax": lambda width: AttnVGG(CLASSES, width=width),
+        "AttnVGG, sparsemax": lambda width: AttnVGG(CLASSES, width=width, alignment="sparsemax"),
+    },
+    "Jetley's VGG": {
+        "plain": lambda width: PayAttentionVGG(CLASSES, width=width, levels=0),
+        "att3, pc": lambda width: PayAttentionVGG(CLASSES, width=width),
+        "att3, dp": lambda width: PayAttentionVGG(CLASSES, width=width, compatibility="dp"),
+    },
+    "ResNet": {
+        "no gate": lambda width: _resnet(width, None),
+        "squeeze and excitation": lambda width: _resnet(width, gates.SqueezeExcitation),
+        "CBAM": lambda width: _resnet(width, gates.CBAM),
+        "streamlined": lambda width: _resnet(width, gates.Streamlined),
+        "second order": lambda width: _resnet(width, gates.SecondOrder),
+    },
+}
+SIZES = {"VGG16": {1.0: 224, 0.125: 64}, "Jetley's VGG": {1.0: 32, 0.125: 32}, "ResNet": {1.0: 224, 0.125: 64}}
+
+
+def _resnet(width: float, gate: Callable[[int], nn.Module] | None) -> ResNet:
+    return ResNet(CLASSES, depth=50 if width == 1 else 8, gate=gate)
+
+
+def device_name() -> str:
+    """The GPU's name, or the processor's."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return f"{found[1] if found else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def clock(function: Callable[..., object], *arguments: object) -> float:
+    """Seconds of one call, to the end of what it started on the device."""
+    start = time.perf_counter()
+    function(*arguments)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def forward(model: nn.Module, images: torch.Tensor) -> None:
+    """One pass without gradients."""
+    with torch.inference_mode():
+        model.eval()(images)
+
+
+def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor):
+    """Forward, backward and the optimiser's step."""
+    model.train()
+    optimizer.zero_grad()
+    F.cross_entropy(model(images).logits, labels).backward()
+    optimizer.step()
+
+
+def compare(group: str, width: float, batch: int, repetitions: int) -> pd.DataFrame:
+    """One row a network of a group."""
+    device, size = "cuda" if torch.cuda.is_available() else "cpu", SIZES[group][width]
+    images = torch.rand(batch, 3, size, size, device=device)
+    labels = torch.randint(CLASSES, (batch,), device=device)
+    models = {name: make(width).to(device) for name, make in GROUPS[group].items()}
+    optimizers = {name: torch.optim.SGD(model.parameters(), 1e-6) for name, model in models.items()}
+    times = {name: {"forward": [], "step": []} for name in models}
+    for repetition in range(repetitions + 1):
+        for name, model in models.items():
+            once = {
+                "forward": clock(forward, model, images),
+                "step": clock(training_step, model, optimizers[name], images, labels),
+            }
+            for kind, seconds in once.items() if repetition else ():
+                times[name][kind].append(seconds)
+    first, rows = next(iter(models)), []
+    for name, model in models.items():
+        with torch.device("meta"):
+            count = multiply_adds(GROUPS[group][name](width).eval(), torch.rand(1, 3, size, size))
+        row = {"network": name, "width": width, "pixels": size, "batch": batch, "parameters": parameters(model)}
+        row["GMAC"] = count / 1e9
+        for kind in ("forward", "step"):
+            row[f"{kind} ms"] = median(times[name][kind]) * 1e3
+            row[f"{kind} ratio"] = median(times[name][kind]) / median(times[first][kind])
+        rows.append({"backbone": group} | row)
+    return pd.DataFrame(rows)
+
+
+def report(script: str, table: pd.DataFrame) -> None:
+    """Print a table and write it, with device and version in every row."""
+    device = device_name()
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{script}_{re.sub(r'[^a-z0-9]+', '_', device.lower()).strip('_')}.csv"
+    table.assign(device=device, torch=torch.__version__).to_csv(path, index=False, float_format="%.5g")
+    print(f"{device}, torch {torch.__version__}; wrote {path.name}")
+    print(table.to_string(index=False, float_format=lambda number: f"{number:.3g}"))
+
+
+def main() -> None:
+    """Time the laptop's width always, and the full width where it is asked for or there is a GPU."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="time the full width on a CPU too (minutes)")
+    parser.add_argument("--repetitions", type=int, default=15)
+    arguments = parser.parse_args()
+    tables = [compare(g, 0.125, batch, arguments.repetitions) for g in GROUPS for batch in (1, 64)]
+    if arguments.full or torch.cuda.is_available():
+        few = arguments.repetitions if torch.cuda.is_available() else max(3, arguments.repetitions // 5)
+        batch = 32 if torch.cuda.is_available() else 4
+        tables += [compare(g, 1.0, batch, few) for g in GROUPS]
+    report("bench_models", pd.concat(tables).assign(dtype="float32"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Class activation maps: where a network that averages its last features saw evidence for a class."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from course_utils.models.output import as_rgb
+
+
+@torch.no_grad()
+def cam(
+    model: nn.Module, images: Float[Tensor, "B C H W"], classes: Int[Tensor, " B"] | None = None
+) -> Float[Tensor, "B 1 h w"]:
+    r"""The class activation map :math:`M_i = w_c^\top f_i` of the features f at each position i.
+
+    It is exact, not an estimate: the mean of the map over the positions, plus the bias of the class, is its logit.
+    Values have either sign; what is below 0 speaks against the class.
+
+    Source: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", eq. 1 and 2.
+
+    Args:
+        model: a network whose logits are one linear layer on the average of its last features: `ResNet`, or `VGG` with
+            ``head="average"``. Its mode is restored.
+        images: grey or RGB.
+        classes: one an image; without it, the class that the network predicts.
+
+    Raises:
+        ValueError: a network with another head, or classes that do not fit.
+    """
+    heads = getattr(model, "classifiers", ())
+    if not hasattr(model, "features") or len(heads) != 1 or getattr(model, "dense", None) is not None:
+        raise ValueError(f"CAM needs one linear layer on the average of the last features, got {_named(model)}")
+    was_training = model.training
+    features = model.eval().features(as_rgb(images, 1))  # (B, D, h, w)
+    model.train(was_training)
+    linear = heads[0]
+    if linear.in_features != features.shape[1]:  # other descriptors beside that average
+        raise ValueError(f"CAM needs one linear layer on the average of the last features, got {_named(model)}")
+    if classes is None:
+        classes = linear(features.mean(dim=(2, 3))).argmax(dim=1)
+    elif classes.shape != (len(images),) or not ((classes >= 0) & (classes < linear.out_features)).all():
+        expected = f"a class from 0 to {linear.out_features - 1} for each of {len(images)} images"
+        raise ValueError(f"expected {expected}, got {classes.tolist()}")
+    return torch.einsum("bdhw,bd->bhw", features, linear.weight[classes])[:, None]
+
+
+def _named(model: nn.Module) -> str:
+    inputs = [linear.in_features for linear in getattr(model, "classifiers", ())]
+    return f"{type(model).__name__} with classifiers on {inputs or 'no'} features"
