@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from torchvision import datasets, tv_tensors
 from torchvision.transforms import v2
 
 from course_utils.digits import ClutteredDigits
+from course_utils.folders import PhotoFolder, Unreadable, duplicates
 
 DOWNLOADED = ("aircraft", "cifar10", "cifar100", "oxford_pets", "svhn")
 NAMES = ("cluttered_digits", "folder", *DOWNLOADED)
@@ -41,6 +43,7 @@ def load(
     zoom: float = 1.0,
     curriculum: Sequence[tuple[int, int]] = (),
     counts: dict[str, int] | None = None,
+    unreadable: Unreadable = "refuse",
     seed: int = 0,
 ) -> Splits:
     """Load a data set, split for training, validation and test.
@@ -56,10 +59,14 @@ def load(
         curriculum: canvas and fragments of the cluttered digits in the first epochs of training.
         counts: images in ``train``, ``val`` and ``test``; those not named have the default (cluttered digits: 8,000,
             1,000 and 4,000; else all, with a tenth of the training images for validation).
+        unreadable: ``refuse`` a folder with files that are no images, or ``skip`` them; see `PhotoFolder`.
         seed: of the composition, or of the validation split.
 
+    Warns:
+        UserWarning: files of a folder that were skipped, or that are in ``train/`` and ``test/`` alike.
+
     Raises:
-        ValueError: unknown data set or split; the message lists the valid ones.
+        ValueError: unknown data set or split (the message lists the valid ones); a folder that `PhotoFolder` refuses.
         FileNotFoundError: a folder without ``train/`` and ``test/``.
         RuntimeError: a download that failed.
     """
@@ -81,7 +88,7 @@ def load(
         )
         return Splits(*composed, ClutteredDigits.classes)
     if name == "folder":
-        train, val, test = _folder(Path(root), size)
+        train, val, test = _folder(Path(root), size, unreadable)
     elif name in DOWNLOADED:
         train, val, test = _torchvision(name, Path(root), size)
     else:
@@ -113,13 +120,17 @@ def _image_transform(size: int) -> v2.Compose:
     )
 
 
-def _folder(root: Path, size: int) -> tuple[Dataset, None, Dataset]:
+def _folder(root: Path, size: int, unreadable: Unreadable) -> tuple[Dataset, None, Dataset]:
     missing = [part for part in ("train", "test") if not (root / part).is_dir()]
     if missing:
         raise FileNotFoundError(f"{root} has no {missing[0]}/: expected train/ and test/, each one sub-folder a class")
-    train, test = (datasets.ImageFolder(root / part, _image_transform(size)) for part in ("train", "test"))
+    train, test = (PhotoFolder(root / part, size, unreadable) for part in ("train", "test"))
     if train.classes != test.classes:
-        raise ValueError(f"{root}: train/ has the classes {train.classes}, test/ has {test.classes}")
+        both = [", ".join(part.classes) for part in (train, test)]
+        raise ValueError(f"{root}: train/ has the classes {both[0]}; test/ has {both[1]}")
+    if leaked := duplicates(train, test):
+        named = " = ".join(str(path.relative_to(root)) for path in leaked[0])
+        warnings.warn(f"{len(leaked)} files of {root}/test are in train/ as well, such as {named}", stacklevel=3)
     return train, None, test
 
 

@@ -7,9 +7,11 @@ from torchvision import datasets
 from course_utils.data import load
 
 
-def write_image(path, shade=128, size=(40, 30)):
+def write_image(path, shade=128, size=(40, 30), mark=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((size[1], size[0], 3), shade, np.uint8)).save(path)
+    pixels = np.full((size[1], size[0], 3), shade, np.uint8)
+    pixels[0, 0] = mark  # so that no two files are alike
+    Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def folder(tmp_path):
     for part, n in (("train", 10), ("test", 3)):
         for shade, name in ((50, "dark"), (200, "light")):
             for i in range(n):
-                write_image(tmp_path / part / name / f"{i}.png", shade)
+                write_image(tmp_path / part / name / f"{i}.png", shade, mark=i + 100 * (part == "test"))
     return tmp_path
 
 
@@ -71,8 +73,25 @@ def test_a_folder_without_its_parts_is_said(tmp_path):
 
 def test_classes_that_differ_are_said(folder):
     (folder / "test" / "light").rename(folder / "test" / "bright")
-    with pytest.raises(ValueError, match=r"train/ has the classes \['dark', 'light'\], test/ has \['bright', 'dark'\]"):
+    with pytest.raises(ValueError, match="train/ has the classes dark, light; test/ has bright, dark"):
         load("folder", root=folder)
+
+
+def test_files_in_train_and_test_alike_are_said(folder):
+    stolen = folder / "test" / "light" / "stolen.png"
+    stolen.write_bytes((folder / "train" / "dark" / "3.png").read_bytes())
+    with pytest.warns(
+        UserWarning, match=r"1 files of .*/test are in train/ as well, such as .*dark/3.png = .*stolen.png"
+    ):
+        load("folder", root=folder)
+
+
+def test_unreadable_files_are_refused_or_skipped(folder):
+    (folder / "train" / "dark" / "notes.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"1 of 21 files .*dark/notes.jpg"):
+        load("folder", root=folder)
+    with pytest.warns(UserWarning, match="left out: 1 of 21"):
+        assert len(load("folder", root=folder, unreadable="skip").train) == 18
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "course_utils"
 FLOORS = [
     {"alignments", "choices", "costs", "digits", "metrics", "runs", "scores"},
-    {"attention", "data", "gates", "layers", "sampling"},
-    {"callbacks", "kinds", "models", "queries"},
+    {"attention", "folders", "gates", "layers", "sampling"},
+    {"callbacks", "data", "kinds", "models", "queries"},
     {"cam", "evaluation"},
     {"training"},
     {"presets"},

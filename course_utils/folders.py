@@ -1,0 +1,133 @@
+"""A folder of photographs as a data set, one sub-folder a class.
+
+Every file is read once, when the set is made: what is no image, or only half of one, is named then, not met in the
+middle of an epoch. The images are kept at their final size as one tensor of bytes, which a set of some ten thousand
+small photographs fits into; an item is then a slice, not a file to decode.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as tv
+from tqdm.auto import tqdm
+
+from course_utils import choices
+
+Unreadable = Literal["refuse", "skip"]
+IGNORED = {"desktop.ini", "thumbs.db"}  # what systems leave in folders, beside hidden files
+
+
+class PhotoFolder(Dataset):
+    """Square photographs of two or more classes.
+
+    Attributes:
+        classes: the sub-folders' names, sorted.
+        paths: the files, in the order of the items.
+        images: (N, 3, S, S) uint8.
+        labels: (N,), the index of each image's class.
+    """
+
+    def __init__(self, root: str | Path, size: int, unreadable: Unreadable = "refuse"):
+        """Read every image: resized so that the shorter side fits, cropped to the centre, in RGB.
+
+        Of an animation the first frame counts. Transparent places become white. Files that are hidden or that an
+        operating system left are no images and not looked at; links to folders are not followed.
+
+        Args:
+            root: holds a sub-folder for each class; their own sub-folders belong to them.
+            size: S, in pixels.
+            unreadable: ``refuse`` the folder if it has a file that is no readable image, or ``skip`` and name them.
+
+        Raises:
+            FileNotFoundError: no such folder.
+            ValueError: unreadable files, fewer than two classes, a class without images, or an unknown choice.
+        """
+        choices.check("unreadable", unreadable, Unreadable)
+        root = Path(root)
+        if not root.is_dir():
+            raise FileNotFoundError(f"there is no folder {root}")
+        self.classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+        if len(self.classes) < 2:
+            found = ", ".join(self.classes) or "none"
+            raise ValueError(f"{root} needs a sub-folder for each of at least two classes, got {found}")
+        paths = [(path, label) for label, name in enumerate(self.classes) for path in _files(root / name)]
+        with ThreadPoolExecutor() as pool:  # decoding lets other threads run
+            read = pool.map(lambda item: _try(item[0], size), paths)
+            read = list(tqdm(read, f"reading {root.name}", len(paths), leave=False, unit="image"))
+        bad = [f"{path.relative_to(root)} ({got})" for (path, _), got in zip(paths, read) if isinstance(got, str)]
+        if bad:
+            named = "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
+            said = f"{len(bad)} of {len(paths)} files in {root} can't be read as images: {named}"
+            if unreadable == "refuse":
+                raise ValueError(f"{said}. Remove them, or leave them out with unreadable='skip'")
+            warnings.warn(f"left out: {said}", stacklevel=2)
+        good = [(path, label, image) for (path, label), image in zip(paths, read) if not isinstance(image, str)]
+        if empty := [name for label, name in enumerate(self.classes) if label not in {g[1] for g in good}]:
+            raise ValueError(
+                f"{root} has no images of the class {', '.join(empty)}: add some, or remove the sub-folder"
+            )
+        self.paths = tuple(path for path, *_ in good)
+        self.labels = torch.tensor([label for _, label, _ in good])
+        self.images = torch.stack([image for *_, image in good])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[Float[Tensor, "3 S S"], Tensor]:
+        return self.images[i] / 255, self.labels[i]
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Items of a whole batch at once, for the DataLoader."""
+        return list(zip(self.images[indices] / 255, self.labels[indices]))
+
+
+def read_image(path: Path, size: int) -> UInt8[Tensor, "3 size size"]:
+    """One image file as `PhotoFolder` has it.
+
+    Raises:
+        OSError: no image, or a damaged one.
+    """
+    with Image.open(path) as image:
+        image.load()  # decodes all of it: a file that ends early says so here
+        if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would cut off at 255
+            image = image.point(lambda value: value / 256).convert("L")
+        image = ImageOps.exif_transpose(image).convert("RGBA")
+    opaque = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return tv.pil_to_tensor(tv.center_crop(tv.resize(opaque, [size]), [size]))
+
+
+def duplicates(one: PhotoFolder, other: PhotoFolder) -> list[tuple[Path, Path]]:
+    """Files that two sets have in common, byte for byte, whatever their names and classes are."""
+    known = {_digest(path): path for path in one.paths}
+    return [(known[digest], path) for path in other.paths if (digest := _digest(path)) in known]
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files of a class, in a stable order."""
+    files = (p for p in folder.rglob("*") if p.is_file() or (p.is_symlink() and not p.is_dir()))
+    return sorted(p for p in files if not p.name.startswith(".") and p.name.lower() not in IGNORED)
+
+
+def _try(path: Path, size: int) -> Tensor | str:
+    """The image, or in a few words why there is none."""
+    try:
+        return read_image(path, size)
+    except Image.UnidentifiedImageError:
+        return "empty" if path.stat().st_size == 0 else "not an image"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return str(getattr(error, "strerror", None) or error).splitlines()[0]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
