@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from course_utils.training import Recipe
+from course_utils.recipes import Recipe
 
 
 @dataclass(frozen=True)

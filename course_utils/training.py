@@ -8,7 +8,7 @@ import signal
 import warnings
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -26,37 +26,8 @@ from course_utils.callbacks import Progress, Snapshots
 from course_utils.data import Splits
 from course_utils.evaluation import EVALUATION_BATCH
 from course_utils.models import Output
+from course_utils.recipes import Recipe
 from course_utils.runs import Run
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train: AdamW under one cycle of the learning rate.
-
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images a step.
-        lr: the peak learning rate.
-        weight_decay: AdamW's.
-        warmup: share of the steps over which the rate rises to its peak.
-        gamma: of the focal loss, see `heads_loss`; 0 is cross-entropy.
-
-    Raises:
-        ValueError: not even one epoch, or one image a step; a negative gamma.
-    """
-
-    epochs: int = 14
-    batch_size: int = 64
-    lr: float = 8e-3
-    weight_decay: float = 1e-2
-    warmup: float = 0.35
-    gamma: float = 0.0
-
-    def __post_init__(self):
-        if not self.gamma >= 0:
-            raise ValueError(f"expected a gamma of at least 0, got {self.gamma}")
-        if min(self.epochs, self.batch_size) < 1:
-            raise ValueError(f"a recipe needs at least 1 epoch and 1 image a step, got {self}")
 
 
 def heads_loss(output: Output, labels: Int[Tensor, " B"], gamma: float = 0.0) -> Float[Tensor, ""]:
@@ -103,12 +74,8 @@ class Classifier(L.LightningModule):
         checkpoint["recipe"] = asdict(self.recipe)
 
     def configure_optimizers(self):
-        recipe = self.recipe
-        # fused: for a network this small the plain loop over parameters takes a fifth of a step
-        optimizer = torch.optim.AdamW(self.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps, pct_start=recipe.warmup)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return self.recipe.optimizers(self.parameters(), self.trainer.max_epochs, steps)
 
 
 class Batches(L.LightningDataModule):
@@ -181,9 +148,11 @@ def fit(
             reload_dataloaders_every_n_epochs=1,
             enable_progress_bar=False,
             enable_model_summary=False,
+            gradient_clip_val=recipe.clip,
             callbacks=[
                 Progress(),
                 *([] if gallery is None else [Snapshots(gallery, snapshot_epochs)]),
+                *([] if recipe.patience is None else [_stop_after(recipe.patience)]),
                 _checkpoint(folder, "best", monitor="val_accuracy", mode="max"),
                 _checkpoint(folder, "last"),
             ],
@@ -208,6 +177,11 @@ def fit(
 def _checkpoint(folder: Path, name: str, **which: str) -> ModelCheckpoint:
     """Keep one checkpoint of that name, after the other callbacks have seen the end of the epoch."""
     return ModelCheckpoint(folder, name, save_on_train_epoch_end=True, enable_version_counter=False, **which)
+
+
+def _stop_after(patience: int) -> EarlyStopping:
+    """End the training once so many epochs have brought nothing better."""
+    return EarlyStopping("val_accuracy", mode="max", patience=patience, check_on_train_epoch_end=True)
 
 
 @contextmanager
