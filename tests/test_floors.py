@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "course_utils"
 FLOORS = [
-    {"alignments", "choices", "costs", "digits", "metrics", "runs", "scores"},
+    {"alignments", "choices", "classification", "costs", "digits", "metrics", "runs", "scores"},
     {"attention", "folders", "gates", "layers", "recipes", "sampling"},
     {"callbacks", "data", "kinds", "models", "queries"},
     {"cam", "evaluation"},
