@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import shutil
 import signal
 import warnings
@@ -122,7 +123,7 @@ def fit(
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; log and last checkpoint are kept.
-        ValueError: no images to train or validate on, or another recipe than that of the run to be resumed.
+        ValueError: no images to train or validate on; a checkpoint that can't be read, or that of another recipe.
     """
     if not (len(data.train) and len(data.val)):
         raise ValueError(
@@ -132,7 +133,7 @@ def fit(
     last = folder / "last.ckpt"
     if not resume:
         _forget_run(folder)
-    elif last.exists() and (begun := torch.load(last, weights_only=True)["recipe"]) != asdict(recipe):
+    elif last.exists() and (begun := _recipe_of(last)) != asdict(recipe):
         raise ValueError(f"the run in {folder} was begun with {begun}: resume it with the same, got {asdict(recipe)}")
     cuda = torch.cuda.is_available()
     with _quiet_lightning():
@@ -172,6 +173,14 @@ def fit(
     run = _read_run(folder)
     model.cpu().to(memory_format=torch.contiguous_format).eval().load_state_dict(run.weights)
     return run
+
+
+def _recipe_of(checkpoint: Path) -> dict:
+    """What a run was begun with. The checkpoint is read as numbers only: nothing in it can run."""
+    try:
+        return torch.load(checkpoint, weights_only=True)["recipe"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError) as error:
+        raise ValueError(f"{checkpoint} is no checkpoint to resume from: damaged, or not written by fit") from error
 
 
 def _checkpoint(folder: Path, name: str, **which: str) -> ModelCheckpoint:

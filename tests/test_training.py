@@ -1,4 +1,7 @@
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -108,6 +111,64 @@ def test_interrupted_training_keeps_log_and_checkpoint_and_resumes_exactly(finis
     resumed = fit(Interrupt(tiny(), step=1000), digits, BRIEF, resume=True, **arguments)
     pd.testing.assert_frame_equal(resumed.history.drop(columns="seconds"), run.history.drop(columns="seconds"))
     torch.testing.assert_close(resumed.snapshots, run.snapshots)
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from course_utils.data import load
+from course_utils.models import AttnVGG
+from course_utils.recipes import Recipe
+from course_utils.training import fit
+
+class Killed(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.left = model, 5
+
+    def forward(self, images):
+        self.left -= self.training
+        if self.training and self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.model(images)
+
+torch.manual_seed(0)
+model = AttnVGG(10, width=0.0625, head="independent")
+data = load(size=32, fragments=1, counts={"train": 96, "val": 20, "test": 30})
+fit(Killed(model), data, Recipe(epochs=3, batch_size=32), folder=sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_killed_in_the_middle_of_an_epoch_it_resumes_bit_for_bit(digits, tmp_path):
+    """As a Colab reset or the out-of-memory killer does it: no handler runs."""
+    died = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "killed"], capture_output=True)
+    assert died.returncode == -signal.SIGKILL
+    assert torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["epoch"] == 0
+    resumed = fit(Interrupt(tiny(), step=1000), digits, BRIEF, folder=tmp_path / "killed", resume=True)
+    whole = fit(Interrupt(tiny(), step=1000), digits, BRIEF, folder=tmp_path / "whole")
+    assert resumed.weights.keys() == whole.weights.keys()
+    assert all(torch.equal(value, whole.weights[name]) for name, value in resumed.weights.items())
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("content", ["payload", "half", "foreign"])
+def test_a_checkpoint_that_is_none_is_refused_and_runs_nothing(content, digits, tmp_path):
+    last, proof = tmp_path / "last.ckpt", tmp_path / "it ran"
+    torch.save({"recipe": Payload(proof)} if content == "payload" else {"weights": torch.ones(3)}, last)
+    if content == "half":
+        last.write_bytes(last.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"last\.ckpt is no checkpoint to resume from"):
+        fit(tiny(), digits, BRIEF, folder=tmp_path, resume=True)
+    assert not proof.exists()
+    assert last.exists()
 
 
 def test_a_new_run_replaces_an_old_one_and_nothing_else(digits, tmp_path):
