@@ -60,7 +60,7 @@ class PhotoFolder(Dataset):
         if len(self.classes) < 2:
             found = ", ".join(self.classes) or "none"
             raise ValueError(f"{root} needs a sub-folder for each of at least two classes, got {found}")
-        paths = [(path, label) for label, name in enumerate(self.classes) for path in _files(root / name)]
+        paths = [(path, label) for label, name in enumerate(self.classes) for path in files_in(root / name)]
         with ThreadPoolExecutor() as pool:  # decoding lets other threads run
             read = pool.map(lambda item: _try(item[0], size), paths)
             read = list(tqdm(read, f"reading {root.name}", len(paths), leave=False, unit="image"))
@@ -106,16 +106,16 @@ def read_image(path: Path, size: int) -> UInt8[Tensor, "3 size size"]:
     return tv.pil_to_tensor(tv.center_crop(tv.resize(opaque, [size]), [size]))
 
 
+def files_in(folder: Path) -> list[Path]:
+    """All files in a folder and its sub-folders that may be images, in a stable order."""
+    files = (p for p in folder.rglob("*") if p.is_file() or (p.is_symlink() and not p.is_dir()))
+    return sorted(p for p in files if not p.name.startswith(".") and p.name.lower() not in IGNORED)
+
+
 def duplicates(one: PhotoFolder, other: PhotoFolder) -> list[tuple[Path, Path]]:
     """Files that two sets have in common, byte for byte, whatever their names and classes are."""
     known = {_digest(path): path for path in one.paths}
     return [(known[digest], path) for path in other.paths if (digest := _digest(path)) in known]
-
-
-def _files(folder: Path) -> list[Path]:
-    """All files of a class, in a stable order."""
-    files = (p for p in folder.rglob("*") if p.is_file() or (p.is_symlink() and not p.is_dir()))
-    return sorted(p for p in files if not p.name.startswith(".") and p.name.lower() not in IGNORED)
 
 
 def _try(path: Path, size: int) -> Tensor | str:

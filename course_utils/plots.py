@@ -70,6 +70,30 @@ def show_maps(
     return _finished(figure)
 
 
+def show_row(
+    image: Float[Tensor, "1 C H W"], maps: Mapping[str, Float[Tensor, "1 1 _ _"]], title: str, *, shared: bool = False
+) -> Figure:
+    """One image and its maps side by side, each on a scale from 0 to its maximum, or all on one.
+
+    Args:
+        image: grey or RGB, in [0, 1].
+        maps: by what is written over them; their raw ranges stand under them.
+        title: over the image.
+        shared: one colour scale for all maps.
+    """
+    figure, axes = _grid(1, 1 + len(maps))
+    _image(axes[0, 0], image[0], None)
+    axes[0, 0].set_title(title, fontsize=8)
+    highest = max((m.max().item() for m in maps.values()), default=0.0)
+    for axis, (name, m) in zip(axes[0, 1:], maps.items()):
+        enlarged = F.interpolate(m.float(), size=image.shape[-2:], mode="bilinear")[0, 0]
+        axis.imshow(enlarged, cmap=MAP_COLOURS, vmin=0, vmax=highest if shared else m.max().item())
+        axis.set_xlabel(f"{m.min().item():.2g} to {m.max().item():.2g}", fontsize=7)
+        axis.set_title(name, fontsize=8)
+        _bare(axis, None)
+    return _finished(figure)
+
+
 def show_histories(histories: Mapping[str, pd.DataFrame], *, chance: float) -> Figure:
     """Validation accuracy by epoch, a line a run, beside the level of chance."""
     figure, axis = plt.subplots(figsize=(WIDTH, 3.4), dpi=DPI, layout="constrained")

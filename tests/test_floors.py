@@ -18,6 +18,9 @@ FLOORS = [
     {"forms"},
     {"probes"},
     {"plots", "widgets"},
+    {"checkpoints", "pictures"},
+    {"cli"},
+    {"__main__"},
 ]
 FLOOR = {module: level for level, modules in enumerate(FLOORS) for module in modules}
 

@@ -1,0 +1,182 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+from PIL import Image
+from typer.testing import CliRunner
+
+from course_utils import checkpoints, cli, training
+from course_utils.models import ResNet, SoftAttentionCNN
+
+TINY = ["--img-size", "32", "--epochs", "2", "--batch-size", "8", "--set", "width=0.0625"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Red and blue photographs, under names that a learner might give."""
+    root = tmp_path_factory.mktemp("my photos")
+    for part, n in (("train", 20), ("test", 3)):
+        for name, colour in (("blau ✓", (20, 20, 200)), ("red", (200, 20, 20))):
+            (root / part / name).mkdir(parents=True)
+            for i in range(n):
+                noise = np.random.default_rng([n, i]).integers(-20, 20, (40, 36, 3))
+                Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(
+                    root / part / name / f"bild {i}.jpg"
+                )
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(photos, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    result = run("train", "--data-folder", photos, "--out", out, *TINY)
+    assert result.exit_code == 0, result.output
+    return out, result.output
+
+
+def test_train_finds_the_classes_and_writes_a_checkpoint(trained):
+    out, said = trained
+    assert "36 images to train on, 4 to validate; 2 classes" in said
+    assert "best validation accuracy" in said
+    model, description = checkpoints.load(out / "model.safetensors")
+    assert description.classes == ("blau ✓", "red")
+    assert (description.network, description.image_size) == ("attn_vgg", 32)
+    assert not model.training
+    best = torch.load(out / "best.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, best[f"model.{name}"]) for name, value in model.state_dict().items())
+
+
+def test_evaluate_scores_the_test_images(trained, photos):
+    result = run("evaluate", "--checkpoint", trained[0] / "model.safetensors", "--data-folder", photos)
+    assert result.exit_code == 0, result.output
+    assert "6 test images" in result.output
+    assert "AUC" in result.output
+
+
+def test_visualize_writes_a_picture_an_image(trained, photos, tmp_path):
+    (photos / "test" / "notes.txt").write_text("no image")
+    result = run(
+        "visualize",
+        "--checkpoint",
+        trained[0] / "model.safetensors",
+        "--data-folder",
+        photos / "test",
+        "--out",
+        tmp_path,
+    )
+    (photos / "test" / "notes.txt").unlink()
+    assert result.exit_code == 0, result.output
+    assert "left out" in result.output
+    assert "6 pictures in" in result.output
+    assert len(list(tmp_path.glob("*.png"))) == 6
+    picture = imread(tmp_path / "red__bild 0.jpg.png")
+    assert picture[..., :3].std() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "columns"),
+    [
+        ("soft_attention", {"width": 0.125}, ["before the gate", "after the gate"]),
+        ("resnet", {"width": 0.5, "gate": "cbam"}, ["class activation"]),
+        ("pay_attention", {"width": 0.0625}, ["map 1", "map 2", "map 3"]),
+        ("vgg", {"width": 0.0625, "head": "dense"}, []),
+    ],
+)
+def test_every_network_is_described_saved_built_again_and_drawn(network, options, columns, tmp_path):
+    description = checkpoints.Description(network, ("a", "b", "c"), 32, options)
+    model = description.build().eval()
+    checkpoints.save(tmp_path / "m.safetensors", model, description)
+    again, read = checkpoints.load(tmp_path / "m.safetensors")
+    assert read == description
+    x = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(again(x), model(x))
+    figure = cli.pictures.explain(again, x, read.classes)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[1:] == columns
+    assert titles[0].split()[0] in read.classes
+    if columns == ["before the gate", "after the gate"]:
+        scales = [axis.images[0].get_clim() for axis in figure.axes[1:]]
+        assert scales[0] == scales[1]
+
+
+def test_a_gate_is_named_and_nothing_is_fetched_for_a_checkpoint():
+    assert isinstance(checkpoints.Description("resnet", ("a", "b"), 32, {"gate": "streamlined"}).build(), ResNet)
+    assert isinstance(checkpoints.Description("soft_attention", ("a",), 32).build(), SoftAttentionCNN)
+
+
+def test_ctrl_c_says_how_to_go_on_and_resume_does(photos, tmp_path, monkeypatch):
+    step, left = training.Classifier.training_step, [6]
+
+    def interrupted(self, *arguments):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    monkeypatch.setattr(training.Classifier, "training_step", interrupted)
+    arguments = ["train", "--data-folder", photos, "--out", tmp_path, *TINY]
+    result = run(*arguments)
+    assert result.exit_code == 130
+    assert "with --resume to go on" in result.output
+    assert not (tmp_path / "model.safetensors").exists()
+    result = run(*arguments, "--resume")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "model.safetensors").exists()
+
+
+NOWHERE = ["--data-folder", "nowhere"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", *NOWHERE], "nowhere has no train/"),
+        (["train", "--data", "imagenet"], "unknown data set 'imagenet'"),
+        (["train", "--data-folder", "{photos}", "--model", "vit"], "unknown model 'vit': choose one of attn_vgg"),
+        (["train", "--data-folder", "{photos}", "--recipe", "best"], "unknown recipe 'best': choose one of course"),
+        (["train", "--data-folder", "{photos}", "--epochs", "0"], "epochs is at least 1, got 0"),
+        (["train", "--data-folder", "{photos}", "--set", "width"], "expected --set name=value, got 'width'"),
+        (["train", "--data-folder", "{photos}", "--set", "depth=8"], "attn_vgg has no option 'depth': it has width"),
+        (["train", "--data-folder", "{photos}", "--model", "resnet", "--set", "gate=se"], "choose one of cbam"),
+        (["evaluate", "--checkpoint", "nowhere"], "there is no file nowhere"),
+        (["evaluate", "--checkpoint", "{photos}/train/red/bild 0.jpg"], "is no checkpoint of this course"),
+        (["evaluate", "--checkpoint", "{model}"], "the network knows the classes blau ✓, red; the data has 0, 1"),
+        (["visualize", "--checkpoint", "{model}", *NOWHERE], "there is no folder nowhere"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(arguments, message, trained, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    places = {"photos": photos, "model": trained[0] / "model.safetensors"}
+    result = run(*(argument.format(**places) for argument in arguments))
+    assert result.exit_code == 1
+    assert message in result.output
+    assert result.output.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in result.output
+
+
+def test_a_folder_without_images_is_said(trained, tmp_path):
+    result = run("visualize", "--checkpoint", trained[0] / "model.safetensors", "--data-folder", tmp_path / "run")
+    assert result.exit_code == 1
+    (tmp_path / "empty").mkdir()
+    result = run("visualize", "--checkpoint", trained[0] / "model.safetensors", "--data-folder", tmp_path / "empty")
+    assert "has no image that can be read" in result.output
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "visualize"])
+def test_help_has_an_example(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: python -m course_utils {command}" in " ".join(result.output.split())
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "course_utils", "evaluate"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--checkpoint" in done.stderr
