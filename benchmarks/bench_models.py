@@ -2,7 +2,7 @@
 
 Parameters and multiply-adds are counted; forward pass and training step are timed, median of several runs after one
 that does not count. In every repetition the networks take turns, so that whatever else the machine does slows all of
-them alike; the ratio is that of a network's median to the median of the same backbone with a head on its average. The
+them alike; the ratio is that of a network's median to the median of the first of its group. The
 table goes to `benchmarks/results/bench_models_<device>.csv`, with the device's name in every row.
 The speed of the full network on a GPU is the business of `bench_gpu`.
 """
@@ -106,8 +106,7 @@ def compare(group: str, width: float, batch: int, repetitions: int) -> pd.DataFr
                 times[name][kind].append(seconds)
     first, rows = next(iter(models)), []
     for name, model in models.items():
-        with torch.device("meta"):
-            count = multiply_adds(GROUPS[group][name](width).eval(), torch.rand(1, 3, size, size))
+        count = multiply_adds(model, images[:1])
         row = {"network": name, "width": width, "pixels": size, "batch": batch, "parameters": parameters(model)}
         row["GMAC"] = count / 1e9
         for kind in ("forward", "step"):
@@ -133,7 +132,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="time the full width on a CPU too (minutes)")
     parser.add_argument("--repetitions", type=int, default=15)
     arguments = parser.parse_args()
-    tables = [compare(g, 0.125, batch, arguments.repetitions) for g in GROUPS for batch in (1, 64)]
+    tables = [compare(g, 0.125, batch, arguments.repetitions) for g in GROUPS for batch in (2, 64)]
     if arguments.full or torch.cuda.is_available():
         few = arguments.repetitions if torch.cuda.is_available() else max(3, arguments.repetitions // 5)
         batch = 32 if torch.cuda.is_available() else 4

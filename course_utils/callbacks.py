@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-import torch
 from jaxtyping import Float
 from lightning.pytorch.callbacks import Callback, Timer
 from torch import Tensor
 from tqdm.auto import tqdm
+
+from course_utils.looking import looking
 
 
 class Snapshots(Callback):
@@ -23,11 +24,8 @@ class Snapshots(Callback):
         """Keep the maps of now under an epoch's number, if they are wanted and not there yet."""
         if epoch not in self.epochs or epoch in self.maps:
             return
-        was_training = module.training
-        module.eval()
-        with torch.inference_mode():
+        with looking(module):
             self.maps[epoch] = tuple(m.float().cpu() for m in module.model(self.images.to(module.device)).maps)
-        module.train(was_training)
 
     def on_train_start(self, trainer, module):
         self.take(module, 0) if trainer.current_epoch == 0 else None

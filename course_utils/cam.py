@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from course_utils.looking import looking
 from course_utils.models.output import as_rgb
 
 
@@ -22,28 +23,29 @@ def cam(
 
     Args:
         model: a network whose logits are one linear layer on the average of its last features: `ResNet`, or `VGG` with
-            ``head="average"``. Its mode is restored.
+            ``head="average"``. It is left as it was.
         images: grey or RGB.
         classes: one an image; without it, the class that the network predicts.
 
     Raises:
-        ValueError: a network with another head, or classes that do not fit.
+        ValueError: a network with another head, images that it refuses, or classes that do not fit.
     """
     heads = getattr(model, "classifiers", ())
     if not hasattr(model, "features") or len(heads) != 1 or getattr(model, "dense", None) is not None:
         raise ValueError(f"CAM needs one linear layer on the average of the last features, got {_named(model)}")
-    was_training = model.training
-    features = model.eval().features(as_rgb(images, 1))  # (B, D, h, w)
-    model.train(was_training)
     linear = heads[0]
-    if linear.in_features != features.shape[1]:  # other descriptors beside that average
-        raise ValueError(f"CAM needs one linear layer on the average of the last features, got {_named(model)}")
-    if classes is None:
-        classes = linear(features.mean(dim=(2, 3))).argmax(dim=1)
-    elif classes.shape != (len(images),) or not ((classes >= 0) & (classes < linear.out_features)).all():
+    with looking(model):
+        features = model.features(as_rgb(images, getattr(model, "least_size", 1)))  # (B, D, h, w)
+        if linear.in_features != features.shape[1]:  # other descriptors beside that average
+            raise ValueError(f"CAM needs one linear layer on the average of the last features, got {_named(model)}")
+        if classes is None:
+            classes = linear(features.mean(dim=(2, 3))).argmax(dim=1)
+    classes = torch.as_tensor(classes, device=features.device)
+    good = classes.shape == (len(images),) and not classes.is_floating_point() and classes.dtype != torch.bool
+    if not good or not ((classes >= 0) & (classes < linear.out_features)).all():
         expected = f"a class from 0 to {linear.out_features - 1} for each of {len(images)} images"
         raise ValueError(f"expected {expected}, got {classes.tolist()}")
-    return torch.einsum("bdhw,bd->bhw", features, linear.weight[classes])[:, None]
+    return torch.einsum("bdhw,bd->bhw", features, linear.weight[classes.long()])[:, None]
 
 
 def _named(model: nn.Module) -> str:

@@ -10,19 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from course_utils.looking import looking
+
 
 def parameters(module: nn.Module) -> int:
-    """How many numbers a module learns."""
+    """How many parameters a module has."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
     """Multiplications, each with its addition, in the convolutions and matrix products of one forward pass.
 
-    Papers call them FLOPs or MACs. Element-by-element work is left out, as in their tables. Module and inputs may be on
-    the meta device: then the largest network is counted in a moment and without memory.
+    Papers call them FLOPs or MACs. Element-by-element work is left out, as in their tables, and so is what runs as one
+    fused kernel, such as an LSTM. Module and inputs may be on the meta device, where the largest network is counted in
+    a moment and without memory, unless a part of it looks at the values of its scores, as sparsemax and entmax do. The
+    module is left as it was.
     """
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with looking(module), FlopCounterMode(display=False) as counter:
         module(*inputs)
     return counter.get_total_flops() // 2
 

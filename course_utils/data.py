@@ -13,7 +13,7 @@ from torchvision import datasets, tv_tensors
 from torchvision.transforms import v2
 
 from course_utils.digits import ClutteredDigits
-from course_utils.folders import PhotoFolder, Unreadable, duplicates
+from course_utils.folders import PhotoFolder, Unreadable, duplicates, in_two_classes
 
 DOWNLOADED = ("aircraft", "cifar10", "cifar100", "oxford_pets", "svhn")
 NAMES = ("cluttered_digits", "folder", *DOWNLOADED)
@@ -63,7 +63,7 @@ def load(
         seed: of the composition, or of the validation split.
 
     Warns:
-        UserWarning: files of a folder that were skipped, or that are in ``train/`` and ``test/`` alike.
+        UserWarning: files of a folder that were skipped, that are in ``train/`` and ``test/`` alike, or in two classes.
 
     Raises:
         ValueError: unknown data set or split (the message lists the valid ones); a folder that `PhotoFolder` refuses.
@@ -128,9 +128,13 @@ def _folder(root: Path, size: int, unreadable: Unreadable) -> tuple[Dataset, Non
     if train.classes != test.classes:
         both = [", ".join(part.classes) for part in (train, test)]
         raise ValueError(f"{root}: train/ has the classes {both[0]}; test/ has {both[1]}")
-    if leaked := duplicates(train, test):
-        named = " = ".join(str(path.relative_to(root)) for path in leaked[0])
-        warnings.warn(f"{len(leaked)} files of {root}/test are in train/ as well, such as {named}", stacklevel=3)
+    for pairs, what in (
+        (duplicates(train, test), "test are in train/ as well"),
+        (in_two_classes(train), "train have two classes"),
+    ):
+        if pairs:
+            named = " = ".join(str(path.relative_to(root)) for path in pairs[0])
+            warnings.warn(f"{len(pairs)} files of {root}/{what}, such as {named}", stacklevel=3)
     return train, None, test
 
 

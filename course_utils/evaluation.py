@@ -10,37 +10,39 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from course_utils.looking import looking
 from course_utils.metrics import area_share, energy_inside, pointing_game
 from course_utils.models import Output
 
 EVALUATION_BATCH = 100  # at full width and 224 pixels a batch takes a few gigabytes
 
 
-@torch.inference_mode()
 def predict(model: nn.Module, dataset: Dataset) -> tuple[Output, Int[Tensor, " N"], Bool[Tensor, "N 1 H W"] | None]:
-    """Run a model over a whole data set, on a GPU where there is one; its mode and its device are restored.
+    """Run a model over a whole data set, on a GPU where there is one; it is left as it was, and where.
 
     Returns:
         What the model says of all N images, their labels, and their regions where these are known; all on the CPU.
 
     Raises:
-        ValueError: NaN or an infinity in an image, or in what the model says of good images.
+        ValueError: no images; NaN or an infinity in an image, or in what the model says of good images.
     """
-    home, was_training = next(model.parameters()).device, model.training
+    if not len(dataset):
+        raise ValueError("expected at least one image to predict, got an empty data set")
+    home = next(model.parameters()).device
     device = torch.device("cuda") if torch.cuda.is_available() else home
-    model.to(device).eval()
     outputs, labels, regions = [], [], []
     try:
-        for start, batch in zip(itertools.count(step=EVALUATION_BATCH), DataLoader(dataset, EVALUATION_BATCH)):
-            images, some_labels, *some_regions = batch
-            _check_finite("image", images, start)
-            logits, maps, heads = model(images.to(device))
-            _check_finite("the network's answer to image", logits, start)
-            outputs.append((logits.cpu(), [m.cpu() for m in maps], heads.cpu()))
-            labels.append(some_labels)
-            regions += some_regions
+        with looking(model.to(device)):
+            for start, batch in zip(itertools.count(step=EVALUATION_BATCH), DataLoader(dataset, EVALUATION_BATCH)):
+                images, some_labels, *some_regions = batch
+                _check_finite("image", images, start)
+                logits, maps, heads = model(images.to(device))
+                _check_finite("the network's answer to image", logits, start)
+                outputs.append((logits.cpu(), [m.cpu() for m in maps], heads.cpu()))
+                labels.append(some_labels)
+                regions += some_regions
     finally:
-        model.to(home).train(was_training)
+        model.to(home)
     logits, maps, heads = zip(*outputs)
     output = Output(torch.cat(logits), tuple(torch.cat(tap) for tap in zip(*maps)), torch.cat(heads))
     return output, torch.cat(labels), torch.cat(regions) if regions else None
@@ -52,6 +54,9 @@ def evaluate(model: nn.Module, dataset: Dataset) -> pd.Series:
     Returns:
         ``accuracy``; ``chance`` (the regions' mean share of the area); ``pointing 1``, ``energy 1``, ``pointing 2`` …
         for the maps in their order; all in [0, 1].
+
+    Raises:
+        ValueError: see `predict`.
     """
     output, labels, regions = predict(model, dataset)
     scores = {"accuracy": output.logits.argmax(dim=1) == labels}

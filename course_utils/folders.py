@@ -41,7 +41,7 @@ class PhotoFolder(Dataset):
         """Read every image: resized so that the shorter side fits, cropped to the centre, in RGB.
 
         Of an animation the first frame counts. Transparent places become white. Files that are hidden or that an
-        operating system left are no images and not looked at; links to folders are not followed.
+        operating system left are no images and not looked at; links to folders within a class are not followed.
 
         Args:
             root: holds a sub-folder for each class; their own sub-folders belong to them.
@@ -50,9 +50,12 @@ class PhotoFolder(Dataset):
 
         Raises:
             FileNotFoundError: no such folder.
-            ValueError: unreadable files, fewer than two classes, a class without images, or an unknown choice.
+            ValueError: unreadable files, fewer than two classes, a class without images, an unknown choice, or a size
+                below 1.
         """
         choices.check("unreadable", unreadable, Unreadable)
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"expected a size of at least 1 pixel, got {size!r}")
         root = Path(root)
         if not root.is_dir():
             raise FileNotFoundError(f"there is no folder {root}")
@@ -96,20 +99,27 @@ def read_image(path: Path, size: int) -> UInt8[Tensor, "3 size size"]:
 
     Raises:
         OSError: no image, or a damaged one.
+        ValueError: an image with 32 bits a pixel.
     """
     with Image.open(path) as image:
         image.load()  # decodes all of it: a file that ends early says so here
-        if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would cut off at 255
+        if image.mode in ("I", "F"):
+            raise ValueError("32 bits a pixel, which may mean any range")
+        if image.mode.startswith("I;16"):  # which PIL would cut off at 255
             image = image.point(lambda value: value / 256).convert("L")
-        image = ImageOps.exif_transpose(image).convert("RGBA")
-    opaque = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return tv.pil_to_tensor(tv.center_crop(tv.resize(opaque, [size]), [size]))
+        image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("RGB")
+    return tv.pil_to_tensor(tv.center_crop(tv.resize(image, [size]), [size]))
 
 
 def files_in(folder: Path) -> list[Path]:
     """All files in a folder and its sub-folders that may be images, in a stable order."""
     files = (p for p in folder.rglob("*") if p.is_file() or (p.is_symlink() and not p.is_dir()))
-    return sorted(p for p in files if not p.name.startswith(".") and p.name.lower() not in IGNORED)
+    hidden = (p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return sorted(p for p in hidden if p.name.lower() not in IGNORED)
 
 
 def duplicates(one: PhotoFolder, other: PhotoFolder) -> list[tuple[Path, Path]]:
@@ -118,14 +128,26 @@ def duplicates(one: PhotoFolder, other: PhotoFolder) -> list[tuple[Path, Path]]:
     return [(known[digest], path) for path in other.paths if (digest := _digest(path)) in known]
 
 
+def in_two_classes(data: PhotoFolder) -> list[tuple[Path, Path]]:
+    """Files of a set that are the same, byte for byte, and have different classes."""
+    first: dict[str, int] = {}
+    pairs = []
+    for i, path in enumerate(data.paths):
+        earlier = first.setdefault(_digest(path), i)
+        if data.labels[earlier] != data.labels[i]:
+            pairs.append((data.paths[earlier], path))
+    return pairs
+
+
 def _try(path: Path, size: int) -> Tensor | str:
     """The image, or in a few words why there is none."""
     try:
         return read_image(path, size)
     except Image.UnidentifiedImageError:
         return "empty" if path.stat().st_size == 0 else "not an image"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return str(getattr(error, "strerror", None) or error).splitlines()[0]
+    except Exception as error:  # a decoder of the library may raise anything on damaged data
+        said = str(getattr(error, "strerror", None) or error).splitlines()
+        return said[0] if said else type(error).__name__
 
 
 def _digest(path: Path) -> str:

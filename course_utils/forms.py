@@ -55,9 +55,13 @@ def _soft(gate: str | None, *, flat: bool = False) -> Form:
     return Form("attention_in_a_cnn", network, THREE)
 
 
-def _gated(gate: Callable[[int], nn.Module] | None) -> Form:
+def _gated(gate: Callable[..., nn.Module] | None = None, **small) -> Form:
+    """ResNet-50 at the full width, else 8 layers and a gate with options of its own: a sixteenth of 16 is little."""
+
     def network(classes: int, preset: Preset) -> ResNet:
-        return ResNet(classes, depth=50 if preset.width == 1 else 8, gate=gate)
+        if preset.width == 1 or gate is None:
+            return ResNet(classes, depth=50 if preset.width == 1 else 8, gate=gate)
+        return ResNet(classes, depth=8, gate=partial(gate, **small))
 
     return Form("attention_in_a_cnn", network, THREE)
 
@@ -79,11 +83,11 @@ FORMS = {
     "soft_conv": _soft("conv"),
     "soft_none_flat": _soft(None, flat=True),
     "soft_flat": _soft("flat", flat=True),
-    "resnet": _gated(None),
-    "resnet_se": _gated(partial(SqueezeExcitation, reduction=4)),
-    "resnet_cbam": _gated(partial(CBAM, reduction=4)),
+    "resnet": _gated(),
+    "resnet_se": _gated(SqueezeExcitation, reduction=4),
+    "resnet_cbam": _gated(CBAM, reduction=4),
     "resnet_streamlined": _gated(Streamlined),
-    "resnet_second_order": _gated(partial(SecondOrder, reduction=4)),
+    "resnet_second_order": _gated(SecondOrder, reduction=4),
     "pay_average": _pay_attention(alignment=None),
     "pay_pc": _pay_attention(compatibility="pc"),
     "pay_dp": _pay_attention(compatibility="dp"),
@@ -112,8 +116,11 @@ def adapt(topic: str, preset: Preset) -> Preset:
         return preset
     if topic == "attention_in_a_cnn":
         counts = preset.data.get("counts", {"train": 4000})
-        curriculum = tuple((size, fragments) for _, fragments in preset.data["curriculum"])
-        return replace(preset, data=preset.data | {"curriculum": curriculum, "counts": counts})
+        curriculum = tuple((size, fragments) for _, fragments in preset.data.get("curriculum", ()))
+        changed = {"curriculum": curriculum, "counts": counts}
+        if preset.image_size > 128:  # as in the source; at 224 pixels its flat gate has 3 billion parameters
+            changed["zoom"] = 128 / size
+        return replace(preset, data=preset.data | changed)
     changed = {"zoom": 32 / size, "curriculum": ()}
     return replace(preset, data=preset.data | changed, recipe=replace(preset.recipe, epochs=min(epochs, 6)))
 

@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_utils import choices
+from course_utils.looking import looking
 
 Map = Float[Tensor, "B C H W"]
 GateAlignment = Literal["sigmoid", "softmax"]
@@ -205,8 +206,8 @@ class SecondOrder(Gate):
     def covariance(self, x: Map) -> Float[Tensor, "B M M"]:
         """Of the mixtures, over the positions."""
         y = self.reduce(x).flatten(2)
-        y = y - y.mean(dim=-1, keepdim=True)
-        return y @ y.mT / y.shape[-1]
+        y = (y - y.mean(dim=-1, keepdim=True)) / y.shape[-1] ** 0.5  # before the sum: half precision ends at 65,504
+        return y @ y.mT
 
     def weights(self, x: Map) -> Float[Tensor, "B C 1 1"]:
         """A weight for each channel."""
@@ -214,7 +215,7 @@ class SecondOrder(Gate):
 
 
 def observe(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """The weights of every gate in a network for these images, by the gate's name; no hook is left on it."""
+    """The weights of every gate in a network for these images, by the gate's name; it is left as it was."""
     seen: dict[str, Tensor] = {}
     hooks = [
         module.register_forward_pre_hook(lambda gate, inputs, name=name: seen.update({name: gate.weights(*inputs)}))
@@ -222,7 +223,7 @@ def observe(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
         if isinstance(module, Gate | FlatGate)
     ]
     try:
-        with torch.no_grad():
+        with looking(network):
             network(images)
     finally:
         for hook in hooks:

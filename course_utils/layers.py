@@ -115,7 +115,8 @@ class PayAttention(nn.Module):
     With pc and an alignment that only looks at differences of scores, such as softmax, g does nothing:
     :math:`\langle u, g \rangle` is added to all scores alike. Chapter 07 proves it.
 
-    Source: Jetley, Lord, Lee and Torr 2018, "Learn to Pay Attention", section 3.1 and 3.2. He's initialisation is ours.
+    Source: Jetley, Lord, Lee and Torr 2018, "Learn to Pay Attention", section 3.1 and 3.2. He's initialisation by
+    fan-in is ours; the published code has it by fan-out.
     """
 
     def __init__(

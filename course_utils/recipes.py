@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -62,7 +63,7 @@ class Recipe:
             ("lr", self.lr > 0, "a positive number"),
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("warmup", 0 < self.warmup < 1, "between 0 and 1"),
-            ("gamma", self.gamma >= 0, "at least 0"),
+            ("gamma", 0 <= self.gamma < math.inf, "at least 0"),
             ("every", self.every >= 1, "at least 1"),
             ("factor", self.factor > 0, "a positive number"),
             ("clip", self.clip is None or self.clip > 0, "a positive number or None"),

@@ -33,13 +33,17 @@ class Run:
         return float(self.history.seconds.iloc[-1])
 
     def save(self, folder: Path, *, half: bool = False) -> None:
-        """Write the run as three small files that need no trust to be read; half the size in half precision."""
+        """Write the run as three small files that need no trust to be read; half the size in half precision.
+
+        Raises:
+            ValueError: a number that half precision can't hold.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.history.to_csv(folder / "history.csv", index=False, float_format="%.5f")
         maps = {f"{epoch}/{tap}": m for epoch, taps in self.snapshots.items() for tap, m in enumerate(taps)}
         for name, tensors in (("snapshots", maps), ("weights", self.weights)):
             if half:
-                tensors = {key: t.half() if t.is_floating_point() else t for key, t in tensors.items()}
+                tensors = {key: _halved(key, t) for key, t in tensors.items()}
             save_file(tensors, folder / f"{name}.safetensors")
 
     @classmethod
@@ -52,8 +56,18 @@ class Run:
         return cls(pd.read_csv(folder / "history.csv"), snapshots, load_file(folder / "weights.safetensors"))
 
 
+def _halved(name: str, value: Tensor) -> Tensor:
+    """In half precision, if it is in floating point."""
+    half = value.half() if value.is_floating_point() else value
+    if not half.isfinite().all():
+        raise ValueError(f"{name} goes up to {value.abs().max().item():.3g}, and half precision ends at 65,504")
+    return half
+
+
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load weights into a model that they fit; otherwise the model stays as it is.
+    """Load weights into a model whose names and shapes they fit; otherwise the model stays as it is.
+
+    Names and shapes do not tell all options apart: not softmax from sigmoid, nor dp from scaled dp.
 
     Raises:
         ValueError: weights of another network, or of one with other channel or class counts; the message names both.
@@ -65,6 +79,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     for name, value in weights.items():
         if value.shape != own[name].shape:
             given, expected = tuple(value.shape), tuple(own[name].shape)
-            what = " (the number of classes?)" if name.startswith("classifiers") else " (the width?)"
-            raise ValueError(f"the weights have {name!r} of shape {given}, the network expects {expected}{what}")
+            what = "number of classes" if name.startswith("classifiers") else "width or another option"
+            raise ValueError(
+                f"the weights have {name!r} of shape {given}, the network expects {expected}: another {what}?"
+            )
     model.load_state_dict(weights)

@@ -33,6 +33,25 @@ def test_the_mode_is_restored_and_batch_statistics_stay():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_parts_in_another_mode_keep_it_whatever_happens():
+    model = ResNet(5).train()
+    model.features[0].eval()
+    cam(model, torch.rand(2, 1, 32, 32))
+    with pytest.raises(ValueError, match="grey or RGB"):
+        cam(model, torch.rand(2, 4, 32, 32))
+    assert model.training
+    assert not model.features[0].training
+    assert not model.features[0][1].training
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_classes_may_be_of_any_integer_type():
+    model, x = ResNet(5).eval(), torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(
+        cam(model, x, torch.tensor([1, 4], dtype=torch.uint8)), cam(model, x, torch.tensor([1, 4]))
+    )
+
+
 @pytest.mark.parametrize(
     "model",
     [

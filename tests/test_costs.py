@@ -130,3 +130,12 @@ def test_what_attention_adds_to_a_vgg_of_full_width():
     assert attention - average == expected
     assert round(expected / 1e9, 3) == 0.09
     assert average - plain == 2 * (256 + 512)
+
+
+def test_counting_changes_nothing():
+    model = AttnVGG(2, width=0.0625, dropout=0.5)
+    model.attention.eval()
+    multiply_adds(model, torch.rand(1, 3, 32, 32))
+    assert model.training
+    assert not model.attention.training
+    assert model.features[1].num_batches_tracked == 0

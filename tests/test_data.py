@@ -86,6 +86,14 @@ def test_files_in_train_and_test_alike_are_said(folder):
         load("folder", root=folder)
 
 
+def test_a_training_file_in_two_classes_is_said(folder):
+    (folder / "train" / "dark" / "9.png").write_bytes((folder / "train" / "light" / "4.png").read_bytes())
+    with pytest.warns(
+        UserWarning, match=r"1 files of .*/train have two classes, such as train/dark/9.png = train/light"
+    ):
+        load("folder", root=folder)
+
+
 def test_unreadable_files_are_refused_or_skipped(folder):
     (folder / "train" / "dark" / "notes.jpg").write_text("no image")
     with pytest.raises(ValueError, match=r"1 of 21 files .*dark/notes.jpg"):

@@ -44,6 +44,23 @@ def test_predict_keeps_the_order_of_the_images(digits):
     assert torch.equal(regions[7], digits.test[7][2])
 
 
+def test_what_was_predicted_with_can_still_be_trained(digits, monkeypatch):
+    """As on a GPU, where the model is moved: a move in inference mode would make its weights untrainable."""
+    model = tiny().train()
+    model.features.eval()
+    monkeypatch.setattr(model, "to", lambda device: model.double().float())
+    output, labels, _ = predict(model, digits.test)
+    assert model.training
+    assert not model.features.training
+    assert not any(tensor.is_inference() for tensor in (*model.parameters(), output.logits, labels))
+    model(digits.test[0][0][None].repeat(2, 1, 1, 1)).logits.sum().backward()
+
+
+def test_an_empty_data_set_is_said():
+    with pytest.raises(ValueError, match="at least one image to predict"):
+        predict(tiny(), TensorDataset(torch.empty(0, 1, 32, 32), torch.empty(0)))
+
+
 def test_nan_is_said_and_the_image_named(digits, monkeypatch):
     monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
     images = torch.rand(20, 1, 32, 32)

@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "course_utils"
 FLOORS = [
-    {"alignments", "choices", "classification", "costs", "digits", "metrics", "runs", "scores"},
-    {"attention", "folders", "gates", "layers", "recipes", "sampling"},
+    {"alignments", "choices", "classification", "digits", "looking", "metrics", "runs", "scores"},
+    {"attention", "costs", "folders", "gates", "layers", "recipes", "sampling"},
     {"callbacks", "data", "kinds", "models", "queries"},
     {"cam", "evaluation"},
     {"training"},

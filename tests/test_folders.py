@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.folders import PhotoFolder, duplicates, read_image
+from course_utils.folders import PhotoFolder, duplicates, in_two_classes, read_image
 
 
 def photo(seed, size=(40, 30), mode="RGB"):
@@ -67,6 +67,19 @@ def test_of_an_animation_the_first_frame_counts(tmp_path):
     frames = [flat("L", shade) for shade in (50, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert (read_image(tmp_path / "a.gif", 8).float() - 50).abs().max() <= 1
+
+
+def test_a_large_photograph_is_made_smaller_before_it_is_cropped(tmp_path):
+    """Left half black, right half white, 80 × 40: the middle square of 20 has both, and smooth numbers between."""
+    image = Image.new("RGB", (80, 40))
+    image.paste((255, 255, 255), (40, 0, 80, 40))
+    image.save(tmp_path / "a.png")
+    got = read_image(tmp_path / "a.png", 20)[0].float()
+    assert got[:, :8].max() == 0
+    assert got[:, 12:].min() == 255
+    wide = Image.fromarray(np.tile(np.array([[0, 255], [255, 0]], np.uint8), (40, 40)))
+    wide.save(tmp_path / "b.png")
+    assert (read_image(tmp_path / "b.png", 20).float() - 127.5).abs().max() < 30  # averaged, not picked
 
 
 def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
@@ -147,6 +160,32 @@ def test_what_systems_leave_and_links_to_folders_are_passed_over(root):
         "linked.png",
         "deep.png",
     ]
+
+
+def test_nothing_in_a_hidden_folder_is_an_image(root):
+    (root / "cat" / ".ipynb_checkpoints").mkdir()
+    photo(5).save(root / "cat" / ".ipynb_checkpoints" / "0-checkpoint.png")
+    assert len(PhotoFolder(root, 16)) == 6
+
+
+def test_thirty_two_bits_a_pixel_are_refused_by_name(root):
+    Image.fromarray(np.full((20, 20), 0.5, np.float32)).save(root / "cat" / "deep.tiff")
+    with pytest.raises(ValueError, match=r"cat/deep.tiff \(32 bits a pixel"):
+        PhotoFolder(root, 16)
+
+
+@pytest.mark.parametrize("size", [0, 16.0, "16"])
+@pytest.mark.usefixtures("unchecked")
+def test_a_size_that_is_none_is_said(root, size):
+    with pytest.raises(ValueError, match="a size of at least 1 pixel, got "):
+        PhotoFolder(root, size)
+
+
+def test_the_same_photograph_in_two_classes_is_found(root):
+    assert in_two_classes(PhotoFolder(root, 16)) == []
+    (root / "dog" / "cat.png").write_bytes((root / "cat" / "1.png").read_bytes())
+    (root / "cat" / "twin.png").write_bytes((root / "cat" / "2.png").read_bytes())
+    assert in_two_classes(PhotoFolder(root, 16)) == [(root / "cat" / "1.png", root / "dog" / "cat.png")]
 
 
 def test_a_class_without_images_is_named(root):

@@ -53,8 +53,8 @@ def test_ranges_and_sums(batch, height, width, seed):
     assert weights.min() >= 0
     torch.testing.assert_close(weights.sum(dim=(1, 2, 3)), torch.ones(batch))
     _, weights = GridAttention(3, 4, 2, "sigmoid")(l, g)
-    assert weights.min() > 0
-    assert weights.max() < 1
+    assert weights.min() >= 0
+    assert weights.max() <= 1  # in single precision a sigmoid may round to either end
 
 
 @pytest.mark.parametrize("alignment", ["softmax", "sigmoid"])

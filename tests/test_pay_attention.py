@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from course_utils import alignments
 from course_utils.layers import Compatibility, PayAttention, Project
 from course_utils.models import PayAttentionVGG
 from tests.references import count, gradcheck, normal
@@ -89,6 +90,12 @@ def test_equals_the_network_written_out(levels, normalise, taps):
     """Convolutions counted by hand: 7, 10 and 13, each with batch norm and ReLU; a pool after each of the last five."""
     torch.manual_seed(0)
     model = PayAttentionVGG(5, **OPTIONS, levels=levels, taps=taps, normalise=normalise).double().eval()
+    for norm in model.modules():  # as after training: an untrained norm would do nothing
+        if isinstance(norm, nn.BatchNorm1d):
+            nn.init.normal_(norm.running_mean)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
     convs = [m for m in model.features if isinstance(m, nn.Conv2d)]
     norms = [m for m in model.features if isinstance(m, nn.BatchNorm2d)]
     assert len(convs) == len(norms) == 15
@@ -185,6 +192,60 @@ def test_otherwise_g_acts(options):
     assert (model(x).logits - before).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("alignment", ["sparsemax", "entmax"])
+def test_other_alignments_of_a_grid_are_those_of_the_package(alignment):
+    l, g = normal(3, (2, 4, 3, 5), (2, 4))
+    layer = PayAttention(4, 4, "dp", alignment=alignment).double()
+    weights = getattr(alignments, alignment)((l * g[:, :, None, None]).sum(1).flatten(1)).view(2, 1, 3, 5)
+    torch.testing.assert_close(layer(l, g), ((weights * l).sum(dim=(2, 3)), weights))
+
+
+def test_the_defaults_are_the_papers():
+    given, named = (
+        PayAttentionVGG(5, width=0.125),
+        PayAttentionVGG(
+            5,
+            width=0.125,
+            levels=3,
+            compatibility="pc",
+            project="down",
+            alignment="softmax",
+            taps="before",
+            head="concat",
+            normalise=True,
+            dropout=0.5,
+        ),
+    )
+    assert repr(given) == repr(named)
+    assert (given.taps, given.dropout, given.classifiers.dropout, given.attention[0].alignment) == (
+        *("before", 0.5, 0.5),
+        "softmax",
+    )
+
+
+def test_dropout_acts_in_training_on_g_and_on_the_descriptors():
+    torch.manual_seed(0)
+    model, x = PayAttentionVGG(5, width=0.125, compatibility="dp", dropout=0.5), torch.rand(4, 1, 32, 32)
+    seen = {"dense": [], "classifier": []}
+    model.dense.register_forward_pre_hook(lambda _, given: seen["dense"].append(given[0]))
+    model.classifiers[0].register_forward_pre_hook(lambda _, given: seen["classifier"].append(given[0]))
+    for _ in range(2):
+        model(x)
+    model.eval()
+    for _ in range(2):
+        model(x)
+    for first, second, third, fourth in seen.values():
+        assert not torch.equal(first == 0, second == 0)
+        torch.testing.assert_close(third, fourth, rtol=0, atol=0)
+
+
+def test_he_initialisation_by_fan_in():
+    torch.manual_seed(0)
+    layer, other = PayAttention(512, 2048, "pc", "down"), PayAttention(512, 2048, "pc", "up")
+    for module, fan in ((layer.project_global, 2048), (layer.u, 512), (other.project_local, 512), (other.u, 2048)):
+        assert module.weight.std().item() == pytest.approx((2 / fan) ** 0.5, rel=0.15)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -194,6 +255,8 @@ def test_otherwise_g_acts(options):
         ({"levels": 4}, "unknown levels 4: choose one of 0, 1, 2, 3"),
         ({"taps": "at"}, "unknown taps 'at': choose one of before, after"),
         ({"head": "indep"}, "unknown head 'indep': choose one of concat, independent"),
+        ({"alignment": None, "compatibility": "cosine"}, "unknown compatibility 'cosine'"),
+        ({"levels": 0, "project": "sideways"}, "unknown project 'sideways'"),
         ({"alignment": "local"}, "unknown alignment 'local': choose one of softmax, sigmoid, sparsemax, entmax"),
     ],
 )

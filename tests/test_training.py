@@ -220,12 +220,17 @@ def test_an_image_that_could_not_be_surer_leaves_focal_loss_finite():
     assert heads.grad.isfinite().all()
 
 
-def test_the_recipes_gamma_reaches_the_loss(digits, tmp_path):
-    losses = [
-        fit(tiny(), digits, Recipe(epochs=1, gamma=gamma), folder=tmp_path).history.val_loss.item()
-        for gamma in (0.0, 2.0)
-    ]
+def test_the_recipes_gamma_reaches_the_loss_and_the_steps(digits, tmp_path):
+    runs = [fit(tiny(), digits, Recipe(epochs=2, batch_size=32, gamma=gamma), folder=tmp_path) for gamma in (0.0, 2.0)]
+    losses = [run.history.val_loss.iloc[-1] for run in runs]
     assert losses[1] < 0.95 * losses[0]
+    assert not torch.equal(*(run.weights["classifiers.0.weight"] for run in runs))
+
+
+def test_gradients_of_focal_loss_are_exact():
+    heads = torch.randn(3, 2, 4).double().requires_grad_()
+    labels = torch.tensor([0, 3, 1])
+    assert torch.autograd.gradcheck(lambda h: heads_loss(Output(h[:, 0], (), h), labels, 2.0), heads)
 
 
 def test_patience_ends_a_training_that_gets_no_better(digits, tmp_path):

@@ -47,11 +47,11 @@ class Heads(nn.ModuleList):
             dropout: share of the numbers of a descriptor set to 0 in training.
 
         Raises:
-            ValueError: an unknown head, fewer classes than one, or a dropout outside [0, 1).
+            ValueError: an unknown head, fewer classes than two, or a dropout outside [0, 1).
         """
         choices.check("head", head, Head)
-        if num_classes < 1 or not 0 <= dropout < 1:
-            raise ValueError(f"expected at least 1 class and a dropout in [0, 1), got {num_classes} and {dropout}")
+        if num_classes < 2 or not 0 <= dropout < 1:
+            raise ValueError(f"expected at least 2 classes and a dropout in [0, 1), got {num_classes} and {dropout}")
         super().__init__(nn.Linear(n, num_classes) for n in ([sum(sizes)] if head == "concat" else sizes))
         self.head, self.dropout = head, dropout
         for linear in self:

@@ -29,8 +29,10 @@ class PayAttentionVGG(nn.Module):
     with the descriptors of its published code. The paper's images have 32 pixels; for larger ones the features under
     the dense layer are averaged over the positions that remain.
 
-    There are two controls. ``levels=0`` is the paper's: its plain VGG, which classifies g. ``alignment=None`` is the
-    fair one: the same taps, averaged with equal weights.
+    There are two controls. ``levels=0`` is the plain VGG: the same convolutions, and g is classified (the published
+    code's own baseline is a VGG16 with its 13 convolutions). ``alignment=None`` is the fair one: the same taps,
+    averaged with equal weights; the layers behind the last tap are then computed for nothing. The published code has
+    dropout between its convolutions as well, which we leave out.
     """
 
     def __init__(
@@ -67,6 +69,10 @@ class PayAttentionVGG(nn.Module):
         super().__init__()
         choices.check("levels", levels, Levels)
         choices.check("taps", taps, Taps)
+        choices.check("compatibility", compatibility, Compatibility)
+        choices.check("project", project, Project)
+        if alignment is not None:
+            choices.check("alignment", alignment, Alignment)
         self.taps, self.dropout, self.pools = taps, dropout, POOLS[3 - levels :]
         self.features = vgg_layers(CHANNELS, width)
         size = scaled(512, width)

@@ -16,7 +16,6 @@ from course_utils.models.vgg import pretrained_or_say, scaled
 
 Depth = Literal[8, 14, 20, 50, 101, 152]
 TORCHVISION = {50: resnet50, 101: resnet101, 152: resnet152}
-LEAST_SIZE = 32
 
 
 class ResNet(nn.Module):
@@ -25,7 +24,8 @@ class ResNet(nn.Module):
     There the streamlined module (myspace-img/streamlined-attention), squeeze-and-excitation (Hu et al. 2018) and CBAM
     (Woo et al. 2018) have it: the sum of the block is x + gate(F(x)). Depths 50, 101 and 152 are torchvision's. Depths
     8, 14 and 20 are for laptops: three stages of 16, 32 and 64 channels with two-layer blocks, as He et al. have them
-    for CIFAR (section 4.2), but with a stem that halves the image, for canvases of 64 pixels.
+    for CIFAR (section 4.2), but with a stem that halves the image, for canvases of 64 pixels, and with a 1 × 1
+    convolution where a shortcut changes size. The classifier is one linear layer; the streamlined repository has three.
     """
 
     def __init__(
@@ -68,23 +68,29 @@ class ResNet(nn.Module):
         if gate is not None:
             insert(nn.ModuleList(stages), gate)
         self.features = nn.Sequential(stem, *stages)
+        self.least_size = 32 if depth in TORCHVISION else 8  # five halvings, or three, leave one position
         self.classifiers = Heads([channels], num_classes)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Output:
         """Classify images; see `as_rgb` for what is refused."""
-        return self.classifiers([self.features(as_rgb(images, LEAST_SIZE)).mean(dim=(2, 3))], ())
+        return self.classifiers([self.features(as_rgb(images, self.least_size)).mean(dim=(2, 3))], ())
 
 
 def insert(network: nn.Module, gate: Callable[[int], nn.Module]) -> None:
     """Put a gate into every residual block of a torchvision network, after its last batch norm; in place.
 
     The names of that norm's weights change: load pretrained weights first.
+
+    Raises:
+        ValueError: no residual block, or a gate in it already.
     """
-    for block in list(network.modules()):
-        if isinstance(block, BasicBlock | Bottleneck):
-            last = "bn3" if isinstance(block, Bottleneck) else "bn2"
-            norm = getattr(block, last)
-            setattr(block, last, nn.Sequential(norm, gate(norm.num_features)))
+    blocks = [module for module in network.modules() if isinstance(module, BasicBlock | Bottleneck)]
+    last = ["bn3" if isinstance(block, Bottleneck) else "bn2" for block in blocks]
+    norms = [getattr(block, name) for block, name in zip(blocks, last)]
+    if not blocks or not all(isinstance(norm, nn.BatchNorm2d) for norm in norms):
+        raise ValueError(f"expected residual blocks of torchvision without a gate, got {type(network).__name__}")
+    for block, name, norm in zip(blocks, last, norms):
+        setattr(block, name, nn.Sequential(norm, gate(norm.num_features)))
 
 
 def _small(depth: int, width: float) -> tuple[nn.Sequential, list[nn.Sequential]]:

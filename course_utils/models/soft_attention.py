@@ -53,6 +53,7 @@ class SoftAttentionCNN(nn.Module):
         super().__init__()
         if gate is not None:
             choices.check("gate", gate, SoftGate)
+        choices.check("alignment", alignment, GateAlignment)
         if gate == "flat" and image_size is None:
             raise ValueError("a flat gate has a weight for every position: expected an image_size, got None")
         if image_size is not None and image_size < LEAST_SIZE:
@@ -84,10 +85,11 @@ class SoftAttentionCNN(nn.Module):
         Raises:
             ValueError: images of another size than the network was built for; see also `as_rgb`.
         """
-        x = self.features(as_rgb(images, LEAST_SIZE))
+        x = as_rgb(images, LEAST_SIZE)
         if self.image_size is not None and images.shape[-2:] != (self.image_size, self.image_size):
             expected = f"{self.image_size} × {self.image_size}"
             raise ValueError(f"expected images of {expected} pixels, got {' × '.join(map(str, images.shape[-2:]))}")
+        x = self.features(x)
         if self.gate is None:
             return x, x
         return x, self.gate(x.flatten(1)).view_as(x) if isinstance(self.gate, FlatGate) else self.gate(x)

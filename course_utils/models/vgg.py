@@ -43,13 +43,16 @@ class VGG(nn.Module):
         """
         super().__init__()
         choices.check("head", head, VGGHead)
-        self.features = vgg16_features(width, pretrained)
+        self.features, self.least_size = vgg16_features(width, pretrained), LEAST_SIZE
         channels = self.features[POOLS[4] - 3].out_channels
         self.dense = None
         if head == "dense":
             hidden = scaled(4096, width)
             layers = [nn.Linear(49 * channels, hidden), nn.ReLU(), nn.Dropout(), nn.Linear(hidden, hidden), nn.ReLU()]
             self.dense = nn.Sequential(nn.AdaptiveAvgPool2d(7), nn.Flatten(), *layers, nn.Dropout())
+            for linear in (self.dense[2], self.dense[5]):  # as torchvision has it
+                nn.init.normal_(linear.weight, std=0.01)
+                nn.init.zeros_(linear.bias)
             if pretrained:
                 trained = pretrained_or_say(vgg16_bn, VGG16_BN_Weights.IMAGENET1K_V1).classifier
                 self.dense[2].load_state_dict(trained[0].state_dict())
@@ -101,8 +104,9 @@ def tapped(
         What was read, in order, and the last features.
 
     Raises:
-        ValueError: layers that have no max-pool there, as those of VGG16 without batch norm.
+        ValueError: layers that have no max-pool there, as those of VGG16 without batch norm; unknown taps.
     """
+    choices.check("taps", taps, Taps)
     if any(not isinstance(features[i], nn.MaxPool2d) for i in pools):
         there = [i for i, module in enumerate(features) if isinstance(module, nn.MaxPool2d)]
         raise ValueError(f"expected max-pools at {list(pools)}, as vgg16_bn has them, got layers with pools at {there}")
