@@ -6,7 +6,17 @@ So the same widget runs in Jupyter, in Colab, in VS Code, and in the static book
 from course_utils.widgets.alignment_explorer import AlignmentExplorer
 from course_utils.widgets.attention_explorer import AttentionExplorer
 from course_utils.widgets.attention_player import AttentionPlayer
+from course_utils.widgets.does_g_matter import DoesGMatter
+from course_utils.widgets.gate_explorer import GateExplorer
 from course_utils.widgets.kinds_explorer import KindsExplorer
 from course_utils.widgets.score_explorer import ScoreExplorer
 
-__all__ = ["AlignmentExplorer", "AttentionExplorer", "AttentionPlayer", "KindsExplorer", "ScoreExplorer"]
+__all__ = [
+    "AlignmentExplorer",
+    "AttentionExplorer",
+    "AttentionPlayer",
+    "DoesGMatter",
+    "GateExplorer",
+    "KindsExplorer",
+    "ScoreExplorer",
+]

@@ -12,6 +12,8 @@ CHAPTERS = [
     "notebooks/02_score_functions",
     "notebooks/03_alignment_functions",
     "notebooks/04_kinds_of_attention",
+    "notebooks/05_attention_in_a_cnn",
+    "notebooks/07_learn_to_pay_attention",
 ]
 READY = "html[data-widgets=ready]"
 
