@@ -1,10 +1,13 @@
 """The Sphinx extensions and the widget host, on small cases of their own."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tests.book.conftest import extension
 
 static_widgets, cache_key = extension("static_widgets"), extension("cache_key")
+lean_theme = extension("lean_theme")
 HOSTILE = "</script><!-- <script> \" ' \\ \u2028 &amp;"
 ESM = """export default { render({ model, el }) {
   const text = () => { el.textContent = model.get('text') + '|' + new Float32Array(model.get('data').buffer)[1]; };
@@ -78,3 +81,16 @@ def test_the_cache_key_follows_the_package_and_the_preset(tmp_path, change):
     if change == "name":
         (tmp_path / "a.py").rename(tmp_path / "b.py")
     assert cache_key.key(tmp_path, "smoke" if change == "preset" else "cpu") != before
+
+
+@pytest.mark.parametrize(
+    ("filename", "attributes", "dropped"),
+    [
+        ("_static/sphinx-thebe.js", {}, True),
+        (None, {"body": "const THEBE_JS_URL = 'x'"}, True),
+        ("_static/widget-host.js", {}, False),
+        (None, {"type": "application/vnd.jupyter.widget-state+json", "body": '{"data": "AAtHeBe="}'}, False),
+    ],
+)
+def test_thebe_goes_and_data_in_which_its_name_stands_by_chance_stays(filename, attributes, dropped):
+    assert lean_theme.is_thebe(SimpleNamespace(filename=filename, attributes=attributes)) is dropped
