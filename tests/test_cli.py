@@ -108,7 +108,7 @@ def test_every_network_is_described_saved_built_again_and_drawn(network, options
 
 def test_a_gate_is_named_and_nothing_is_fetched_for_a_checkpoint():
     assert isinstance(checkpoints.Description("resnet", ("a", "b"), 32, {"gate": "streamlined"}).build(), ResNet)
-    assert isinstance(checkpoints.Description("soft_attention", ("a",), 32).build(), SoftAttentionCNN)
+    assert isinstance(checkpoints.Description("soft_attention", ("a", "b"), 32).build(), SoftAttentionCNN)
 
 
 def test_ctrl_c_says_how_to_go_on_and_resume_does(photos, tmp_path, monkeypatch):

@@ -99,6 +99,15 @@ class Interrupt(nn.Module):
         return self.model(images)
 
 
+@pytest.fixture
+def ctrl_c():
+    """As at a terminal: a process that a script starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_interrupted_training_keeps_log_and_checkpoint_and_resumes_exactly(finished, digits, gallery, tmp_path):
     _, run, _ = finished
     arguments = {"folder": tmp_path, "gallery": gallery, "snapshot_epochs": [0, 1, 3]}

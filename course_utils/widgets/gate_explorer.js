@@ -85,7 +85,7 @@ function channelChart() {
       svg("circle", { cx: x(c), cy: y(a), r: 3.6, fill: "none", stroke: BEFORE, "stroke-width": 2 }),
       svg("circle", { cx: x(c), cy: y(after[c]), r: 2.6, fill: AFTER }),
     ]);
-    const caption = svg("text", { x: 218, y: 115, "text-anchor": "middle", fill: "currentColor", "font-size": 14 }, `${before.length} channels: mean weights in the window; lines at 0 and 1`);
+    const caption = svg("text", { x: 218, y: 115, "text-anchor": "middle", fill: "currentColor", "font-size": 14 }, `${before.length} channels: mean weight in the window`);
     node.replaceChildren(line(0), line(1), text(low, y(low)), text(high, y(high)), ...marks, caption);
     node.setAttribute("aria-label", label);
   };
