@@ -12,6 +12,7 @@ import pytest
 from ipywidgets.embed import embed_data
 from playwright.sync_api import sync_playwright
 
+from course_utils.widgets._source import module
 from tests.browser import find_chromium
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +83,19 @@ def page(chromium):
     page.close()
     assert page.outside == []
     assert page.errors == []
+
+
+def page_with_module(chromium, name):
+    """An empty page in which `own` is the module of a widget, to call its functions in full precision."""
+    page = chromium.new_page()
+    page.evaluate(
+        """async (source) => {
+             const blob = new Blob([source], { type: "text/javascript" });
+             window.own = await import(URL.createObjectURL(blob));
+           }""",
+        module(name),
+    )
+    return page
 
 
 @pytest.fixture

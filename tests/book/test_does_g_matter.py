@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from course_utils import metrics
 from course_utils.digits import box_regions
-from course_utils.widgets._source import module
 from course_utils.widgets.does_g_matter import DoesGMatter
+from tests.book.conftest import page_with_module
 from tests.test_does_g_matter_widget import BOXES, DRAWS, KINDS, SIZE, N, networks, traits_of, with_guides
 
 NAMES = [" + ".join(kind) for kind in KINDS]
@@ -37,14 +37,7 @@ def widget(widget_and_networks):
 @pytest.fixture(scope="module")
 def in_javascript(chromium):
     """Call the widget's own module, full precision."""
-    page = chromium.new_page()
-    page.evaluate(
-        """async (source) => {
-             const blob = new Blob([source], { type: "text/javascript" });
-             window.own = await import(URL.createObjectURL(blob));
-           }""",
-        module("does_g_matter"),
-    )
+    page = page_with_module(chromium, "does_g_matter")
 
     def call(widget, local, own, other, t):
         """Maps and logits of the widget's form; local by tap (K, C), guides by tap (C,)."""

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from course_utils.widgets._source import module
 from course_utils.widgets.gate_explorer import CELLS
+from tests.book.conftest import page_with_module
 from tests.test_gate_explorer_widget import BOXES, NAMES, SIZE, N, explorer, kept
 
 WINDOW = 2  # cells
@@ -26,14 +26,7 @@ def turned(x, row, column, strength):
 @pytest.fixture(scope="module")
 def in_javascript(chromium):
     """Call a gate of the widget's own module on features (C, H, H), full precision."""
-    page = chromium.new_page()
-    page.evaluate(
-        """async (source) => {
-             const blob = new Blob([source], { type: "text/javascript" });
-             window.own = await import(URL.createObjectURL(blob));
-           }""",
-        module("gate_explorer"),
-    )
+    page = page_with_module(chromium, "gate_explorer")
 
     def call(name, widget, x):
         shapes = json.loads(json.dumps(widget.shapes, sort_keys=True))  # as a notebook stores them

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from course_utils import alignments, kinds, metrics, queries, scores
 from course_utils.attention import Attention, AttentionPooling, MultiDimensional, to_maps
 from course_utils.widgets import KindsExplorer
-from course_utils.widgets._source import module
+from tests.book.conftest import page_with_module
 
 ROWS, COLUMNS, HEIGHT, WIDTH, N, D, T = 4, 8, 16, 32, 2, 4, 3
 K, SIZE = ROWS * COLUMNS, D + 2
@@ -94,14 +94,7 @@ def expected(name, learned, x, temperature, chosen):
 @pytest.fixture(scope="module")
 def in_javascript(chromium):
     """Call a kind of the widget's own module on the traits of a widget, full precision."""
-    page = chromium.new_page()
-    page.evaluate(
-        """async (source) => {
-             const blob = new Blob([source], { type: "text/javascript" });
-             window.own = await import(URL.createObjectURL(blob));
-           }""",
-        module("kinds_explorer"),
-    )
+    page = page_with_module(chromium, "kinds_explorer")
 
     def call(name, widget, x, **options):
         options |= {"heads": widget.heads, "groups": widget.groups}
