@@ -16,8 +16,7 @@ import typer
 
 from course_utils import checkpoints, data, folders, pictures
 from course_utils.classification import classification
-from course_utils.evaluation import evaluate as score
-from course_utils.evaluation import predict
+from course_utils.evaluation import predict, score
 from course_utils.recipes import RECIPES
 from course_utils.training import fit
 
@@ -102,10 +101,10 @@ def evaluate(
     if splits.classes != description.classes:
         both = [", ".join(classes) for classes in (description.classes, splits.classes)]
         raise ValueError(f"the network knows the classes {both[0]}; the data has {both[1]}")
-    output, labels, _ = predict(network, splits.test)
+    output, labels, regions = predict(network, splits.test)
     typer.echo(f"{len(labels)} test images")
     typer.echo(classification(output.logits, labels).to_string(float_format="{:.3f}".format))
-    maps = score(network, splits.test).drop("accuracy")
+    maps = score(output, labels, regions).drop("accuracy")
     if len(maps):
         typer.echo(maps.to_string(float_format="{:.3f}".format))
 

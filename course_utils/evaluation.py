@@ -49,16 +49,21 @@ def predict(model: nn.Module, dataset: Dataset) -> tuple[Output, Int[Tensor, " N
 
 
 def evaluate(model: nn.Module, dataset: Dataset) -> pd.Series:
-    """Accuracy of a model and, where the images have regions, the scores of its attention maps beside their chance.
-
-    Returns:
-        ``accuracy``; ``chance`` (the regions' mean share of the area); ``pointing 1``, ``energy 1``, ``pointing 2`` …
-        for the maps in their order; all in [0, 1].
+    """How well a model does on a data set: `score` of what it predicts.
 
     Raises:
         ValueError: see `predict`.
     """
-    output, labels, regions = predict(model, dataset)
+    return score(*predict(model, dataset))
+
+
+def score(output: Output, labels: Int[Tensor, " N"], regions: Bool[Tensor, "N 1 H W"] | None = None) -> pd.Series:
+    """Accuracy of a model's answers and, where the images have regions, the scores of its maps beside their chance.
+
+    Returns:
+        ``accuracy``; ``chance`` (the regions' mean share of the area); ``pointing 1``, ``energy 1``, ``pointing 2`` …
+        for the maps in their order; all in [0, 1].
+    """
     scores = {"accuracy": output.logits.argmax(dim=1) == labels}
     if regions is not None:
         scores["chance"] = area_share(regions)

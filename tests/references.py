@@ -42,8 +42,3 @@ def normal(seed, *shapes):
     """Double-precision normal numbers of several shapes."""
     source = torch.Generator().manual_seed(seed)
     return [torch.randn(shape, generator=source, dtype=torch.float64) for shape in shapes]
-
-
-def count(module):
-    """Parameters of a module."""
-    return sum(parameter.numel() for parameter in module.parameters())

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torchvision.models import vgg16_bn
 
+from course_utils.costs import parameters as count
 from course_utils.layers import Alignment
 from course_utils.models import POOLS, AttnVGG
 from course_utils.models.vgg import Taps
-from tests.references import count
 
 
 @pytest.fixture(scope="module")

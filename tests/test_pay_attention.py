@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_utils import alignments
+from course_utils.costs import parameters as count
 from course_utils.layers import Compatibility, PayAttention, Project
 from course_utils.models import PayAttentionVGG
-from tests.references import count, gradcheck, normal
+from tests.references import gradcheck, normal
 
 OPTIONS = {"width": 0.125, "dropout": 0.0}
 

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from course_utils.costs import parameters as count
 from course_utils.models import SoftAttentionCNN
-from tests.references import count
 
 
 def test_parameter_counts_of_the_source():

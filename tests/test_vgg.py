@@ -3,9 +3,9 @@ import torch
 from torch import nn
 from torchvision.models import vgg16, vgg16_bn
 
+from course_utils.costs import parameters as count
 from course_utils.models import POOLS, VGG, vgg
 from course_utils.models.vgg import tapped
-from tests.references import count
 
 
 def test_parameter_counts_of_the_full_width():
