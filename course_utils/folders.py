@@ -1,40 +1,34 @@
 """A folder of photographs as a data set, one sub-folder a class.
 
 Every file is read once, when the set is made: what is no image, or only half of one, is named then, not met in the
-middle of an epoch. The images are kept at their final size as one tensor of bytes, which a set of some ten thousand
-small photographs fits into; an item is then a slice, not a file to decode.
+middle of an epoch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import Dataset
-from torchvision.transforms.v2 import functional as tv
-from tqdm.auto import tqdm
 
 from course_utils import choices
+from course_utils.photos import Photos, check_size, in_threads, square
 
 Unreadable = Literal["refuse", "skip"]
 IGNORED = {"desktop.ini", "thumbs.db"}  # what systems leave in folders, beside hidden files
 
 
-class PhotoFolder(Dataset):
+class PhotoFolder(Photos):
     """Square photographs of two or more classes.
 
     Attributes:
-        classes: the sub-folders' names, sorted.
+        classes: the sub-folders' names, sorted; a label is an index into them.
         paths: the files, in the order of the items.
-        images: (N, 3, S, S) uint8.
-        labels: (N,), the index of each image's class.
     """
 
     def __init__(self, root: str | Path, size: int, unreadable: Unreadable = "refuse"):
@@ -54,8 +48,7 @@ class PhotoFolder(Dataset):
                 below 1.
         """
         choices.check("unreadable", unreadable, Unreadable)
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"expected a size of at least 1 pixel, got {size!r}")
+        check_size(size)
         root = Path(root)
         if not root.is_dir():
             raise FileNotFoundError(f"there is no folder {root}")
@@ -64,9 +57,7 @@ class PhotoFolder(Dataset):
             found = ", ".join(self.classes) or "none"
             raise ValueError(f"{root} needs a sub-folder for each of at least two classes, got {found}")
         paths = [(path, label) for label, name in enumerate(self.classes) for path in files_in(root / name)]
-        with ThreadPoolExecutor() as pool:  # decoding lets other threads run
-            read = pool.map(lambda item: _try(item[0], size), paths)
-            read = list(tqdm(read, f"reading {root.name}", len(paths), leave=False, unit="image"))
+        read = in_threads(lambda item: _try(item[0], size), paths, root.name)
         bad = [f"{path.relative_to(root)} ({got})" for (path, _), got in zip(paths, read) if isinstance(got, str)]
         if bad:
             named = "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
@@ -80,18 +71,7 @@ class PhotoFolder(Dataset):
                 f"{root} has no images of the class {', '.join(empty)}: add some, or remove the sub-folder"
             )
         self.paths = tuple(path for path, *_ in good)
-        self.labels = torch.tensor([label for _, label, _ in good])
-        self.images = torch.stack([image for *_, image in good])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, i: int) -> tuple[Float[Tensor, "3 S S"], Tensor]:
-        return self.images[i] / 255, self.labels[i]
-
-    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """Items of a whole batch at once, for the DataLoader."""
-        return list(zip(self.images[indices] / 255, self.labels[indices]))
+        super().__init__(torch.stack([image for *_, image in good]), torch.tensor([label for _, label, _ in good]))
 
 
 def read_image(path: Path, size: int) -> UInt8[Tensor, "3 size size"]:
@@ -112,7 +92,7 @@ def read_image(path: Path, size: int) -> UInt8[Tensor, "3 size size"]:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("RGB")
-    return tv.pil_to_tensor(tv.center_crop(tv.resize(image, [size]), [size]))
+    return square(image, size)
 
 
 def files_in(folder: Path) -> list[Path]:

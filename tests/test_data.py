@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Subset
 from torchvision import datasets
+from typer.testing import CliRunner
 
-from course_utils.data import load
+from course_utils import cli, elpv
+from course_utils.data import load, on
+from course_utils.photos import Photos
 
 
 def write_image(path, shade=128, size=(40, 30), mark=0):
@@ -102,47 +106,36 @@ def test_unreadable_files_are_refused_or_skipped(folder):
         assert len(load("folder", root=folder, unreadable="skip").train) == 18
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "sizes"),
-    [("cifar10", "CIFAR10", (27, 3, 30)), ("svhn", "SVHN", (27, 3, 30)), ("aircraft", "FGVCAircraft", (30, 30, 30))],
-)
-def test_torchvision_sets_behind_the_same_call(name, kind, sizes, monkeypatch):
-    monkeypatch.setattr(
-        datasets, kind, lambda root, download, transform, **_: datasets.FakeData(30, (3, 40, 50), transform=transform)
-    )
-    data = load(name, size=32)
-    assert tuple(len(part) for part in data[:3]) == sizes
-    assert data.train[0][0].shape == (3, 32, 32)
-    assert len(data.classes) == 10
+def test_without_a_network_one_line_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.delenv("no_proxy", raising=False)
+    result = CliRunner().invoke(cli.app, ["train", "--data", "cifar10"])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: could not get cifar-10-python.tar.gz from https://zenodo.org/")
+    assert line.endswith("put it at data/cifar-10-python.tar.gz; 'cluttered_digits' works offline")
 
 
-def test_a_failed_download_says_what_works_offline(tmp_path, monkeypatch):
-    def fail(**_):
-        raise OSError("no route to host")
+def test_elpv_is_a_folder_beside_the_other_sets(folder, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(elpv, "write_folder", lambda root: asked.append(root) or folder)
+    data = load("elpv", root=tmp_path / "data", size=24)
+    assert asked == [tmp_path / "data" / "elpv"]
+    assert data.classes == ("dark", "light")
+    assert [len(part) for part in data[:3]] == [18, 2, 6]
 
-    monkeypatch.setattr(datasets, "CIFAR100", fail)
-    with pytest.raises(RuntimeError, match=r"could not download 'cifar100'.*no route.*'cluttered_digits' needs no net"):
-        load("cifar100", root=tmp_path)
 
-
-def test_cats_and_dogs_have_masks_as_regions(tmp_path):
-    """A miniature of Oxford-IIIT Pet in its own layout: torchvision finds it and downloads nothing."""
-    base = tmp_path / "oxford-iiit-pet"
-    for split, names in (("trainval", ["Abyssinian_1", "beagle_1"]), ("test", ["Abyssinian_2", "beagle_2"])):
-        lines = []
-        for species, name in enumerate(names, start=1):
-            write_image(base / "images" / f"{name}.jpg", 100, size=(40, 40))
-            trimap = np.full((40, 40), 2, np.uint8)
-            trimap[10:20, 10:30] = 3
-            trimap[12:18, 12:28] = 1
-            (base / "annotations" / "trimaps").mkdir(parents=True, exist_ok=True)
-            Image.fromarray(trimap).save(base / "annotations" / "trimaps" / f"{name}.png")
-            lines.append(f"{name} {species} {species} 1")
-        (base / "annotations" / f"{split}.txt").write_text("\n".join(lines))
-    data = load("oxford_pets", root=tmp_path, size=40)
-    assert data.classes == ("cat", "dog")
-    image, label, region = data.test[1]
-    assert label == 1
-    assert image.shape == (3, 40, 40)
-    assert region.dtype == torch.bool
-    assert region.sum() == 10 * 20
+def test_data_goes_to_a_device_with_all_its_tensors():
+    images, labels = torch.zeros(5, 3, 4, 4, dtype=torch.uint8), torch.arange(5)
+    data = Subset(Photos(images, labels, images[:, :1].bool()), [3, 1])
+    moved = on(data, "meta")
+    assert {part.device.type for item in moved.__getitems__([0, 1]) for part in item} == {"meta"}
+    assert (len(moved), data[0][1]) == (2, 3)  # what was there is where it was
+    digits = load(counts={"train": 2, "val": 1, "test": 1}).train
+    moved = on(digits, "meta")
+    assert all(part.is_meta for part in moved[1])
+    assert not digits.images.is_meta
+    assert moved.fresh(0).images.device.type == "cpu"
+    without = datasets.FakeData(3)
+    assert on(without, "meta") is without
