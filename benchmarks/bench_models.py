@@ -8,7 +8,6 @@ The speed of the full network on a GPU is the business of `bench_gpu`.
 """
 
 import argparse
-import platform
 import re
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_utils import gates
-from course_utils.costs import multiply_adds, parameters
+from course_utils.costs import device_name, multiply_adds, parameters
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,15 +53,6 @@ SIZES = {"VGG16": {1.0: 224, 0.125: 64}, "Jetley's VGG": {1.0: 32, 0.125: 32}, "
 
 def _resnet(width: float, gate: Callable[[int], nn.Module] | None) -> ResNet:
     return ResNet(CLASSES, depth=50 if width == 1 else 8, gate=gate)
-
-
-def device_name() -> str:
-    """The GPU's name, or the processor's."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return f"{found[1] if found else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def clock(function: Callable[..., object], *arguments: object) -> float:

@@ -17,7 +17,7 @@ from torch import nn
 
 from course_utils import gates
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet, SoftAttentionCNN
-from course_utils.runs import load_weights
+from course_utils.runs import halved, load_weights
 
 NETWORKS = {
     "attn_vgg": AttnVGG,
@@ -78,9 +78,14 @@ def option_names(network: str) -> list[str]:
     return [name for name in signature(NETWORKS[network]).parameters if name != "num_classes"]
 
 
-def save(path: Path, model: nn.Module, description: Description) -> None:
-    """Write a network's weights and its description."""
+def save(path: Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
+    """Write a network's weights and its description; half the size in half precision.
+
+    Raises:
+        ValueError: a weight that half precision can't hold.
+    """
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+    weights = halved(weights) if half else weights
     save_file(weights, path, {"description": json.dumps(asdict(description))})
 
 

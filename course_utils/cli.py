@@ -1,4 +1,4 @@
-"""The command line: ``python -m course_utils train | evaluate | visualize``, each with ``--help``."""
+"""The command line: ``python -m course_utils train | evaluate | visualize | export``, each with ``--help``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from lightning.pytorch.utilities import rank_zero_only
 
 from course_utils import checkpoints, data, folders, pictures
 from course_utils.classification import classification
 from course_utils.evaluation import predict, score
+from course_utils.export import to_onnx
 from course_utils.recipes import RECIPES
 from course_utils.training import fit
 
@@ -45,7 +47,7 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as stopped:
             typer.echo(stopped or "stopped", err=True)
             raise typer.Exit(130) from None
-        except (ValueError, OSError, RuntimeError) as error:
+        except (ValueError, OSError, RuntimeError, ImportError) as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(1) from None
 
@@ -67,9 +69,13 @@ def train(
     seed: Annotated[int, typer.Option(help="Of the initial weights and of the order of the images.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for log, checkpoints and model.")] = Path("runs/mine"),
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in that folder.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="Let torch.compile make the steps quicker.")] = False,
     skip_unreadable: Skip = False,
 ) -> None:
-    """Train a network on your own folder of images, or on one of the course's data sets."""
+    """Train a network on your own folder of images, or on one of the course's data sets.
+
+    For several GPUs: torchrun --nproc-per-node 2 -m course_utils train, with the same options.
+    """
     splits = _load(data_folder, data, img_size, skip_unreadable)
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
@@ -79,13 +85,15 @@ def train(
     description = checkpoints.Description(model, splits.classes, img_size, options | _options(set_ or []))
     torch.manual_seed(seed)
     network = description.build()
-    typer.echo(f"{len(splits.train)} images to train on, {len(splits.val)} to validate; {len(splits.classes)} classes")
+    if compile_:
+        network.compile()
+    _say(f"{len(splits.train)} images to train on, {len(splits.val)} to validate; {len(splits.classes)} classes")
     try:
         run = fit(network, splits, chosen, folder=out, seed=seed, resume=resume)
     except KeyboardInterrupt as stopped:
         raise KeyboardInterrupt(f"{stopped}. Run the same command with --resume to go on") from stopped
-    checkpoints.save(out / "model.safetensors", network, description)
-    typer.echo(f"best validation accuracy {run.history.val_accuracy.max():.3f}; wrote {out / 'model.safetensors'}")
+    rank_zero_only(checkpoints.save)(out / "model.safetensors", network, description)
+    _say(f"best validation accuracy {run.history.val_accuracy.max():.3f}; wrote {out / 'model.safetensors'}")
 
 
 @app.command(
@@ -136,6 +144,19 @@ def visualize(
     if not drawn:
         raise ValueError(f"{data_folder} has no image that can be read")
     typer.echo(f"{drawn} pictures in {out}")
+
+
+@app.command(epilog="Example: python -m course_utils export --checkpoint runs/mine/model.safetensors --out model.onnx")
+@plainly
+def export(
+    checkpoint: Checkpoint, out: Annotated[Path, typer.Option(help="The file to write.")] = Path("model.onnx")
+) -> None:
+    """Write a trained network as ONNX: it then runs without PyTorch. Needs the packages onnx and onnxscript."""
+    to_onnx(out, *checkpoints.load(checkpoint))
+    typer.echo(f"wrote {out}: images in, logits and attention maps out")
+
+
+_say = rank_zero_only(typer.echo)  # of several processes that train together, the first speaks
 
 
 def _load(folder: Path | None, name: str, size: int, skip: bool) -> data.Splits:

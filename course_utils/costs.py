@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import platform
+import re
 import timeit
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_utils.looking import looking
+
+
+def device_name() -> str:
+    """The GPU's name, or the processor's with the threads that are used."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return f"{found[1] if found else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def parameters(module: nn.Module) -> int:

@@ -42,9 +42,7 @@ class Run:
         self.history.to_csv(folder / "history.csv", index=False, float_format="%.5f")
         maps = {f"{epoch}/{tap}": m for epoch, taps in self.snapshots.items() for tap, m in enumerate(taps)}
         for name, tensors in (("snapshots", maps), ("weights", self.weights)):
-            if half:
-                tensors = {key: _halved(key, t) for key, t in tensors.items()}
-            save_file(tensors, folder / f"{name}.safetensors")
+            save_file(halved(tensors) if half else tensors, folder / f"{name}.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> Run:
@@ -56,12 +54,18 @@ class Run:
         return cls(pd.read_csv(folder / "history.csv"), snapshots, load_file(folder / "weights.safetensors"))
 
 
-def _halved(name: str, value: Tensor) -> Tensor:
-    """In half precision, if it is in floating point."""
-    half = value.half() if value.is_floating_point() else value
-    if not half.isfinite().all():
-        raise ValueError(f"{name} goes up to {value.abs().max().item():.3g}, and half precision ends at 65,504")
-    return half
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those in floating point in half precision, the others as they are.
+
+    Raises:
+        ValueError: a number that half precision can't hold.
+    """
+    result = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    for name, t in result.items():
+        if not t.isfinite().all():
+            largest = tensors[name].abs().max().item()
+            raise ValueError(f"{name} goes up to {largest:.3g}, and half precision ends at 65,504")
+    return result
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -149,6 +149,8 @@ NOWHERE = ["--data-folder", "nowhere"]
         (["evaluate", "--checkpoint", "{photos}/train/red/bild 0.jpg"], "is no checkpoint of this course"),
         (["evaluate", "--checkpoint", "{model}"], "the network knows the classes blau ✓, red; the data has 0, 1"),
         (["visualize", "--checkpoint", "{model}", *NOWHERE], "there is no folder nowhere"),
+        (["export", "--checkpoint", "nowhere"], "there is no file nowhere"),
+        (["export", "--checkpoint", "{model}", "--out", "nowhere/m.onnx"], "there is no folder nowhere"),
     ],
 )
 def test_mistakes_are_said_in_one_line(arguments, message, trained, photos, tmp_path, monkeypatch):
@@ -161,6 +163,22 @@ def test_mistakes_are_said_in_one_line(arguments, message, trained, photos, tmp_
     assert "Traceback" not in result.output
 
 
+@pytest.mark.usefixtures("unchecked")  # what checks shapes at run time can't be exported
+def test_export_writes_the_network(trained, tmp_path):
+    result = run("export", "--checkpoint", trained[0] / "model.safetensors", "--out", tmp_path / "m.onnx")
+    assert result.exit_code == 0, result.output
+    assert f"wrote {tmp_path / 'm.onnx'}" in result.output
+    assert (tmp_path / "m.onnx").stat().st_size > 10_000
+
+
+def test_compile_compiles_the_network_that_is_trained(photos, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
+    result = run("train", "--data-folder", photos, "--out", tmp_path, *TINY, "--compile")
+    assert result.exit_code == 0, result.output
+    assert [type(network).__name__ for network in compiled] == ["AttnVGG"]
+
+
 def test_a_folder_without_images_is_said(trained, tmp_path):
     result = run("visualize", "--checkpoint", trained[0] / "model.safetensors", "--data-folder", tmp_path / "run")
     assert result.exit_code == 1
@@ -169,7 +187,7 @@ def test_a_folder_without_images_is_said(trained, tmp_path):
     assert "has no image that can be read" in result.output
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "visualize"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "visualize", "export"])
 def test_help_has_an_example(command):
     result = run(command, "--help")
     assert result.exit_code == 0
