@@ -1,0 +1,131 @@
+"""What does `fit` cost beside a plain loop, and how far does the cpu preset get? `python -m benchmarks.bench_training`.
+
+`fit` (Lightning, log, checkpoints, batches taken from one tensor) and the loop of any tutorial (a DataLoader that takes
+image by image, zero_grad, backward, step) train the same network on the same images, each in a process of its own, in
+turns. The table has seconds an epoch, images a second, the share of it that goes into loading the images alone, the
+peak memory of the process, and the ratio to the plain loop. Then the network of chapter 06 is trained at the cpu preset
+and its accuracy printed epoch by epoch. The tables go to `benchmarks/results/bench_training_<device>.csv` and
+`bench_training_curve_<device>.csv`.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from statistics import median
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.bench_models import report
+from course_utils import forms
+from course_utils.data import Splits, load
+from course_utils.evaluation import evaluate
+from course_utils.presets import PRESETS
+from course_utils.recipes import Recipe
+from course_utils.training import fit
+
+
+class OneByOne(Dataset):
+    """The same images as a set that knows nothing of batches, as most are written."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int):
+        return self.dataset[i]
+
+
+def loading(loader: DataLoader, device: str) -> float:
+    """Seconds to go once through all batches and do nothing with them."""
+    start = time.perf_counter()
+    for images, labels, *_ in loader:
+        images.to(device), labels.to(device)
+    return time.perf_counter() - start
+
+
+def by_fit(data: Splits, recipe: Recipe) -> tuple[list[float], float]:
+    """Seconds of each epoch but the first, and of loading one."""
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = fit(forms.build("repaired", PRESETS["cpu"]), data, recipe, folder=folder).history.seconds
+    order = torch.randperm(len(data.train)).tolist()
+    return seconds.diff().dropna().tolist(), loading(DataLoader(data.train, recipe.batch_size, sampler=order), "cpu")
+
+
+def by_plain_loop(data: Splits, recipe: Recipe) -> tuple[list[float], float]:
+    """The same of the loop that a tutorial has."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    loader = DataLoader(OneByOne(data.train), recipe.batch_size, shuffle=True, drop_last=True)
+    model = forms.build("repaired", PRESETS["cpu"]).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, recipe.epochs * len(loader))
+    seconds = []
+    for _ in range(recipe.epochs):
+        start = time.perf_counter()
+        for images, labels, _ in loader:
+            images, labels = images.to(device), labels.to(device)
+            optimizer.zero_grad()
+            heads = model(images).heads
+            loss = F.cross_entropy(heads.flatten(0, 1), labels.repeat_interleave(heads.shape[1]))
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            loss.item()  # as a loop that prints its loss does
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:], loading(loader, device)
+
+
+WAYS = {"plain loop": by_plain_loop, "fit": by_fit}
+
+
+def measure(way: str, images: int, size: int, epochs: int) -> tuple[list[float], float, float]:
+    """Seconds of each epoch, of loading one, and the peak memory of this process in megabytes."""
+    data = load(size=size, counts={"train": images, "val": 1, "test": 1})
+    seconds, load_seconds = WAYS[way](data, Recipe(epochs=epochs))
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
+    return seconds, load_seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def compare(images: int = 2000, size: int = 64, epochs: int = 4, turns: int = 3) -> pd.DataFrame:
+    """A row a way to train."""
+    got = {way: [] for way in WAYS}
+    for _ in range(turns):
+        for way in WAYS:
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                got[way].append(pool.apply(measure, (way, images, size, epochs)))
+    rows = []
+    for way, measured in got.items():
+        epoch = median(s for seconds, *_ in measured for s in seconds)
+        load_seconds, memory = (median(column) for column in list(zip(*measured))[1:])
+        row = {"way": way, "images": images, "pixels": size, "seconds an epoch": epoch, "images/s": images / epoch}
+        rows.append(row | {"loading": load_seconds / epoch, "peak MB": memory})
+    table = pd.DataFrame(rows)
+    return table.assign(ratio=table["seconds an epoch"] / table["seconds an epoch"][0])
+
+
+def curve() -> pd.DataFrame:
+    """The log of the cpu preset, with the test accuracy of what it chose in the last row."""
+    preset = PRESETS["cpu"]
+    data = load(**preset.data)
+    with tempfile.TemporaryDirectory() as folder:
+        model, run = forms.train("repaired", preset, data, folder)
+    return run.history.assign(test_accuracy=[None] * (len(run.history) - 1) + [evaluate(model, data.test)["accuracy"]])
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--turns", type=int, default=3)
+    report("bench_training", compare(turns=parser.parse_args().turns))
+    report("bench_training_curve", curve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""The comparison of chapter 09: AttnVGG with three alignments and every fair control, each trained from five seeds.
+
+``python -m benchmarks.run_scoreboard`` makes it; what that wrote for the cluttered digits is carried by the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from scipy import stats
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from course_utils import checkpoints
+from course_utils.classification import classification
+from course_utils.data import Splits
+from course_utils.evaluation import predict, score
+from course_utils.presets import Preset
+from course_utils.runs import Run, load_weights
+from course_utils.training import fit
+
+SHIPPED = Path(__file__).parent / "shipped" / "scoreboard"
+SEEDS = (0, 1, 2, 3, 4)
+EPOCHS_SHOWN = (1, 5, 20)  # as in "How attention improves a CNN's performance"
+GALLERY = 8  # the first test images: nobody chose them
+
+_AS_PUBLISHED = {"taps": "after", "head": "concat"}
+_REPAIRED = {"taps": "before", "head": "independent"}
+# What is compared, and below it what it has to be compared with.
+FORMS = {
+    "sigmoid": ("attn_vgg", {"alignment": "sigmoid", **_AS_PUBLISHED}),
+    "softmax": ("attn_vgg", {"alignment": "softmax", **_AS_PUBLISHED}),
+    "sparsemax": ("attn_vgg", {"alignment": "sparsemax", **_AS_PUBLISHED}),
+    "average": ("attn_vgg", {"alignment": None, **_AS_PUBLISHED}),  # the control of Yan et al. 2019
+    "repaired": ("attn_vgg", {"alignment": "softmax", **_REPAIRED}),
+    "repaired_average": ("attn_vgg", {"alignment": None, **_REPAIRED}),  # with the same losses
+    "vgg": ("vgg", {"head": "average"}),
+    "vgg_dense": ("vgg", {"head": "dense"}),  # the head of VGG16 as published
+}
+# What attention brought is read off these pairs: in each, the weights of the positions are all that differs.
+ATTENTION = (
+    ("sigmoid", "average"),
+    ("softmax", "average"),
+    ("sparsemax", "average"),
+    ("repaired", "repaired_average"),
+)
+# Between these, something else differs.
+OTHER_PARTS = (
+    ("average", "vgg"),  # two more scales
+    ("repaired_average", "average"),  # finer taps, a classifier and a loss for each descriptor
+    ("vgg_dense", "vgg"),  # the dense layers
+    ("sigmoid", "vgg_dense"),  # all that changed from VGG16 to AttnVGG at once
+)
+
+
+def adapt(preset: Preset) -> Preset:
+    """The preset with epochs enough for the last maps, and half of the images in each; smoke stays as it is."""
+    if preset.name == "smoke":
+        return preset
+    recipe = replace(preset.recipe, epochs=max(EPOCHS_SHOWN))
+    return replace(preset, data=preset.data | {"counts": {"train": 4000}}, recipe=recipe)
+
+
+def describe(form: str, classes: tuple[str, ...], preset: Preset) -> checkpoints.Description:
+    """What a form is, at a preset's width.
+
+    Raises:
+        ValueError: unknown form; the message lists the valid ones.
+    """
+    if form not in FORMS:
+        raise ValueError(f"unknown form {form!r}: choose one of {', '.join(FORMS)}")
+    network, options = FORMS[form]
+    return checkpoints.Description(network, classes, preset.image_size, {"width": preset.width, **options})
+
+
+def train(form: str, seed: int, preset: Preset, data: Splits, folder: Path | str) -> tuple[nn.Module, Run]:
+    """Train a form from a seed, or go on with what is in the folder; maps are kept after `EPOCHS_SHOWN`."""
+    with torch.random.fork_rng():  # the learner's own random numbers go on as they were
+        torch.manual_seed(seed)
+        model = describe(form, data.classes, preset).build()
+    gallery = torch.stack([data.test[i][0] for i in range(GALLERY)])
+    snapshots = {"gallery": gallery, "snapshot_epochs": EPOCHS_SHOWN}
+    return model, fit(model, data, preset.recipe, folder=folder, seed=seed, resume=True, **snapshots)
+
+
+def judge(model: nn.Module, dataset: Dataset) -> pd.Series:
+    """Everything that the comparison reports of one network: the scores of its answers, and of its maps."""
+    output, labels, regions = predict(model, dataset)
+    answers = classification(output.logits, labels)["value"]
+    return pd.concat([answers, score(output, labels, regions).drop("accuracy")])
+
+
+def one(form: str, seed: int, preset: Preset, data: Splits, folder: Path) -> None:
+    """Train and judge a form from a seed, unless the folder says that it has been done."""
+    if (folder / "scores.csv").exists():
+        return
+    model, run = train(form, seed, preset, data, folder)
+    run.save(folder / "run", half=True)
+    judged = judge(model, data.test)
+    judged.rename_axis("score").rename("value").to_csv(folder / "scores.csv")
+
+
+def collect(classes: tuple[str, ...], preset: Preset, runs: Path, into: Path) -> None:
+    """Put together what `one` left in ``runs/<form>_<seed>``: two tables, the maps and the first seed's networks."""
+    into.mkdir(parents=True, exist_ok=True)
+    rows, logs = [], []
+    for form in FORMS:
+        kept = {}
+        for seed in SEEDS:
+            folder = runs / f"{form}_{seed}"
+            run = Run.load(folder / "run")
+            judged = pd.read_csv(folder / "scores.csv", index_col="score")["value"]
+            rows.append({"form": form, "seed": seed, **judged, "seconds": run.seconds})
+            logs.append(run.history.assign(form=form, seed=seed))
+            for epoch, taps in run.snapshots.items():
+                kept |= {f"{seed}/{epoch}/{tap}": m.half() for tap, m in enumerate(taps)}
+            if seed == SEEDS[0]:
+                description = describe(form, classes, preset)
+                model = description.build()
+                load_weights(model, run.weights)
+                checkpoints.save(into / f"{form}.safetensors", model, description, half=True)
+        save_file(kept, into / f"{form}_maps.safetensors")
+    pd.DataFrame(rows).to_csv(into / "scores.csv", index=False, float_format="%.5f")
+    logs = pd.concat(logs)
+    logs = logs[["form", "seed", *logs.columns.drop(["form", "seed"])]]
+    logs.to_csv(into / "histories.csv", index=False, float_format="%.5f")
+
+
+def scores(home: Path = SHIPPED) -> pd.DataFrame:
+    """A row a form and seed: what `judge` says of it on the test images."""
+    return pd.read_csv(home / "scores.csv")
+
+
+def histories(home: Path = SHIPPED) -> pd.DataFrame:
+    """The logs of all runs: a row a form, seed and epoch."""
+    return pd.read_csv(home / "histories.csv")
+
+
+def maps(form: str, seed: int = 0, home: Path = SHIPPED) -> dict[int, tuple[Tensor, ...]]:
+    """The attention maps of the first test images, by epoch: one tensor (N, 1, h, w) a tap; no tap, none."""
+    kept = load_file(home / f"{form}_maps.safetensors")
+    taps = {epoch: sorted(name for name in kept if name.startswith(f"{seed}/{epoch}/")) for epoch in EPOCHS_SHOWN}
+    return {epoch: tuple(kept[name].float() for name in names) for epoch, names in taps.items()}
+
+
+def network(form: str, home: Path = SHIPPED) -> nn.Module:
+    """The trained network of a form's first seed."""
+    return checkpoints.load(home / f"{form}.safetensors")[0]
+
+
+def central(t: float, freedom: int) -> float:
+    """The probability that Student's t with so many degrees of freedom lies between -t and t."""
+    return float(1 - 2 * stats.t.sf(abs(t), freedom))
+
+
+def quantile(freedom: int, level: float = 0.95) -> float:
+    """How many standard errors to either side of a mean Student's interval reaches.
+
+    Raises:
+        ValueError: no degree of freedom, or a level outside (0, 1).
+    """
+    if freedom < 1 or not 0 < level < 1:
+        raise ValueError(f"expected a degree of freedom or more and a level inside (0, 1), got {freedom} and {level}")
+    return float(stats.t.ppf((1 + level) / 2, freedom))
+
+
+def interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float]:
+    """The mean of a few runs, and how far Student's interval reaches to either side of it.
+
+    Raises:
+        ValueError: fewer than two values.
+    """
+    values = pd.Series(list(values), dtype=float)
+    if len(values) < 2:
+        raise ValueError(f"an interval needs two values or more, got {len(values)}")
+    return float(values.mean()), quantile(len(values) - 1, level) * float(values.sem())
+
+
+def differences(
+    scores: pd.DataFrame, pairs: Iterable[tuple[str, str]] = ATTENTION, columns: Sequence[str] = ("accuracy",)
+) -> pd.DataFrame:
+    """What a form has more than another, seed by seed.
+
+    Args:
+        scores: as `scores` reads them.
+        pairs: a form, and what it is compared with.
+        columns: which scores.
+
+    Returns:
+        A row a pair and score: ``mean`` of the differences of all seeds that both have, ``margin`` of Student's 95 %
+        interval, and ``p``, how often chance alone would give a mean as far from 0 if there were no difference.
+    """
+    by_form, rows = scores.set_index(["form", "seed"]), {}
+    for form, control in pairs:
+        for column in columns:
+            gain = (by_form.loc[form, column] - by_form.loc[control, column]).dropna()
+            mean, margin = interval(gain)
+            error = gain.sem()
+            p = 2 * stats.t.sf(abs(mean) / error, len(gain) - 1) if error else float(mean == 0)
+            rows[form, control, column] = {"mean": mean, "margin": margin, "p": p}
+    return pd.DataFrame(rows).T.rename_axis(["form", "control", "score"])
+
+
+def holm(p: pd.Series) -> pd.Series:
+    """P values that may be read together (Holm 1979): below 0.05, one in twenty *families* is wrong by chance."""
+    ordered = p.sort_values()
+    still_there = pd.Series(range(len(p), 0, -1), ordered.index)
+    return (ordered * still_there).clip(upper=1).cummax()[p.index]

@@ -1,0 +1,205 @@
+"""The comparison of chapter 09: what is compared with what, its statistics, and the files that hold the results."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from torch.utils.data import Subset
+
+from course_utils import scoreboard
+from course_utils.data import load
+from course_utils.evaluation import evaluate
+from course_utils.presets import PRESETS, Preset
+from course_utils.recipes import Recipe
+
+TINY = Preset("tiny", 0.0625, data={"size": 32, "fragments": 0}, recipe=Recipe(epochs=2))
+TWO = {form: scoreboard.FORMS[form] for form in ("softmax", "vgg")}
+
+
+@pytest.mark.parametrize(("form", "control"), scoreboard.ATTENTION)
+def test_a_control_differs_in_attention_only(form, control):
+    (network, options), (same, rest) = scoreboard.FORMS[form], scoreboard.FORMS[control]
+    assert network == same
+    assert options["alignment"]
+    assert options | {"alignment": None} == rest
+
+
+def test_an_unknown_form_lists_the_valid_ones():
+    with pytest.raises(ValueError, match="unknown form 'hard': choose one of sigmoid, softmax"):
+        scoreboard.describe("hard", ("a", "b"), TINY)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 40])
+def test_students_t_is_scipys(freedom):
+    for t in (0.0, 0.5, 2.0, 30.0):
+        assert scoreboard.central(t, freedom) == pytest.approx(1 - 2 * stats.t.sf(t, freedom), abs=1e-13)
+        assert scoreboard.central(-t, freedom) == scoreboard.central(t, freedom)
+    for level in (0.5, 0.95, 0.99):
+        assert scoreboard.quantile(freedom, level) == pytest.approx(stats.t.ppf((1 + level) / 2, freedom), rel=1e-10)
+
+
+@pytest.mark.parametrize("arguments", [(0,), (4, 0.0), (4, 1.0)])
+def test_quantiles_that_are_none_are_said(arguments):
+    with pytest.raises(ValueError, match=f"got {arguments[0]} and"):
+        scoreboard.quantile(*arguments)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=8).filter(lambda values: np.std(values) > 1e-3))
+def test_intervals_are_scipys(values):
+    mean, margin = scoreboard.interval(values)
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    assert [mean - margin, mean + margin] == pytest.approx([low, high], rel=1e-9, abs=1e-9)
+
+
+def test_an_interval_of_one_run_is_said():
+    with pytest.raises(ValueError, match="needs two values or more, got 1"):
+        scoreboard.interval([0.5])
+
+
+def runs(forms=("sigmoid", "average"), seeds=(0, 1, 2, 3), seed=0):
+    draw = np.random.default_rng(seed)
+    rows = [
+        {"form": f, "seed": s, "accuracy": draw.normal(0.9, 0.02), "loss": draw.random()} for f in forms for s in seeds
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=seed)  # in no order
+
+
+def test_differences_are_scipys_paired_t_test():
+    scores = runs()
+    found = scoreboard.differences(scores, [("sigmoid", "average")], ("accuracy", "loss"))
+    assert found.index.tolist() == [("sigmoid", "average", "accuracy"), ("sigmoid", "average", "loss")]
+    by_form = scores.sort_values("seed").set_index("form")
+    for column in ("accuracy", "loss"):
+        one, other = (by_form.loc[form, column].to_numpy() for form in ("sigmoid", "average"))
+        test, row = stats.ttest_rel(one, other), found.loc["sigmoid", "average", column]
+        low, high = test.confidence_interval(0.95)
+        assert [row["mean"], row["margin"], row["p"]] == pytest.approx(
+            [(one - other).mean(), (high - low) / 2, test.pvalue], rel=1e-9
+        )
+
+
+def test_seeds_that_only_one_form_has_are_left_out():
+    scores = runs()
+    fewer = scores[~((scores.form == "average") & (scores.seed == 3))]
+    found = scoreboard.differences(fewer, [("sigmoid", "average")])
+    expected = scoreboard.differences(scores[scores.seed < 3], [("sigmoid", "average")])
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_equal_runs_do_not_differ():
+    row = scoreboard.differences(runs(), [("sigmoid", "sigmoid")]).iloc[0]
+    assert row.tolist() == [0, 0, 1]
+
+
+def test_runs_that_are_always_apart_by_the_same():
+    scores = runs()
+    scores["accuracy"] = scores["form"].map({"sigmoid": 0.75, "average": 0.5})
+    assert scoreboard.differences(scores, [("sigmoid", "average")]).iloc[0].tolist() == [0.25, 0, 0]
+
+
+def test_holm_is_what_he_wrote():
+    p = pd.Series([0.01, 0.04, 0.03, 0.005], index=list("abcd"))
+    assert scoreboard.holm(p).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert scoreboard.holm(p).index.tolist() == list("abcd")
+    assert scoreboard.holm(pd.Series([0.9, 0.8])).tolist() == [1, 1]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_keeps_the_order_and_lies_below_bonferroni(p):
+    p = pd.Series(p)
+    adjusted = scoreboard.holm(p)
+    assert (adjusted >= p).all()
+    assert (adjusted <= (p * len(p)).clip(upper=1) + 1e-12).all() or len(p.unique()) < len(p)
+    assert adjusted[p.sort_values().index].is_monotonic_increasing
+    assert adjusted.min() == pytest.approx(min(1, p.min() * len(p)))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Two forms and two seeds, trained for two epochs, and what was put together from them."""
+    folder = tmp_path_factory.mktemp("scoreboard")
+    data = load(size=32, fragments=0, counts={"train": 64, "val": 10, "test": 20})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoreboard, "FORMS", TWO)
+        patch.setattr(scoreboard, "SEEDS", (0, 1))
+        patch.setattr(scoreboard, "EPOCHS_SHOWN", (1,))
+        for form in TWO:
+            for seed in (0, 1):
+                scoreboard.one(form, seed, TINY, data, folder / f"{form}_{seed}")
+        scoreboard.collect(data.classes, TINY, folder, folder)
+    return folder, data
+
+
+def test_a_run_is_judged_and_put_with_the_others(home):
+    folder, data = home
+    scores, histories = scoreboard.scores(folder), scoreboard.histories(folder)
+    assert scores[["form", "seed"]].to_numpy().tolist() == [["softmax", 0], ["softmax", 1], ["vgg", 0], ["vgg", 1]]
+    assert scores["energy 1"].isna().tolist() == [False, False, True, True]
+    assert {"precision", "AP", "AUC", "calibration error", "pointing 2", "chance", "seconds"} < set(scores.columns)
+    assert histories.groupby(["form", "seed"]).epoch.apply(list).tolist() == [[1, 2]] * 4
+    for form in TWO:
+        found = evaluate(scoreboard.network(form, folder), data.test)
+        row = scores.set_index(["form", "seed"]).loc[form, 0]
+        for name in found.index:
+            assert row[name] == pytest.approx(found[name], abs=0.06)  # one image of twenty may turn in half precision
+
+
+def test_maps_are_by_epoch_and_tap(home):
+    folder, _ = home
+    maps = scoreboard.maps("softmax", 1, folder)
+    assert list(maps) == list(scoreboard.EPOCHS_SHOWN)
+    assert [tuple(m.shape) for m in maps[1]] == [(8, 1, 4, 4), (8, 1, 2, 2)]
+    assert maps[5] == ()
+    assert scoreboard.maps("vgg", 0, folder)[1] == ()
+    torch.testing.assert_close(maps[1][0].sum(dim=(2, 3)), torch.ones(8, 1), atol=1e-2, rtol=0)
+
+
+def test_what_has_been_done_is_not_done_again(home):
+    folder, data = home
+    before = (folder / "vgg_0" / "scores.csv").stat().st_mtime_ns
+    scoreboard.one("vgg", 0, TINY, data, folder / "vgg_0")
+    assert (folder / "vgg_0" / "scores.csv").stat().st_mtime_ns == before
+
+
+needs_results = pytest.mark.skipif(not scoreboard.SHIPPED.exists(), reason="the scoreboard has not been trained yet")
+
+
+@needs_results
+def test_the_package_carries_every_run():
+    scores, histories = scoreboard.scores(), scoreboard.histories()
+    wanted = [[form, seed] for form in scoreboard.FORMS for seed in scoreboard.SEEDS]
+    assert scores[["form", "seed"]].to_numpy().tolist() == wanted
+    assert not scores[["accuracy", "loss", "AP", "AUC", "chance"]].isna().any().any()
+    epochs = scoreboard.adapt(PRESETS["cpu"]).recipe.epochs
+    assert (histories.groupby(["form", "seed"]).epoch.max() == epochs).all()
+    assert (histories.groupby(["form", "seed"]).size() == epochs).all()
+
+
+@needs_results
+@pytest.mark.parametrize("form", scoreboard.FORMS)
+def test_a_shipped_network_has_the_score_of_its_row(form):
+    """On a quarter of the test images, so within four standard errors."""
+    data = load(**{**scoreboard.adapt(PRESETS["cpu"]).data, "counts": {"train": 1, "val": 1}})
+    row = scoreboard.scores().set_index(["form", "seed"]).loc[form, 0]
+    n = len(data.test) // 4
+    network = scoreboard.network(form).to(memory_format=torch.channels_last)
+    found = evaluate(network, Subset(data.test, range(n)))
+    error = (row["accuracy"] * (1 - row["accuracy"]) / n) ** 0.5
+    assert abs(found["accuracy"] - row["accuracy"]) < 4 * error + 0.002
+    for tap in (1, 2):
+        if not pd.isna(row[f"energy {tap}"]):
+            assert found[f"energy {tap}"] == pytest.approx(row[f"energy {tap}"], abs=0.03)
+
+
+@needs_results
+@pytest.mark.parametrize("form", ["sigmoid", "softmax", "sparsemax", "repaired"])
+def test_shipped_maps_are_there_for_every_seed_and_epoch(form):
+    for seed in scoreboard.SEEDS:
+        maps = scoreboard.maps(form, seed)
+        assert list(maps) == list(scoreboard.EPOCHS_SHOWN)
+        for taps in maps.values():
+            assert [len(m) for m in taps] == [scoreboard.GALLERY] * 2
+            assert all(m.isfinite().all() and (m >= 0).all() for m in taps)
