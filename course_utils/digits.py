@@ -211,5 +211,5 @@ def mask_boxes(masks: Bool[Tensor, "N 1 H W"]) -> Int[Tensor, "N 4"]:
 def box_regions(boxes: Int[Tensor, "N 4"], size: int) -> Bool[Tensor, "N 1 size size"]:
     """The filled boxes as masks."""
     x0, y0, x1, y1 = boxes[:, :, None].unbind(dim=1)  # (N, 1)
-    p = torch.arange(size)
+    p = torch.arange(size, device=boxes.device)
     return (((p >= y0) & (p < y1))[:, :, None] & ((p >= x0) & (p < x1))[:, None])[:, None]

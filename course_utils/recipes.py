@@ -15,6 +15,7 @@ from course_utils import choices
 
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["one_cycle", "cosine", "step", "constant"]
+Loss = Literal["cross_entropy", "binary_cross_entropy"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Recipe:
         lr: the learning rate; with one cycle, its peak.
         weight_decay: the optimiser's.
         warmup: with one cycle, share of the steps over which the rate rises to its peak.
-        gamma: of the focal loss, see `heads_loss`; 0 is cross-entropy.
+        gamma: of the focal loss, see `heads_loss`; 0 leaves the loss as it is.
         optimizer: ``adamw``, ``adam``, or ``sgd`` with a momentum of 0.9.
         nesterov: whether that momentum looks ahead.
         schedule: ``one_cycle``; ``cosine``, down to 0; ``step``; or ``constant``.
@@ -35,6 +36,8 @@ class Recipe:
         factor: with steps, what each multiplies the rate by.
         clip: the largest norm of the gradient; None for any.
         patience: stop after so many epochs without a better validation accuracy; None for never.
+        loss: ``cross_entropy`` (one class is right) or ``binary_cross_entropy`` (a yes or no for each class).
+        augment: whether to mirror and shift the training images, see `mirror_and_shift`.
 
     Raises:
         ValueError: a number out of its range, or an unknown name; the message says which.
@@ -53,10 +56,13 @@ class Recipe:
     factor: float = 0.1
     clip: float | None = None
     patience: int | None = None
+    loss: Loss = "cross_entropy"
+    augment: bool = False
 
     def __post_init__(self):
         choices.check("optimizer", self.optimizer, Optimizer)
         choices.check("schedule", self.schedule, Schedule)
+        choices.check("loss", self.loss, Loss)
         for name, good, expected in (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
@@ -109,11 +115,11 @@ RECIPES = {
     # Ugenteraan/Attention-CNN-Visualization: the defaults of its command line; dropout 0.5, images of 128 pixels
     "soft_gate": Recipe(50, 10, 1e-4, 0.0, optimizer="adam", schedule="constant"),
     # Jetley et al. 2018 on CIFAR: the rate is halved every 25 epochs; on SVHN it starts from 0.1
-    "jetley2018": Recipe(300, 128, 1.0, 5e-4, optimizer="sgd", schedule="step", every=25, factor=0.5),
+    "jetley2018": Recipe(300, 128, 1.0, 5e-4, optimizer="sgd", schedule="step", every=25, factor=0.5, augment=True),
     # Yan et al. 2019
     "yan2019": Recipe(50, 32, 0.01, 1e-4, gamma=2.0, optimizer="sgd", nesterov=True, schedule="step"),
-    # "How attention improves a CNN's performance" names Adam and 20 epochs; the rate and the batch are ours
-    "beginner": Recipe(20, 32, 1e-4, 0.0, optimizer="adam", schedule="constant"),
+    # "How attention improves a CNN's performance" names the loss, Adam and 20 epochs; the rate and the batch are ours
+    "beginner": Recipe(20, 32, 1e-4, 0.0, optimizer="adam", schedule="constant", loss="binary_cross_entropy"),
     # myspace-img/streamlined-attention
     "streamlined": Recipe(45, 128, 1e-4, 0.0, optimizer="adam", schedule="constant", patience=12),
 }

@@ -1,8 +1,9 @@
-"""Fit on Lightning: CPU or GPU, a CSV log, the best validation weights, attention maps kept by epoch."""
+"""Fit on Lightning: on CPUs or GPUs, a CSV log, the best validation weights, attention maps kept by epoch."""
 
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import shutil
 import signal
@@ -15,61 +16,54 @@ from pathlib import Path
 import lightning as L
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from torchmetrics.functional import accuracy
 
+from course_utils.augmentation import mirror_and_shift
+from course_utils.batches import Batches
 from course_utils.callbacks import Progress, Snapshots
 from course_utils.data import Splits
-from course_utils.evaluation import EVALUATION_BATCH
+from course_utils.losses import heads_loss
 from course_utils.models import Output
 from course_utils.recipes import Recipe
 from course_utils.runs import Run
 
 
-def heads_loss(output: Output, labels: Int[Tensor, " B"], gamma: float = 0.0) -> Float[Tensor, ""]:
-    r"""Focal loss, averaged over images and over the classifiers of the network: one, or one a descriptor.
-
-    .. math:: -(1 - p)^\gamma \log p
-
-    with p the probability of the true class. With γ = 0 it is cross-entropy; the larger γ, the less an image counts
-    that is classified well already. Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 4; Yan et al.
-    2019 take γ = 2.
-    """
-    losses = F.cross_entropy(
-        output.heads.flatten(0, 1), labels.repeat_interleave(output.heads.shape[1]), reduction="none"
-    )
-    if gamma == 0:
-        return losses.mean()
-    missing = (-torch.expm1(-losses)).clamp(min=torch.finfo(losses.dtype).tiny)  # 1 − p; at 0 its power has no slope
-    return (missing**gamma * losses).mean()
-
-
 class Classifier(L.LightningModule):
     """A network of `models` with its loss and optimiser."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe):
+    def __init__(self, model: nn.Module, recipe: Recipe, seed: int):
         super().__init__()
-        self.model, self.recipe = model, recipe
+        self.model, self.recipe, self.seed = model, recipe, seed
+
+    def on_train_epoch_start(self):
+        # what is drawn in an epoch depends on nothing before it: a resumed training draws the same
+        torch.manual_seed(1009 * self.seed + self.current_epoch + 7919 * self.global_rank)
 
     def training_step(self, batch, _):
         images, labels, *_ = batch
-        loss = heads_loss(self.model(images), labels, self.recipe.gamma)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels))
+        images = mirror_and_shift(images) if self.recipe.augment else images
+        loss = self._loss(self.model(images), labels)
+        self.log(
+            "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels), sync_dist=True
+        )
         return loss
 
     def validation_step(self, batch, _):
         images, labels, *_ = batch
         output = self.model(images)
         values = {
-            "val_loss": heads_loss(output, labels, self.recipe.gamma),
+            "val_loss": self._loss(output, labels),
             "val_accuracy": accuracy(output.logits, labels, "multiclass", num_classes=output.logits.shape[1]),
         }
-        self.log_dict(values, prog_bar=True, batch_size=len(labels), sync_dist=True)
+        self.log_dict(values, batch_size=len(labels), sync_dist=True)
+
+    def _loss(self, output: Output, labels: Tensor) -> Tensor:
+        return heads_loss(output, labels, self.recipe.gamma, loss=self.recipe.loss)
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint["recipe"] = asdict(self.recipe)
@@ -79,23 +73,14 @@ class Classifier(L.LightningModule):
         return self.recipe.optimizers(self.parameters(), self.trainer.max_epochs, steps)
 
 
-class Batches(L.LightningDataModule):
-    """Loaders whose order depends on seed and epoch alone, and new training images each epoch where a set has them."""
+def processes() -> tuple[int, int]:
+    """How many processes train together: on each machine, and on how many machines.
 
-    def __init__(self, data: Splits, batch_size: int, seed: int):
-        super().__init__()
-        self.data, self.batch_size, self.seed = data, batch_size, seed
-
-    def train_dataloader(self) -> DataLoader:
-        epoch = self.trainer.current_epoch
-        train = self.data.train.fresh(epoch) if hasattr(self.data.train, "fresh") else self.data.train
-        # a list, not a generator: a resumption may ask for the order more than once
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(1009 * self.seed + epoch)).tolist()
-        drop = len(train) > self.batch_size  # a last batch of one image has no batch statistics
-        return DataLoader(train, self.batch_size, sampler=order, drop_last=drop)
-
-    def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.data.val, EVALUATION_BATCH)
+    ``torchrun --nproc-per-node 4`` starts four of the same program and says so in their environment; without it there
+    is one.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return here, int(os.environ.get("WORLD_SIZE", here)) // here
 
 
 def fit(
@@ -111,6 +96,9 @@ def fit(
 ) -> Run:
     """Train a model; afterwards it holds the weights of its best validation epoch, on the CPU, in evaluation mode.
 
+    On a GPU where there is one, in mixed precision: bfloat16, or float16 on cards without it. Started by torchrun, on
+    as many GPUs (or, without one, processes) as that asks for; the recipe's batch is shared among them.
+
     Args:
         model: a network of `models`; its initial weights are taken as they are.
         data: what to train and validate on; the test split is not touched.
@@ -123,26 +111,34 @@ def fit(
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; log and last checkpoint are kept.
-        ValueError: no images to train or validate on; a checkpoint that can't be read, or that of another recipe.
+        ValueError: no images to train or validate on; a batch that the processes can't share evenly; a checkpoint
+            that can't be read, or that of another recipe.
     """
     if not (len(data.train) and len(data.val)):
         raise ValueError(
             f"training needs images to train and to validate on, got {len(data.train)} and {len(data.val)}"
         )
+    here, machines = processes()
+    if recipe.batch_size % (here * machines):
+        raise ValueError(f"a batch of {recipe.batch_size} images can't be shared evenly by {here * machines} processes")
     folder = Path(folder)
     last = folder / "last.ckpt"
     if not resume:
         _forget_run(folder)
-    elif last.exists() and (begun := _recipe_of(last)) != asdict(recipe):
-        raise ValueError(f"the run in {folder} was begun with {begun}: resume it with the same, got {asdict(recipe)}")
+    elif last.exists() and (begun := _recipe_of(last)) != recipe:
+        raise ValueError(f"the run in {folder} was begun with {begun}: resume it with the same, got {recipe}")
     cuda = torch.cuda.is_available()
     with _quiet_lightning():
         L.seed_everything(seed, verbose=False)
         trainer = L.Trainer(
             max_epochs=recipe.epochs,
             accelerator="cuda" if cuda else "cpu",
-            devices=1,
-            precision="16-mixed" if cuda else "32-true",
+            devices=here,
+            num_nodes=machines,
+            strategy="ddp" if here * machines > 1 else "auto",
+            use_distributed_sampler=False,  # Batches shares the images
+            sync_batchnorm=cuda and here * machines > 1,  # which PyTorch has for GPUs only
+            precision=_precision() if cuda else "32-true",
             logger=CSVLogger(folder, name="log"),
             log_every_n_steps=1,
             num_sanity_val_steps=0,
@@ -162,7 +158,7 @@ def fit(
         try:
             batches = Batches(data, recipe.batch_size, seed)
             model.to(memory_format=torch.channels_last)  # a third less time a step on two CPU cores
-            trainer.fit(Classifier(model, recipe), batches, ckpt_path=last if resume and last.exists() else None)
+            trainer.fit(Classifier(model, recipe, seed), batches, ckpt_path=last if resume and last.exists() else None)
             stopped = trainer.interrupted
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
             stopped = True
@@ -170,16 +166,23 @@ def fit(
             signal.signal(signal.SIGINT, on_interrupt)  # and leaves Ctrl-C ignored
     if stopped:
         raise KeyboardInterrupt(f"training stopped; {folder} keeps its log and, once an epoch is over, last.ckpt")
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()  # the first process may still be writing
     run = _read_run(folder)
     model.cpu().to(memory_format=torch.contiguous_format).eval().load_state_dict(run.weights)
     return run
 
 
-def _recipe_of(checkpoint: Path) -> dict:
+def _precision() -> str:
+    """Half the bytes; float16 needs its losses scaled, which Lightning does."""
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+
+
+def _recipe_of(checkpoint: Path) -> Recipe:
     """What a run was begun with. The checkpoint is read as numbers only: nothing in it can run."""
     try:
-        return torch.load(checkpoint, weights_only=True)["recipe"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError) as error:
+        return Recipe(**torch.load(checkpoint, weights_only=True)["recipe"])
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"{checkpoint} is no checkpoint to resume from: damaged, or not written by fit") from error
 
 
@@ -207,6 +210,7 @@ def _quiet_lightning():
         log.setLevel(level)
 
 
+@rank_zero_only
 def _forget_run(folder: Path) -> None:
     """Delete what an earlier `fit` wrote into a folder, and nothing else."""
     for version in (folder / "log").glob("version_*"):

@@ -1,5 +1,6 @@
 import os
 
+os.environ["OMP_NUM_THREADS"] = "1"  # several tests run at a time, and small networks gain nothing from a second thread
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # exact comparisons are made on the CPU, whatever the machine has
 
 import jaxtyping

@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
-from torchvision.ops import sigmoid_focal_loss
 
 from course_utils.data import Splits
 from course_utils.evaluation import evaluate
-from course_utils.models import AttnVGG, Output
+from course_utils.models import AttnVGG
 from course_utils.recipes import Recipe
 from course_utils.runs import Run, load_weights
-from course_utils.training import fit, heads_loss
+from course_utils.training import fit
 
 BRIEF = Recipe(epochs=3, batch_size=32)  # three steps an epoch
 
@@ -83,6 +82,7 @@ def test_same_seed_same_run(finished, digits, gallery, tmp_path):
     _, run, _ = finished
     again = fit(tiny(), digits, BRIEF, folder=tmp_path, gallery=gallery, snapshot_epochs=[0, 1, 3])
     pd.testing.assert_frame_equal(again.history.drop(columns="seconds"), run.history.drop(columns="seconds"))
+    assert all(torch.equal(value, run.weights[name]) for name, value in again.weights.items())
 
 
 class Interrupt(nn.Module):
@@ -120,6 +120,38 @@ def test_interrupted_training_keeps_log_and_checkpoint_and_resumes_exactly(finis
     resumed = fit(Interrupt(tiny(), step=1000), digits, BRIEF, resume=True, **arguments)
     pd.testing.assert_frame_equal(resumed.history.drop(columns="seconds"), run.history.drop(columns="seconds"))
     torch.testing.assert_close(resumed.snapshots, run.snapshots)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_what_is_drawn_by_chance_is_drawn_again_after_a_resumption(digits, tmp_path):
+    """Dropout and augmentation: an epoch draws the same whether or not others ran before it in this process."""
+    recipe = Recipe(epochs=3, batch_size=32, augment=True)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Interrupt(tiny(dropout=0.5), step=5), digits, recipe, folder=tmp_path / "broken")
+    torch.rand(5)
+    resumed = fit(Interrupt(tiny(dropout=0.5), step=1000), digits, recipe, folder=tmp_path / "broken", resume=True)
+    whole = fit(Interrupt(tiny(dropout=0.5), step=1000), digits, recipe, folder=tmp_path / "whole")
+    assert all(torch.equal(value, whole.weights[name]) for name, value in resumed.weights.items())
+    plain = fit(Interrupt(tiny(), step=1000), digits, BRIEF, folder=tmp_path / "plain")
+    assert not torch.equal(plain.weights["model.features.0.weight"], whole.weights["model.features.0.weight"])
+
+
+@pytest.mark.usefixtures("unchecked")  # what checks shapes at run time can't be compiled
+def test_a_compiled_network_trains_as_it_does_without(finished, digits, tmp_path):
+    _, run, _ = finished
+    model = tiny()
+    model.compile(backend="eager")
+    compiled = fit(model, digits, BRIEF, folder=tmp_path)
+    assert compiled.history.train_loss.tolist() == pytest.approx(run.history.train_loss.tolist(), rel=1e-4)
+    assert compiled.weights.keys() == run.weights.keys()
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("changed", [{"augment": True}, {"loss": "binary_cross_entropy"}])
+def test_augmentation_and_loss_of_a_recipe_reach_the_training(changed, finished, digits, tmp_path):
+    _, run, _ = finished
+    other = fit(tiny(), digits, Recipe(epochs=3, batch_size=32, **changed), folder=tmp_path)
+    assert other.history.train_loss[0] != pytest.approx(run.history.train_loss[0], abs=1e-4)
 
 
 KILLED = """
@@ -196,37 +228,9 @@ def test_what_cannot_be_trained_is_said(digits, tmp_path):
 
 def test_a_run_is_resumed_with_its_own_recipe_only(digits, tmp_path):
     fit(tiny(), digits, Recipe(epochs=1), folder=tmp_path)
-    with pytest.raises(ValueError, match=r"begun with .*'epochs': 1.*got .*'epochs': 2"):
+    with pytest.raises(ValueError, match=r"begun with Recipe\(epochs=1,.*got Recipe\(epochs=2,"):
         fit(tiny(), digits, Recipe(epochs=2), folder=tmp_path, resume=True)
     assert (tmp_path / "last.ckpt").exists()
-
-
-def test_heads_loss_by_hand():
-    heads = torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])
-    expected = (torch.log1p(torch.exp(torch.tensor(-2.0))) + torch.log(torch.tensor(2.0))) / 2
-    torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), torch.tensor([0])), expected)
-
-
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
-def test_focal_loss_by_hand(gamma):
-    torch.manual_seed(0)
-    heads, labels = 3 * torch.randn(4, 2, 5).double(), torch.tensor([0, 3, 4, 1])
-    p = torch.stack([heads[i, :, label].exp() / heads[i].exp().sum(dim=-1) for i, label in enumerate(labels)])
-    expected = (-((1 - p) ** gamma) * p.log()).mean()
-    torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), labels, gamma), expected)
-
-
-def test_focal_loss_equals_torchvisions_for_two_classes():
-    logits, labels = torch.randn(50).double(), torch.randint(2, (50,))
-    heads = torch.stack([torch.zeros_like(logits), logits], dim=-1)[:, None]
-    theirs = sigmoid_focal_loss(logits, labels.double(), alpha=-1, gamma=2.0, reduction="mean")
-    torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), labels, 2.0), theirs)
-
-
-def test_an_image_that_could_not_be_surer_leaves_focal_loss_finite():
-    heads = torch.tensor([[[200.0, 0.0]]], requires_grad=True)
-    heads_loss(Output(heads[:, 0], (), heads), torch.tensor([0]), 0.5).backward()
-    assert heads.grad.isfinite().all()
 
 
 def test_the_recipes_gamma_reaches_the_loss_and_the_steps(digits, tmp_path):
@@ -234,12 +238,6 @@ def test_the_recipes_gamma_reaches_the_loss_and_the_steps(digits, tmp_path):
     losses = [run.history.val_loss.iloc[-1] for run in runs]
     assert losses[1] < 0.95 * losses[0]
     assert not torch.equal(*(run.weights["classifiers.0.weight"] for run in runs))
-
-
-def test_gradients_of_focal_loss_are_exact():
-    heads = torch.randn(3, 2, 4).double().requires_grad_()
-    labels = torch.tensor([0, 3, 1])
-    assert torch.autograd.gradcheck(lambda h: heads_loss(Output(h[:, 0], (), h), labels, 2.0), heads)
 
 
 def test_patience_ends_a_training_that_gets_no_better(digits, tmp_path):
