@@ -48,6 +48,8 @@ def main() -> None:
         jobs = itertools.product(scoreboard.SEEDS, scoreboard.FORMS)  # first the first of each
         waiting = {pool.submit(train, form, seed): f"{form}, seed {seed}" for seed, form in jobs}
         for done in as_completed(waiting):
+            if done.exception():
+                pool.shutdown(cancel_futures=True)
             done.result()
             print("done:", waiting[done], flush=True)
     into = scoreboard.SHIPPED if shipped else home

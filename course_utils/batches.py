@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
 from course_utils.data import Splits, on
 from course_utils.evaluation import EVALUATION_BATCH
+
+
+def processes() -> tuple[int, int]:
+    """How many processes train together: on each machine, and on how many machines.
+
+    ``torchrun --nproc-per-node 4`` starts four of the same program and says so in their environment; without it there
+    is one.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return here, int(os.environ.get("WORLD_SIZE", here)) // here
 
 
 class Batches(L.LightningDataModule):
@@ -19,11 +31,13 @@ class Batches(L.LightningDataModule):
     def __init__(self, data: Splits, batch_size: int, seed: int):
         super().__init__()
         self.data, self.batch_size, self.seed = data, batch_size, seed
+        if torch.cuda.is_available() and not hasattr(data.train, "fresh"):
+            self.data = data._replace(train=on(data.train, "cuda"))  # one copy, not one a batch
 
     def train_dataloader(self) -> DataLoader:
         epoch, rank, world = self.trainer.current_epoch, self.trainer.global_rank, self.trainer.world_size
         train = self.data.train.fresh(epoch) if hasattr(self.data.train, "fresh") else self.data.train
-        train = on(train, "cuda") if torch.cuda.is_available() else train  # one copy, not one a batch
+        train = on(train, "cuda") if torch.cuda.is_available() else train
         # a list, not a generator: a resumption may ask for the order more than once
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(1009 * self.seed + epoch)).tolist()
         drop = len(train) > self.batch_size  # a last batch of one image has no batch statistics

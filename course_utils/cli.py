@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from course_utils import checkpoints, data, folders, pictures
 from course_utils.classification import classification
@@ -47,7 +49,7 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as stopped:
             typer.echo(stopped or "stopped", err=True)
             raise typer.Exit(130) from None
-        except (ValueError, OSError, RuntimeError, ImportError) as error:
+        except (ValueError, TypeError, OSError, RuntimeError, ImportError, MisconfigurationException) as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(1) from None
 
@@ -83,14 +85,18 @@ def train(
     chosen = replace(RECIPES[recipe], **{name: value for name, value in given.items() if value is not None})
     options = {"width": 0.125} if "width" in checkpoints.option_names(model) else {}
     description = checkpoints.Description(model, splits.classes, img_size, options | _options(set_ or []))
+    if chosen.augment and data_folder is None and data in ("cluttered_digits", "svhn"):
+        warnings.warn(f"the recipe {recipe} mirrors images, and a mirrored digit is none", stacklevel=1)
     torch.manual_seed(seed)
     network = description.build()
+    _same_run(out, description, seed, resume)
     if compile_:
         network.compile()
     _say(f"{len(splits.train)} images to train on, {len(splits.val)} to validate; {len(splits.classes)} classes")
     try:
         run = fit(network, splits, chosen, folder=out, seed=seed, resume=resume)
     except KeyboardInterrupt as stopped:
+        (out / "model.safetensors").unlink(missing_ok=True)  # of a run before this one
         raise KeyboardInterrupt(f"{stopped}. Run the same command with --resume to go on") from stopped
     rank_zero_only(checkpoints.save)(out / "model.safetensors", network, description)
     _say(f"best validation accuracy {run.history.val_accuracy.max():.3f}; wrote {out / 'model.safetensors'}")
@@ -135,7 +141,7 @@ def visualize(
     for path in folders.files_in(data_folder):
         try:
             image = folders.read_image(path, description.image_size)[None] / 255
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a decoder may raise anything on damaged data
             typer.echo(f"left out: {path} ({str(error).splitlines()[0]})", err=True)
             continue
         name = "__".join(path.relative_to(data_folder).with_suffix("").parts)
@@ -163,6 +169,15 @@ def _load(folder: Path | None, name: str, size: int, skip: bool) -> data.Splits:
     if folder is None:
         return data.load(name, size=size)
     return data.load("folder", root=folder, size=size, unreadable="skip" if skip else "refuse")
+
+
+def _same_run(out: Path, description: checkpoints.Description, seed: int, resume: bool) -> None:
+    """Write down what is trained in a folder; on resumption it must be the same."""
+    path, now = out / "training.json", json.dumps(asdict(description) | {"seed": seed}, indent=1)
+    if resume and path.exists() and (begun := path.read_text(encoding="utf-8")) != now:
+        raise ValueError(f"the run in {out} was begun with {begun}: resume it with the same, got {now}")
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(now, encoding="utf-8")
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

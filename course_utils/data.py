@@ -79,6 +79,8 @@ def load(
     counts = counts or {}
     if unknown := set(counts) - set(DEFAULT_COUNTS):
         raise ValueError(f"unknown split {min(unknown)!r} in counts: choose from {', '.join(DEFAULT_COUNTS)}")
+    if few := [f"{split}: {n}" for split, n in counts.items() if n < 0]:
+        raise ValueError(f"expected counts of at least 0, got {few[0]}")
     if name == "cluttered_digits":
         composed = (
             ClutteredDigits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -136,7 +137,7 @@ def _append(url: str, part: Path, timeout: float, window: float, least: float) -
             return
         raise _LeftError(f"HTTP {error.code}", again=error.code in (429, 500, 502, 503, 504)) from error
     except (OSError, HTTPException) as error:
-        raise _LeftError(_words(error), again=False) from error
+        raise _LeftError(_words(error), again=start > 0) from error
     with answer:
         if answer.headers.get_content_type() == "text/html":
             raise _LeftError("a web page in its place", again=False)
@@ -145,7 +146,8 @@ def _append(url: str, part: Path, timeout: float, window: float, least: float) -
         elif not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             raise _LeftError("another part than asked for", again=False)
         total = None if answer.length is None else start + answer.length
-        bar = tqdm(desc=part.stem, initial=start, total=total, unit="B", unit_scale=True, leave=False)
+        off = "TQDM_DISABLE" in os.environ  # which tqdm's notebook bar overlooks
+        bar = tqdm(desc=part.stem, initial=start, total=total, unit="B", unit_scale=True, leave=False, disable=off)
         with part.open("ab" if start else "wb") as file, bar:
             since, got = time.monotonic(), 0
             while block := _next(answer):

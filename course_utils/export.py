@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 import warnings
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -39,8 +40,11 @@ def to_onnx(path: Path, model: nn.Module, description: Description) -> None:
     Raises:
         FileNotFoundError: no folder to write into.
         ImportError: the packages of the extra ``export`` are missing.
-        ValueError: a network with sparsemax or entmax, whose search for a threshold ONNX has no words for.
+        ValueError: a file that is not named ``.onnx``; a network with sparsemax or entmax, whose search for a threshold
+            ONNX has no words for.
     """
+    if path.suffix != ".onnx":
+        raise ValueError(f"expected a file name that ends in .onnx, got {path}")
     if not path.resolve().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
@@ -67,4 +71,6 @@ def to_onnx(path: Path, model: nn.Module, description: Description) -> None:
     finally:
         log.setLevel(level)
     program.model.metadata_props["description"] = json.dumps(asdict(description))
-    program.save(path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:  # the file is there whole or not at all
+        program.save(Path(scratch) / path.name)
+        (Path(scratch) / path.name).replace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -66,4 +67,5 @@ def square(
 def in_threads(read: Callable[[Any], Any], items: Sequence, what: str) -> list:
     """Read many images at once, with a bar: decoding lets other threads run."""
     with ThreadPoolExecutor() as pool:
-        return list(tqdm(pool.map(read, items), f"reading {what}", len(items), leave=False, unit="image"))
+        off = "TQDM_DISABLE" in os.environ  # which tqdm's notebook bar overlooks
+        return list(tqdm(pool.map(read, items), f"reading {what}", len(items), leave=False, unit="image", disable=off))

@@ -66,7 +66,7 @@ class Recipe:
         for name, good, expected in (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("lr", self.lr > 0, "a positive number"),
+            ("lr", 0 < self.lr < math.inf, "a positive number"),
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("warmup", 0 < self.warmup < 1, "between 0 and 1"),
             ("gamma", 0 <= self.gamma < math.inf, "at least 0"),
@@ -87,7 +87,8 @@ class Recipe:
             steps: of the optimiser in all of them.
         """
         # fused: for a network this small the plain loop over parameters takes a fifth of a step
-        options = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
+        # (a fused step would undo the scaling of mixed precision by itself, which leaves no moment to clip)
+        options = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": self.clip is None}
         match self.optimizer:
             case "adamw":
                 optimizer = torch.optim.AdamW(parameters, **options)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -80,7 +81,7 @@ def describe(form: str, classes: tuple[str, ...], preset: Preset) -> checkpoints
 
 def train(form: str, seed: int, preset: Preset, data: Splits, folder: Path | str) -> tuple[nn.Module, Run]:
     """Train a form from a seed, or go on with what is in the folder; maps are kept after `EPOCHS_SHOWN`."""
-    with torch.random.fork_rng():  # the learner's own random numbers go on as they were
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = describe(form, data.classes, preset).build()
     gallery = torch.stack([data.test[i][0] for i in range(GALLERY)])
@@ -102,11 +103,12 @@ def one(form: str, seed: int, preset: Preset, data: Splits, folder: Path) -> Non
     model, run = train(form, seed, preset, data, folder)
     run.save(folder / "run", half=True)
     judged = judge(model, data.test)
-    judged.rename_axis("score").rename("value").to_csv(folder / "scores.csv")
+    judged.rename_axis("score").rename("value").to_csv(folder / "scores.part")
+    (folder / "scores.part").replace(folder / "scores.csv")  # there whole or not at all: it says that all is done
 
 
 def collect(classes: tuple[str, ...], preset: Preset, runs: Path, into: Path) -> None:
-    """Put together what `one` left in ``runs/<form>_<seed>``: two tables, the maps and the first seed's networks."""
+    """Put together what `one` left in ``runs/<form>_<seed>``: tables, maps, the first seed's networks, the preset."""
     into.mkdir(parents=True, exist_ok=True)
     rows, logs = [], []
     for form in FORMS:
@@ -129,6 +131,7 @@ def collect(classes: tuple[str, ...], preset: Preset, runs: Path, into: Path) ->
     logs = pd.concat(logs)
     logs = logs[["form", "seed", *logs.columns.drop(["form", "seed"])]]
     logs.to_csv(into / "histories.csv", index=False, float_format="%.5f")
+    (into / "preset.json").write_text(json.dumps(asdict(preset), indent=1) + "\n", encoding="utf-8")
 
 
 def scores(home: Path = SHIPPED) -> pd.DataFrame:
@@ -151,11 +154,6 @@ def maps(form: str, seed: int = 0, home: Path = SHIPPED) -> dict[int, tuple[Tens
 def network(form: str, home: Path = SHIPPED) -> nn.Module:
     """The trained network of a form's first seed."""
     return checkpoints.load(home / f"{form}.safetensors")[0]
-
-
-def central(t: float, freedom: int) -> float:
-    """The probability that Student's t with so many degrees of freedom lies between -t and t."""
-    return float(1 - 2 * stats.t.sf(abs(t), freedom))
 
 
 def quantile(freedom: int, level: float = 0.95) -> float:

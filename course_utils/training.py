@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import shutil
 import signal
@@ -24,9 +23,10 @@ from torch import Tensor, nn
 from torchmetrics.functional import accuracy
 
 from course_utils.augmentation import mirror_and_shift
-from course_utils.batches import Batches
+from course_utils.batches import Batches, processes
 from course_utils.callbacks import Progress, Snapshots
 from course_utils.data import Splits
+from course_utils.looking import looking
 from course_utils.losses import heads_loss
 from course_utils.models import Output
 from course_utils.recipes import Recipe
@@ -43,6 +43,10 @@ class Classifier(L.LightningModule):
     def on_train_epoch_start(self):
         # what is drawn in an epoch depends on nothing before it: a resumed training draws the same
         torch.manual_seed(1009 * self.seed + self.current_epoch + 7919 * self.global_rank)
+
+    def on_train_epoch_end(self):
+        if not self.trainer.callback_metrics["train_loss"].isfinite():
+            raise ValueError(f"the loss of epoch {self.current_epoch + 1} is no number any more: try a smaller lr")
 
     def training_step(self, batch, _):
         images, labels, *_ = batch
@@ -73,16 +77,6 @@ class Classifier(L.LightningModule):
         return self.recipe.optimizers(self.parameters(), self.trainer.max_epochs, steps)
 
 
-def processes() -> tuple[int, int]:
-    """How many processes train together: on each machine, and on how many machines.
-
-    ``torchrun --nproc-per-node 4`` starts four of the same program and says so in their environment; without it there
-    is one.
-    """
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return here, int(os.environ.get("WORLD_SIZE", here)) // here
-
-
 def fit(
     model: nn.Module,
     data: Splits,
@@ -97,7 +91,8 @@ def fit(
     """Train a model; afterwards it holds the weights of its best validation epoch, on the CPU, in evaluation mode.
 
     On a GPU where there is one, in mixed precision: bfloat16, or float16 on cards without it. Started by torchrun, on
-    as many GPUs (or, without one, processes) as that asks for; the recipe's batch is shared among them.
+    as many GPUs (or, without one, processes) as that asks for; the recipe's batch is shared among them. All of them, on
+    whatever machine, must see the same folder.
 
     Args:
         model: a network of `models`; its initial weights are taken as they are.
@@ -121,21 +116,27 @@ def fit(
     here, machines = processes()
     if recipe.batch_size % (here * machines):
         raise ValueError(f"a batch of {recipe.batch_size} images can't be shared evenly by {here * machines} processes")
+    L.seed_everything(seed, verbose=False)
+    with looking(model):  # what does not fit is said before anything is replaced
+        model(data.val[0][0][None].to(next(model.parameters()).device))
     folder = Path(folder)
     last = folder / "last.ckpt"
     if not resume:
         _forget_run(folder)
-    elif last.exists() and (begun := _recipe_of(last)) != recipe:
-        raise ValueError(f"the run in {folder} was begun with {begun}: resume it with the same, got {recipe}")
+    epochs = recipe.epochs
+    if resume and last.exists():
+        begun, ended = _begun(last)
+        if begun != recipe:
+            raise ValueError(f"the run in {folder} was begun with {begun}: resume it with the same, got {recipe}")
+        epochs = ended or epochs
     cuda = torch.cuda.is_available()
     with _quiet_lightning():
-        L.seed_everything(seed, verbose=False)
         trainer = L.Trainer(
-            max_epochs=recipe.epochs,
+            max_epochs=epochs,
             accelerator="cuda" if cuda else "cpu",
             devices=here,
             num_nodes=machines,
-            strategy="ddp" if here * machines > 1 else "auto",
+            strategy="ddp_find_unused_parameters_true" if here * machines > 1 else "auto",
             use_distributed_sampler=False,  # Batches shares the images
             sync_batchnorm=cuda and here * machines > 1,  # which PyTorch has for GPUs only
             precision=_precision() if cuda else "32-true",
@@ -178,10 +179,17 @@ def _precision() -> str:
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
-def _recipe_of(checkpoint: Path) -> Recipe:
-    """What a run was begun with. The checkpoint is read as numbers only: nothing in it can run."""
+def _begun(checkpoint: Path) -> tuple[Recipe, int | None]:
+    """What a run was begun with, and after how many epochs its patience has ended it, if it has.
+
+    The checkpoint is read as numbers only: nothing in it can run.
+    """
     try:
-        return Recipe(**torch.load(checkpoint, weights_only=True)["recipe"])
+        kept = torch.load(checkpoint, weights_only=True)
+        recipe = Recipe(**kept["recipe"])
+        stopping = [state for name, state in kept["callbacks"].items() if name.startswith("EarlyStopping")]
+        over = any(state["wait_count"] >= state["patience"] for state in stopping)
+        return recipe, kept["epoch"] + 1 if over else None
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"{checkpoint} is no checkpoint to resume from: damaged, or not written by fit") from error
 

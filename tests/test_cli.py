@@ -126,6 +126,10 @@ def test_ctrl_c_says_how_to_go_on_and_resume_does(photos, tmp_path, monkeypatch)
     assert result.exit_code == 130
     assert "with --resume to go on" in result.output
     assert not (tmp_path / "model.safetensors").exists()
+    for other in (["--seed", "1"], ["--set", "alignment=sigmoid"], ["--img-size", "48"]):
+        result = run(*arguments, "--resume", *other)
+        assert result.exit_code == 1
+        assert "was begun with" in result.output.splitlines()[-1]
     result = run(*arguments, "--resume")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "model.safetensors").exists()
@@ -149,7 +153,10 @@ NOWHERE = ["--data-folder", "nowhere"]
         (["evaluate", "--checkpoint", "{photos}/train/red/bild 0.jpg"], "is no checkpoint of this course"),
         (["evaluate", "--checkpoint", "{model}"], "the network knows the classes blau ✓, red; the data has 0, 1"),
         (["visualize", "--checkpoint", "{model}", *NOWHERE], "there is no folder nowhere"),
+        (["train", "--data-folder", "{photos}", "--set", "width=abc"], "error: "),
+        (["train", "--data-folder", "{photos}", "--lr", "inf"], "lr is a positive number, got inf"),
         (["export", "--checkpoint", "nowhere"], "there is no file nowhere"),
+        (["export", "--checkpoint", "{model}", "--out", "{model}"], "expected a file name that ends in .onnx"),
         (["export", "--checkpoint", "{model}", "--out", "nowhere/m.onnx"], "there is no folder nowhere"),
     ],
 )

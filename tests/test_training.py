@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from course_utils import training
 from course_utils.data import Splits
 from course_utils.evaluation import evaluate
 from course_utils.models import AttnVGG
@@ -298,3 +299,33 @@ def test_weights_of_another_network_are_named_and_nothing_is_loaded():
         load_weights(tiny(alignment=None), model.state_dict())
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_a_run_that_patience_has_ended_is_over(digits, tmp_path):
+    still = Recipe(epochs=9, batch_size=32, lr=1e-12, schedule="constant", patience=2)
+    for _ in range(2):
+        run = fit(tiny(), digits, still, folder=tmp_path, resume=True)
+        assert run.history.epoch.tolist() == [1, 2, 3]
+
+
+def test_clipping_goes_with_mixed_precision(digits, tmp_path, monkeypatch):
+    """As on a GPU, where no test runs: Lightning refuses to clip for an optimiser that scales by itself."""
+    trainer = training.L.Trainer
+    monkeypatch.setattr(training.L, "Trainer", lambda **options: trainer(**options | {"precision": "bf16-mixed"}))
+    run = fit(tiny(), digits, Recipe(epochs=1, batch_size=32, clip=1.0), folder=tmp_path)
+    assert run.history.train_loss.notna().all()
+
+
+def test_what_does_not_fit_is_said_before_a_run_is_replaced(finished, digits, tmp_path):
+    fit(tiny(), digits, Recipe(epochs=1), folder=tmp_path)
+    tiny_images = TensorDataset(torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(ValueError, match="pixels, got"):
+        fit(tiny(), digits._replace(val=tiny_images), Recipe(epochs=1), folder=tmp_path)
+    with pytest.raises(ValueError, match="-1 is not in bounds"):
+        fit(tiny(), digits, Recipe(epochs=1), folder=tmp_path, seed=-1)
+    assert (tmp_path / "last.ckpt").exists()
+
+
+def test_a_training_that_runs_away_is_said(digits, tmp_path):
+    with pytest.raises(ValueError, match="loss of epoch 1 is no number any more"):
+        fit(tiny(), digits, Recipe(epochs=2, batch_size=32, lr=1e30, schedule="constant"), folder=tmp_path)
