@@ -17,8 +17,7 @@ book: .venv/ready
 	$(BIN)/python -m book.build
 
 test: lint book
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report
+	$(BIN)/pytest -n auto --dist loadfile --cov=course_utils
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
@@ -26,6 +25,7 @@ serve: book
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.bench_alignments
 	$(BIN)/python -m benchmarks.bench_models
+	$(BIN)/python -m benchmarks.bench_training
 	$(BIN)/python -m benchmarks.bench_gpu
 
 lint: .venv/ready

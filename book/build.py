@@ -22,6 +22,7 @@ def main() -> int:
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     options = ["--warningiserror", "--nitpick", "--keep-going"]
     try:
+        subprocess.run([sys.executable, "-m", "book.execute"], cwd=ROOT, env=environment)
         status = subprocess.run([*jupyter_book, "build", ".", *options], cwd=ROOT, env=environment).returncode
     except KeyboardInterrupt:
         print("\nStopped. The next build goes on with the notebooks that were not finished.", file=sys.stderr)

@@ -20,13 +20,16 @@ def key(package: Path, setting: str) -> str:
     return digest.hexdigest()[:10]
 
 
+def path(root: Path, build: Path) -> Path:
+    """The cache of the state that the package is in, under a build folder."""
+    setting = os.environ.get("COURSE_PRESET", "") + (root / "constraints.txt").read_text(encoding="utf-8")
+    return build / "executed" / key(root / "course_utils", setting)
+
+
 def set_cache_path(app, config):
     """Name the cache after the key."""
-    caches = Path(app.outdir).parent / "executed"
-    root = Path(app.srcdir)
-    setting = os.environ.get("COURSE_PRESET", "") + (root / "constraints.txt").read_text(encoding="utf-8")
-    here = caches / key(root / "course_utils", setting)
-    for other in caches.glob("*"):
+    here = path(Path(app.srcdir), Path(app.outdir).parent)
+    for other in here.parent.glob("*"):
         if other != here:
             shutil.rmtree(other)
     config.nb_execution_cache_path = str(here)
