@@ -61,3 +61,46 @@ def test_scores_stand_in_one_table_with_chance_last():
     assert "–" in text
     assert "0.500" in text
     assert plots.score_table({"photographs": pd.Series({"accuracy": 0.9})}).columns.tolist() == ["accuracy"]
+
+
+def test_rows_of_maps_share_one_scale_and_name_their_range():
+    maps = {"first": MAPS[0], "second": MAPS[1] * 3}
+    figure = plots.show_map_rows(IMAGES, maps, list("abc"), BOXES, label="weight")
+    axes = np.array(figure.axes[:9]).reshape(3, 3)
+    highest = max(m.max().item() for m in maps.values())
+    assert {axis.images[0].get_clim() for axis in axes[1:].flat} == {(0, highest)}
+    for row, (name, m) in zip(axes[1:], maps.items()):
+        assert row[0].get_ylabel() == f"{name}\n{m.min():.2g} to {m.max():.2g}"
+    assert [len(axis.patches) for axis in axes.flat] == [1] * 9
+    assert figure.axes[9].get_xlabel() == "weight"
+
+
+def test_a_logarithmic_scale_starts_where_it_is_told_and_paints_zeros():
+    maps = {"one": torch.zeros(3, 1, 4, 4), "other": 16 * MAPS[0] / MAPS[0].max()}
+    figure = plots.show_map_rows(IMAGES, maps, list("abc"), label="times even", lowest=0.25)
+    axes = np.array(figure.axes[:9]).reshape(3, 3)
+    assert {axis.images[0].get_clim() for axis in axes[1:].flat} == {(0.25, 16)}
+    assert axes[1, 0].images[0].get_array().tolist() == [[0.25] * 8] * 8
+    assert [t.get_text() for t in figure.axes[9].get_xticklabels()] == ["1/4", "1/2", "1", "2", "4", "8", "16"]
+
+
+def test_curves_are_the_mean_of_the_seeds_within_their_range():
+    rows = [(f, s, e, 0.1 * e + 0.2 * s) for f in ("a", "b") for s in (0, 1, 2) for e in (1, 2)]
+    histories = pd.DataFrame(rows, columns=["form", "seed", "epoch", "val_loss"]).assign(train_loss=1.0)
+    figure = plots.show_curves(histories, {"b": "the second"}, {"train_loss": "training", "val_loss": "validation"})
+    assert [axis.get_ylabel() for axis in figure.axes] == ["training", "validation"]
+    line, band = figure.axes[1].lines[0], figure.axes[1].collections[0].get_paths()[0].vertices
+    np.testing.assert_allclose(line.get_xydata(), [[1, 0.3], [2, 0.4]])
+    assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((0.1, 0.6))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["the second"]
+
+
+def test_differences_show_each_seed_and_colour_what_leaves_out_zero():
+    gains = {"null": [0.1, -0.1, 0.3], "clear": [0.5, 0.6, 0.7]}
+    axis = plots.show_differences(gains, {"null": 0.4, "clear": 0.2}, label="points").axes[0]
+    dots = [line for line in axis.lines if len(line.get_xdata()) == 3]
+    assert [line.get_xdata().tolist() for line in dots] == list(gains.values())
+    means = [container.lines[0] for container in axis.containers]
+    assert [line.get_xdata().tolist() for line in means] == [[pytest.approx(0.1)], [pytest.approx(0.6)]]
+    assert means[0].get_color() != means[1].get_color()
+    assert [t.get_text() for t in axis.get_yticklabels()] == list(gains)

@@ -9,7 +9,10 @@ from course_utils.widgets.attention_player import AttentionPlayer
 from course_utils.widgets.does_g_matter import DoesGMatter
 from course_utils.widgets.gate_explorer import GateExplorer
 from course_utils.widgets.kinds_explorer import KindsExplorer
+from course_utils.widgets.schedule_explorer import ScheduleExplorer
 from course_utils.widgets.score_explorer import ScoreExplorer
+from course_utils.widgets.seeds_explorer import SeedsExplorer
+from course_utils.widgets.threshold_explorer import ThresholdExplorer
 
 __all__ = [
     "AlignmentExplorer",
@@ -18,5 +21,8 @@ __all__ = [
     "DoesGMatter",
     "GateExplorer",
     "KindsExplorer",
+    "ScheduleExplorer",
     "ScoreExplorer",
+    "SeedsExplorer",
+    "ThresholdExplorer",
 ]

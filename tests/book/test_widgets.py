@@ -14,6 +14,9 @@ CHAPTERS = [
     "notebooks/04_kinds_of_attention",
     "notebooks/05_attention_in_a_cnn",
     "notebooks/07_learn_to_pay_attention",
+    "notebooks/08_training",
+    "notebooks/09_results",
+    "notebooks/13_your_own_data",
 ]
 READY = "html[data-widgets=ready]"
 
