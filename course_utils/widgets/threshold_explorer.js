@@ -123,7 +123,7 @@ function render({ model, el }) {
   const bars = histogramView(p, y, classes), table = countTable(classes);
   const roc = curveView("ROC curve", "false positive rate", "recall", all.map(({ fpr, recall }) => [fpr, recall]), [[0, 0], [1, 1]]);
   const pr = curveView("Precision and recall", "recall", "precision", steps, [[0, base], [1, base]]);
-  const rows = { precision: rateRow("precision"), recall: rateRow("recall"), fpr: rateRow("false positive rate"), accuracy: rateRow("accuracy"), majority: rateRow("accuracy of the majority") };
+  const rows = { precision: rateRow("precision"), recall: rateRow("recall"), fpr: rateRow("false positive rate"), accuracy: rateRow("accuracy"), majority: rateRow("majority's accuracy") };
   const status = element("p", { className: "course-status", "aria-live": "polite" });
   const go = element("button", { type: "button", onclick: () => {
     model.set("threshold", Math.min(1, cheapest(points, 2 ** model.get("power")).threshold));

@@ -30,7 +30,6 @@ def test_students_t_is_scipys(in_javascript, freedom):
     for t in (0.0, 0.3, 1.0, 2.776, 40.0):
         expected = stats.t.cdf(t, freedom) - stats.t.cdf(-t, freedom)
         assert in_javascript("central", t, freedom) == pytest.approx(expected, rel=1e-9)
-        assert scoreboard.central(t, freedom) == pytest.approx(expected, rel=1e-9)
     for level in (0.5, 0.9, 0.95, 0.99):
         expected = stats.t.ppf((1 + level) / 2, freedom)
         assert in_javascript("quantile", freedom, level) == pytest.approx(expected, rel=1e-9)
