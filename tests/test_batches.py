@@ -42,7 +42,7 @@ def network(kind):
 def together(tmp_path_factory):
     """The runs of two processes that share each batch."""
     folder = tmp_path_factory.mktemp("together")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
     done = subprocess.run(
         [*torchrun, sys.executable, "-c", TOGETHER, folder], capture_output=True, text=True, cwd=".", timeout=240
     )
