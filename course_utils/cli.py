@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import sys
 import warnings
 from collections.abc import Callable
@@ -89,12 +88,11 @@ def train(
         warnings.warn(f"the recipe {recipe} mirrors images, and a mirrored digit is none", stacklevel=1)
     torch.manual_seed(seed)
     network = description.build()
-    _same_run(out, description, seed, resume)
     if compile_:
         network.compile()
     _say(f"{len(splits.train)} images to train on, {len(splits.val)} to validate; {len(splits.classes)} classes")
     try:
-        run = fit(network, splits, chosen, folder=out, seed=seed, resume=resume)
+        run = fit(network, splits, chosen, folder=out, seed=seed, resume=resume, about=asdict(description))
     except KeyboardInterrupt as stopped:
         (out / "model.safetensors").unlink(missing_ok=True)  # of a run before this one
         raise KeyboardInterrupt(f"{stopped}. Run the same command with --resume to go on") from stopped
@@ -169,15 +167,6 @@ def _load(folder: Path | None, name: str, size: int, skip: bool) -> data.Splits:
     if folder is None:
         return data.load(name, size=size)
     return data.load("folder", root=folder, size=size, unreadable="skip" if skip else "refuse")
-
-
-def _same_run(out: Path, description: checkpoints.Description, seed: int, resume: bool) -> None:
-    """Write down what is trained in a folder; on resumption it must be the same."""
-    path, now = out / "training.json", json.dumps(asdict(description) | {"seed": seed}, indent=1)
-    if resume and path.exists() and (begun := path.read_text(encoding="utf-8")) != now:
-        raise ValueError(f"the run in {out} was begun with {begun}: resume it with the same, got {now}")
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(now, encoding="utf-8")
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

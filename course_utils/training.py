@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pandas as pd
@@ -36,9 +37,9 @@ from course_utils.runs import Run
 class Classifier(L.LightningModule):
     """A network of `models` with its loss and optimiser."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, seed: int):
+    def __init__(self, model: nn.Module, recipe: Recipe, seed: int, begun_with: dict[str, Any]):
         super().__init__()
-        self.model, self.recipe, self.seed = model, recipe, seed
+        self.model, self.recipe, self.seed, self.begun_with = model, recipe, seed, begun_with
 
     def on_train_epoch_start(self):
         # what is drawn in an epoch depends on nothing before it: a resumed training draws the same
@@ -70,7 +71,7 @@ class Classifier(L.LightningModule):
         return heads_loss(output, labels, self.recipe.gamma, loss=self.recipe.loss)
 
     def on_save_checkpoint(self, checkpoint):
-        checkpoint["recipe"] = asdict(self.recipe)
+        checkpoint.update(self.begun_with)
 
     def configure_optimizers(self):
         steps = int(self.trainer.estimated_stepping_batches)
@@ -87,6 +88,7 @@ def fit(
     gallery: Float[Tensor, "N C H W"] | None = None,
     snapshot_epochs: Iterable[int] = (),
     resume: bool = False,
+    about: dict[str, Any] | None = None,
 ) -> Run:
     """Train a model; afterwards it holds the weights of its best validation epoch, on the CPU, in evaluation mode.
 
@@ -103,11 +105,12 @@ def fit(
         gallery: images whose attention maps are kept.
         snapshot_epochs: after which epochs to keep them; 0 is before training.
         resume: go on from the folder's last checkpoint, where there is one.
+        about: what is trained, in plain values, for the checkpoint; a resumption must say the same.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; log and last checkpoint are kept.
         ValueError: no images to train or validate on; a batch that the processes can't share evenly; a checkpoint
-            that can't be read, or that of another recipe.
+            that can't be read, or that of another recipe or seed, or about something else.
     """
     if not (len(data.train) and len(data.val)):
         raise ValueError(
@@ -123,11 +126,11 @@ def fit(
     last = folder / "last.ckpt"
     if not resume:
         _forget_run(folder)
-    epochs = recipe.epochs
+    epochs, begun_with = recipe.epochs, {"recipe": asdict(recipe), "seed": seed, "about": about}
     if resume and last.exists():
         begun, ended = _begun(last)
-        if begun != recipe:
-            raise ValueError(f"the run in {folder} was begun with {begun}: resume it with the same, got {recipe}")
+        if begun != begun_with:
+            raise ValueError(f"the run in {folder} was begun with {begun}: resume it with the same, got {begun_with}")
         epochs = ended or epochs
     cuda = torch.cuda.is_available()
     with _quiet_lightning():
@@ -159,7 +162,11 @@ def fit(
         try:
             batches = Batches(data, recipe.batch_size, seed)
             model.to(memory_format=torch.channels_last)  # a third less time a step on two CPU cores
-            trainer.fit(Classifier(model, recipe, seed), batches, ckpt_path=last if resume and last.exists() else None)
+            trainer.fit(
+                Classifier(model, recipe, seed, begun_with),
+                batches,
+                ckpt_path=last if resume and last.exists() else None,
+            )
             stopped = trainer.interrupted
         except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
             stopped = True
@@ -179,17 +186,17 @@ def _precision() -> str:
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
-def _begun(checkpoint: Path) -> tuple[Recipe, int | None]:
+def _begun(checkpoint: Path) -> tuple[dict[str, Any], int | None]:
     """What a run was begun with, and after how many epochs its patience has ended it, if it has.
 
     The checkpoint is read as numbers only: nothing in it can run.
     """
     try:
         kept = torch.load(checkpoint, weights_only=True)
-        recipe = Recipe(**kept["recipe"])
+        begun = {"recipe": asdict(Recipe(**kept["recipe"])), "seed": kept["seed"], "about": kept["about"]}
         stopping = [state for name, state in kept["callbacks"].items() if name.startswith("EarlyStopping")]
         over = any(state["wait_count"] >= state["patience"] for state in stopping)
-        return recipe, kept["epoch"] + 1 if over else None
+        return begun, kept["epoch"] + 1 if over else None
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"{checkpoint} is no checkpoint to resume from: damaged, or not written by fit") from error
 

@@ -229,8 +229,11 @@ def test_what_cannot_be_trained_is_said(digits, tmp_path):
 
 def test_a_run_is_resumed_with_its_own_recipe_only(digits, tmp_path):
     fit(tiny(), digits, Recipe(epochs=1), folder=tmp_path)
-    with pytest.raises(ValueError, match=r"begun with Recipe\(epochs=1,.*got Recipe\(epochs=2,"):
+    with pytest.raises(ValueError, match=r"begun with .*'epochs': 1.*got .*'epochs': 2"):
         fit(tiny(), digits, Recipe(epochs=2), folder=tmp_path, resume=True)
+    for other in ({"seed": 1}, {"about": {"network": "another"}}):
+        with pytest.raises(ValueError, match="resume it with the same"):
+            fit(tiny(), digits, Recipe(epochs=1), folder=tmp_path, resume=True, **other)
     assert (tmp_path / "last.ckpt").exists()
 
 
