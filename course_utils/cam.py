@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from course_utils.looking import looking
+from course_utils.looking import chosen, looking
 from course_utils.models.output import as_rgb
 
 
 @torch.no_grad()
 def cam(
-    model: nn.Module, images: Float[Tensor, "B C H W"], classes: Int[Tensor, " B"] | None = None
+    model: nn.Module, images: Float[Tensor, "B C H W"], classes: Int[Tensor, " B"] | int | None = None
 ) -> Float[Tensor, "B 1 h w"]:
     r"""The class activation map :math:`M_i = w_c^\top f_i` of the features f at each position i.
 
@@ -25,7 +25,7 @@ def cam(
         model: a network whose logits are one linear layer on the average of its last features: `ResNet`, or `VGG` with
             ``head="average"``. It is left as it was.
         images: grey or RGB.
-        classes: one an image; without it, the class that the network predicts.
+        classes: one for all images, or one an image; without, the class that the network predicts.
 
     Raises:
         ValueError: a network with another head, images that it refuses, or classes that do not fit.
@@ -38,14 +38,8 @@ def cam(
         features = model.features(as_rgb(images, getattr(model, "least_size", 1)))  # (B, D, h, w)
         if linear.in_features != features.shape[1]:  # other descriptors beside that average
             raise ValueError(f"CAM needs one linear layer on the average of the last features, got {_named(model)}")
-        if classes is None:
-            classes = linear(features.mean(dim=(2, 3))).argmax(dim=1)
-    classes = torch.as_tensor(classes, device=features.device)
-    good = classes.shape == (len(images),) and not classes.is_floating_point() and classes.dtype != torch.bool
-    if not good or not ((classes >= 0) & (classes < linear.out_features)).all():
-        expected = f"a class from 0 to {linear.out_features - 1} for each of {len(images)} images"
-        raise ValueError(f"expected {expected}, got {classes.tolist()}")
-    return torch.einsum("bdhw,bd->bhw", features, linear.weight[classes.long()])[:, None]
+        classes = chosen(classes, linear(features.mean(dim=(2, 3))))
+    return torch.einsum("bdhw,bd->bhw", features, linear.weight[classes])[:, None]
 
 
 def _named(model: nn.Module) -> str:

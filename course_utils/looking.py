@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -22,3 +23,19 @@ def looking(network: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def chosen(classes: Int[Tensor, " B"] | int | None, logits: Float[Tensor, "B classes"]) -> Int[Tensor, " B"]:
+    """The class to look at for each image: as given, one for all, or else the one with the highest logit.
+
+    Raises:
+        ValueError: classes that do not fit the logits.
+    """
+    if classes is None:
+        return logits.argmax(dim=1)
+    given = torch.as_tensor(classes, device=logits.device)
+    n, last = len(logits), logits.shape[1] - 1
+    good = given.shape in ((), (n,)) and not given.is_floating_point() and given.dtype != torch.bool
+    if not good or not ((given >= 0) & (given <= last)).all():
+        raise ValueError(f"expected a class from 0 to {last} for each of {n} images, got {given.tolist()}")
+    return given.long().expand(n)

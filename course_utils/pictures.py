@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from course_utils import plots
 from course_utils.cam import cam
+from course_utils.diagnosis import suggest_layers
+from course_utils.gradcam import gradcam
 from course_utils.models import SoftAttentionCNN
 
 
@@ -19,7 +21,7 @@ def explain(model: nn.Module, image: Float[Tensor, "1 C H W"], classes: Sequence
     """The image under what the network takes it for, and below it where the network looked.
 
     That is: for a soft gate its last features merged by their maximum, before and after the gate, on one scale; else
-    its attention maps; for a network without any, the class activation map, where its head allows one.
+    its attention maps; for a network without any, the class activation map, or Grad-CAM where its head allows none.
 
     Args:
         model: a network of `models`.
@@ -37,4 +39,5 @@ def explain(model: nn.Module, image: Float[Tensor, "1 C H W"], classes: Sequence
     try:
         return plots.show_row(image, {"class activation": cam(model, image).clamp(min=0)}, title)
     except ValueError:  # a head that allows none
-        return plots.show_row(image, {}, title)
+        deepest = suggest_layers(model, image)[0].name
+        return plots.show_row(image, {f"Grad-CAM at {deepest}": gradcam(model, image, deepest)}, title)

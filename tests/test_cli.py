@@ -86,7 +86,7 @@ def test_visualize_writes_a_picture_an_image(trained, photos, tmp_path):
         ("soft_attention", {"width": 0.125}, ["before the gate", "after the gate"]),
         ("resnet", {"width": 0.5, "gate": "cbam"}, ["class activation"]),
         ("pay_attention", {"width": 0.0625}, ["map 1", "map 2", "map 3"]),
-        ("vgg", {"width": 0.0625, "head": "dense"}, []),
+        ("vgg", {"width": 0.0625, "head": "dense"}, ["Grad-CAM at features.42"]),
     ],
 )
 def test_every_network_is_described_saved_built_again_and_drawn(network, options, columns, tmp_path):
