@@ -26,6 +26,7 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.bench_alignments
 	$(BIN)/python -m benchmarks.bench_models
 	$(BIN)/python -m benchmarks.bench_training
+	$(BIN)/python -m benchmarks.bench_gradcam
 	$(BIN)/python -m benchmarks.bench_gpu
 
 lint: .venv/ready
@@ -36,7 +37,7 @@ links: .venv/ready
 
 browser: .venv/ready
 	if [ "$$(id -u)" != 0 ]; then $(BIN)/playwright install chromium; \
-	else apt-get update && apt-get install -y chromium && $(BIN)/python -m tests.browser || $(BIN)/playwright install --with-deps chromium; fi
+	else apt-get update && apt-get install -y chromium && $(BIN)/python -m book.browser || $(BIN)/playwright install --with-deps chromium; fi
 
 clean:
 	rm -rf _build .venv .pytest_cache .ruff_cache .coverage

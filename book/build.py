@@ -30,6 +30,7 @@ def main() -> int:
     if status:
         print("\nThe book was not built: the first error or warning above says why.", file=sys.stderr)
         return 1
+    subprocess.run([sys.executable, "-m", "book.stills"], cwd=ROOT, env=environment, check=True)
     print(f"\nThe book is at {ROOT / '_build/html/index.html'}\nTo look at it through a server: make serve")
     return 0
 

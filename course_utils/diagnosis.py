@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -28,14 +29,18 @@ def suggest_layers(model: nn.Module, images: Float[Tensor, "B C H W"]) -> list[L
     """The layers to try, the deepest first: for each size of feature map the one with the most channels, or the last.
 
     The deepest says most about the class, and least about the place. A layer that runs more than once, such as a ReLU
-    that a block shares, is not among them: the block is. Nor is a layer in a branch that goes back up in size.
+    that a block shares, is not among them: the block is, or what stands before the ReLU. Nor is a layer in a branch
+    that goes back up in size, or one with no more channels than the image. Which of them points best is for scores to
+    say: chapter 10 finds that it is not the deepest.
     """
     model, runs = unwrapped(model), []
     _run(model, images, lambda layer, output: runs.append((layer, output, getattr(output, "_version", 0))))
     times = Counter(layer for layer, *_ in runs)
     best: dict[tuple[int, int], tuple[nn.Module, Tensor, int]] = {}
     for layer, output, version in runs:
-        if times[layer] > 1 or not isinstance(output, Tensor) or output.ndim != 4 or output[0, 0].numel() == 1:
+        if times[layer] > 1 or not isinstance(output, Tensor) or output.ndim != 4:
+            continue
+        if output.shape[1] <= images.shape[1] or output[0, 0].numel() == 1:
             continue
         size, smallest = tuple(output.shape[-2:]), min(best, default=None)
         if smallest is not None and size > smallest:
@@ -64,11 +69,13 @@ def diagnose(
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
             return [f"not a number: the weights {name} hold NaN or an infinity; load or train them again"] * len(images)
-    activation, gradient = activation_and_gradient(model, images, layer, classes)
-    name = named(model, layer)
+    name, address = named(model, layer), next(name for name, module in model.named_modules() if module is layer)
+    as_it_is = activation_and_gradient(model, images, layer, classes)
+    # a gradient of 0 is one in double precision only: in single, large scores leave rounding errors of any size
+    exact = activation_and_gradient(copy.deepcopy(model).double(), images.double(), address, classes)
     return [
-        _not_a_number(model, image, a, g, name) or _unreadable(a, g, name) or _fine(a, g)
-        for image, a, g in zip(images, activation, gradient)
+        _not_a_number(model, image, *own, name) or _unreadable(*better, name) or _fine(*own)
+        for image, own, better in zip(images, zip(*as_it_is), zip(*exact))
     ]
 
 
@@ -94,8 +101,7 @@ def _unreadable(a: Float[Tensor, "K h w"], g: Float[Tensor, "K h w"], name: str)
         return f"flat: {name} has one position, so its map can't point anywhere; choose a layer before it"
     if not a.any():
         return f"blank: {name} puts out 0 everywhere for this image, as ReLUs that have died do; choose another layer"
-    parts = (g * a).abs().sum()
-    if parts <= 1e-6 * a.abs().amax():
+    if (g * a).abs().sum() <= 1e-9 * a.abs().amax():
         return f"blank: the logit does not depend on {name}, its gradient is 0 up to rounding"
     maps = _map(a, g)
     if maps.abs().amax() <= 1e-4 * (g * a).sum(dim=0).abs().amax():

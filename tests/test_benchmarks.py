@@ -1,9 +1,12 @@
 """The benchmarks run; what they measure is no test's business."""
 
-import pytest
+import shutil
 
-from benchmarks import bench_gpu, bench_models, bench_training, run_scoreboard
-from course_utils import scoreboard
+import pytest
+import torch
+
+from benchmarks import bench_gpu, bench_gradcam, bench_models, bench_training, run_comparison, run_scoreboard
+from course_utils import checkpoints, comparison, scoreboard
 from course_utils.data import load
 from course_utils.presets import Preset
 from course_utils.recipes import Recipe
@@ -56,3 +59,55 @@ def test_the_scoreboard_is_trained_and_collected(tmp_path, monkeypatch):
     assert scoreboard.histories(home).groupby(["form", "seed"]).epoch.max().tolist() == [2] * 4
     maps = scoreboard.maps("sigmoid", 1, home)
     assert [len(maps[epoch]) for epoch in scoreboard.EPOCHS_SHOWN] == [2, 0, 0]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the other libraries'
+def test_every_way_to_grad_cam_is_measured():
+    table = bench_gradcam.compare(0.125, 32, batch=2, repetitions=1)
+    assert len(table) == len(comparison.BLOCKS) * 5
+    assert (table[["ms", "ratio"]] > 0).all(axis=None)
+    assert (table[table.way == "course_utils"].ratio == 1).all()
+
+
+def test_the_comparison_is_measured_and_collected(tmp_path, monkeypatch):
+    """One network of two, and a pair that learns by heart, all tiny; the tables hold what the networks give."""
+    monkeypatch.setattr(scoreboard, "SEEDS", (0,))
+    monkeypatch.setattr(comparison, "FORMS", ("softmax", "vgg"))
+    monkeypatch.setattr(comparison, "LABELS_FORMS", ("softmax",))
+    monkeypatch.setattr(comparison, "LABELS_RECIPE", Recipe(epochs=1))
+    monkeypatch.setattr(run_comparison, "TRAINED", tmp_path / "trained")
+    for limit in ("LOCALISED", "PROBED", "RANDOMISED"):
+        monkeypatch.setattr(run_comparison, limit, 4)
+    data = {"size": 32, "fragments": 1, "counts": {"train": 96, "val": 20, "test": 20}}
+    preset = Preset("smoke", 0.0625, data, Recipe(epochs=1))
+    few = {"train": 32, "val": 1, "test": 6}
+    monkeypatch.setattr(run_comparison, "load", lambda size, counts: load(size=size, fragments=1, counts=few))
+    home, digits = tmp_path / "runs", load(**data)
+    for form in comparison.FORMS:
+        folder = tmp_path / "trained" / "cluttered_digits" / "smoke" / f"{form}_0"
+        scoreboard.one(form, 0, preset, digits, folder)
+        run_comparison.one(form, 0, "cluttered_digits", preset, home)
+    run_comparison.both_labels("softmax", 0, preset, home)
+    for seed in comparison.LABELS_SEEDS[1:]:
+        shutil.copytree(home / "labels_softmax_0", home / f"labels_softmax_{seed}")
+    for again in (lambda: run_comparison.both_labels("softmax", 0, preset, home),
+                  lambda: run_comparison.one("vgg", 0, "cluttered_digits", preset, home)):  # fmt: skip
+        before = sorted(path.stat().st_mtime_ns for path in home.rglob("*.csv"))
+        again()
+        assert sorted(path.stat().st_mtime_ns for path in home.rglob("*.csv")) == before  # what is there is kept
+    into = tmp_path / "into"
+    run_comparison.collect(home, into)
+    found = comparison.scores(into).set_index(["form", "seed", "method"])
+    network = scoreboard.describe("vgg", digits.classes, preset).build().eval()
+    weights = tmp_path / "trained" / "cluttered_digits" / "smoke" / "vgg_0" / "run"
+    run_comparison.load_weights(network, run_comparison.Run.load(weights).weights)
+    images, regions = (torch.stack([digits.test[i][part] for i in range(4)]) for part in (0, 2))
+    expected = comparison.localise(comparison.maps(network, images), regions)["CAM"].mean()
+    assert found.loc[("vgg", 0, "CAM")].to_dict() == pytest.approx(expected.to_dict(), abs=1e-4)
+    assert "another image's attention 1" in found.loc[("softmax", 0)].index
+    assert set(comparison.faithfulness(into).method) >= {"uniform", "edges", "Grad-CAM, block 4"}
+    assert comparison.cascades(into).step.max() > 13
+    labels = comparison.labels(into)
+    assert set(labels.labels) == {"true", "random"}
+    assert sorted(set(labels.seed)) == list(comparison.LABELS_SEEDS)
+    assert checkpoints.load(into / "random_labels.safetensors")[1].network == "attn_vgg"

@@ -130,6 +130,10 @@ def test_softmax_pc_does_not_depend_on_its_last_block():
     images = torch.rand(2, 3, 32, 32)
     blank = "blank: the logit does not depend on 'features.48' (ReLU), its gradient is 0 up to rounding"
     assert diagnose(PayAttentionVGG(5, width=0.125), images, "features.48") == [blank] * 2
+    loud = PayAttentionVGG(5, width=0.125)
+    for attend in loud.attention:
+        torch.nn.init.normal_(attend.u.weight, std=30.0)  # scores so large that single precision rounds them visibly
+    assert diagnose(loud, images, "features.48") == [blank] * 2
     with_dp = diagnose(PayAttentionVGG(5, width=0.125, compatibility="scaled_dp"), images, "features.48")
     assert not any("depend" in said for said in with_dp)
 

@@ -6,8 +6,10 @@ So the same widget runs in Jupyter, in Colab, in VS Code, and in the static book
 from course_utils.widgets.alignment_explorer import AlignmentExplorer
 from course_utils.widgets.attention_explorer import AttentionExplorer
 from course_utils.widgets.attention_player import AttentionPlayer
+from course_utils.widgets.compare_maps import CompareMaps
 from course_utils.widgets.does_g_matter import DoesGMatter
 from course_utils.widgets.gate_explorer import GateExplorer
+from course_utils.widgets.gradcam_explorer import GradcamExplorer
 from course_utils.widgets.kinds_explorer import KindsExplorer
 from course_utils.widgets.schedule_explorer import ScheduleExplorer
 from course_utils.widgets.score_explorer import ScoreExplorer
@@ -18,8 +20,10 @@ __all__ = [
     "AlignmentExplorer",
     "AttentionExplorer",
     "AttentionPlayer",
+    "CompareMaps",
     "DoesGMatter",
     "GateExplorer",
+    "GradcamExplorer",
     "KindsExplorer",
     "ScheduleExplorer",
     "ScoreExplorer",

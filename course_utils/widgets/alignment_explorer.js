@@ -56,7 +56,7 @@ function valueLine(values) {
   const dots = values.map((value) => svg("circle", { cx: x(value), cy: 36, r: 8, fill: "#2a788e", stroke: "currentColor" }));
   const marker = svg("path", { d: "M -8 8 L 8 8 L 0 24 Z", fill: "#d95f02" });
   const text = (value, y, label) => svg("text", { x: x(value), y, "text-anchor": "middle", fill: "currentColor", "font-size": 15 }, label);
-  const node = svg("svg", { viewBox: "0 0 400 62", role: "img", class: "course-values" },
+  const node = svg("svg", { viewBox: "-20 0 420 62", role: "img", class: "course-values" },
     svg("line", { x1: x(-1), x2: x(1), y1: 36, y2: 36, stroke: "currentColor" }),
     ...dots, marker, text(-1, 59, "value −1"), text(0, 59, "0"), text(1, 59, "1"));
   const show = (weights, context) => {

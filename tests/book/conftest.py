@@ -12,8 +12,8 @@ import pytest
 from ipywidgets.embed import embed_data
 from playwright.sync_api import sync_playwright
 
+from book.browser import find_chromium
 from course_utils.widgets._source import module
-from tests.browser import find_chromium
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"

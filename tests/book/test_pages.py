@@ -14,6 +14,8 @@ PAGES = [
     "notebooks/07_learn_to_pay_attention",
     "notebooks/08_training",
     "notebooks/09_results",
+    "notebooks/10_grad_cam",
+    "notebooks/11_attention_vs_grad_cam",
     "notebooks/13_your_own_data",
     "book/how_to_use",
     "book/notation",

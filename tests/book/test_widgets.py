@@ -16,8 +16,11 @@ CHAPTERS = [
     "notebooks/07_learn_to_pay_attention",
     "notebooks/08_training",
     "notebooks/09_results",
+    "notebooks/10_grad_cam",
+    "notebooks/11_attention_vs_grad_cam",
     "notebooks/13_your_own_data",
 ]
+WIDGETS = {name: 1 for name in CHAPTERS} | {"notebooks/00_start_here": 2}
 READY = "html[data-widgets=ready]"
 
 
@@ -41,26 +44,28 @@ def pixels(page):
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_the_widget_of_a_chapter_says_something_and_answers(page, root, name):
+def test_every_widget_of_a_chapter_says_something_and_answers(page, root, name):
     page.goto(f"{root}/{name}.html")
     page.wait_for_selector(READY)
-    widget = page.locator(".course-widget")
-    assert widget.count() == 1
-    assert len(widget.get_attribute("aria-label")) > 5
-    before = widget.inner_text(), widget.screenshot()
-    assert re.search(r"\d", widget.locator(".course-status").inner_text())
-    slider = widget.locator("input[type=range]:visible").first
-    slider.focus()
-    at_home = slider.input_value() == slider.get_attribute("min")
-    slider.press("End" if at_home else "Home")
-    assert (widget.inner_text(), widget.screenshot()) != before
+    widgets = page.locator(".course-widget").all()
+    assert len(widgets) == WIDGETS[name]
+    for widget in widgets:
+        assert len(widget.get_attribute("aria-label")) > 5
+        before = widget.inner_text(), widget.screenshot()
+        assert re.search(r"\d", widget.locator(".course-status").inner_text())
+        slider = widget.locator("input[type=range]:visible").first
+        slider.focus()
+        at_home = slider.input_value() == slider.get_attribute("min")
+        slider.press("End" if at_home else "Home")
+        assert (widget.inner_text(), widget.screenshot()) != before
+    assert len({widget.get_attribute("aria-label") for widget in widgets}) == len(widgets)
 
 
 @pytest.mark.parametrize("name", PLAYERS)
 def test_the_keyboard_moves_the_maps(page, root, name):
     page.goto(f"{root}/{name}.html")
     page.wait_for_selector(READY)
-    widget = page.locator(".course-widget")
+    widget = page.get_by_role("group", name="Attention player")
     assert widget.count() == 1
     status, before = widget.locator(".course-status"), pictures(page)
     assert len(before) == 8
@@ -97,7 +102,7 @@ def test_play_runs_through_the_epochs_and_stops(page, site):
     page.clock.install()
     page.goto(f"{site}/notebooks/00_start_here.html")
     page.wait_for_selector(READY)
-    widget = page.locator(".course-widget")
+    widget = page.get_by_role("group", name="Attention player")
     epochs = int(widget.get_by_label("Epoch").get_attribute("max"))
     widget.get_by_role("button", name="Play").click()
     assert "After epoch 0," in widget.locator(".course-status").inner_text()
@@ -137,6 +142,7 @@ def test_it_fits_a_phone(page, site, name):
     page.set_viewport_size({"width": 360, "height": 700})
     page.goto(f"{site}/{name}.html")
     page.wait_for_selector(READY)
-    box = page.locator(".course-widget").bounding_box()
-    assert box["x"] >= 0
-    assert box["x"] + box["width"] <= 360
+    for widget in page.locator(".course-widget").all():
+        box = widget.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360

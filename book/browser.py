@@ -1,4 +1,4 @@
-"""Find a Chromium, wherever it came from. ``python -m tests.browser`` prints it, or fails."""
+"""Find a Chromium, wherever it came from. ``python -m book.browser`` prints it, or fails."""
 
 import shutil
 import subprocess

@@ -1,0 +1,117 @@
+"""What does Grad-CAM take, beside captum and the grad-cam package? `python -m benchmarks.bench_gradcam`.
+
+A batch of 32 images through VGG16 at the width of a laptop and of the paper, at the last layer of three blocks. Two
+plain ways stand for the floor: a forward pass without gradients, and a hook with `.backward()`. In every repetition all
+take turns, after one that does not count; the ratio is that of a way's median to ours. Before that, the maps must be
+equal. The table goes to `benchmarks/results/bench_gradcam_<device>.csv`, with the device's name in every row.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable
+from statistics import median
+
+import pandas as pd
+import torch
+from captum.attr import LayerGradCam
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from benchmarks.bench_models import clock, report
+from course_utils.comparison import BLOCKS
+from course_utils.gradcam import gradcam
+from course_utils.models import VGG
+
+BATCH, CLASSES = 32, 10
+
+
+class Logits(nn.Module):
+    """A network that returns logits alone, as the other libraries want it."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits."""
+        return self.network(images).logits
+
+
+def ways(network: nn.Module, layer: str, images: Tensor, classes: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """Each makes the same maps (B, 1, h, w), without ReLU; but for the first, which makes none."""
+    logits, module = Logits(network), network.get_submodule(layer)
+    reference, targets = LayerGradCam(logits, module), [ClassifierOutputTarget(c) for c in classes.tolist()]
+
+    def forward() -> Tensor:
+        with torch.inference_mode():
+            return logits(images)
+
+    def backward() -> Tensor:
+        kept: list[Tensor] = []
+        hook = module.register_forward_hook(lambda _, __, output: kept.append(output))
+        scores = logits(images)
+        kept[0].retain_grad()
+        scores.gather(1, classes[:, None]).sum().backward()
+        hook.remove()
+        maps = (kept[0].grad.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1, keepdim=True).detach()
+        network.zero_grad()
+        return maps
+
+    def package() -> Tensor:
+        with GradCAM(logits, [module]) as cam:
+            return torch.from_numpy(cam(images, targets))[:, None]
+
+    return {
+        "course_utils": lambda: gradcam(network, images, layer, classes, relu=False),
+        "captum": lambda: reference.attribute(images, classes),
+        "grad-cam": package,  # enlarges its maps as well and takes them from 0 to 1
+        "hook and backward": backward,
+        "forward alone": forward,
+    }
+
+
+def compare(width: float, size: int, batch: int, repetitions: int, blocks: dict[str, str] = BLOCKS) -> pd.DataFrame:
+    """A row for each block and way: median milliseconds a batch, and the ratio to `course_utils`."""
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = VGG(CLASSES, width=width).eval().to(device)
+    for relu in [module for module in network.modules() if isinstance(module, nn.ReLU)]:
+        relu.inplace = False  # for the others: their hooks would see what the next layer made of the activation
+    images, classes = torch.rand(batch, 3, size, size, device=device), torch.arange(batch, device=device) % CLASSES
+    rows = []
+    for block, layer in blocks.items():
+        candidates = ways(network, layer, images, classes)
+        ours = candidates["course_utils"]()
+        for way in ("captum", "hook and backward"):
+            torch.testing.assert_close(candidates[way]().detach(), ours, rtol=1e-4, atol=1e-5 * ours.abs().max().item())
+        turns = [{way: clock(run) for way, run in candidates.items()} for _ in range(1 + repetitions)]
+        times = {way: [turn[way] for turn in turns[1:]] for way in candidates}
+        unit = median(times["course_utils"])
+        for way, seconds in times.items():
+            rows.append(
+                {
+                    "width": width,
+                    "size": size,
+                    "batch": batch,
+                    "block": block,
+                    "way": way,
+                    "ms": 1000 * median(seconds),
+                    "ratio": median(seconds) / unit,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=15)
+    repetitions = parser.parse_args().repetitions
+    warnings.simplefilter("ignore")
+    full = compare(1.0, 224, BATCH if torch.cuda.is_available() else 2, repetitions if torch.cuda.is_available() else 3)
+    report("bench_gradcam", pd.concat([compare(0.125, 64, BATCH, repetitions), full]))
+
+
+if __name__ == "__main__":
+    main()
