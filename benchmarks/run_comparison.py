@@ -6,9 +6,7 @@ package. What is there already is kept, so the same command again finishes what 
 `run_scoreboard`: these results go into `runs/comparison/`, and have no random labels.
 """
 
-import argparse
 import itertools
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +14,13 @@ import pandas as pd
 import torch
 
 from benchmarks.run_scoreboard import RUNS as TRAINED
-from benchmarks.run_scoreboard import load_data
+from benchmarks.run_scoreboard import ask, load_data, run
 from course_utils import checkpoints, comparison, scoreboard
 from course_utils.classification import classification
 from course_utils.comparison import OTHERS
-from course_utils.data import DOWNLOADED, load
+from course_utils.data import load
 from course_utils.evaluation import predict
-from course_utils.presets import PRESETS, Preset
+from course_utils.presets import Preset
 from course_utils.runs import Run, load_weights
 from course_utils.sanity import rank_correlation
 
@@ -80,7 +78,7 @@ def both_labels(form: str, seed: int, preset: Preset, home: Path) -> None:
     images, regions = (torch.stack([data.test[i][part] for i in range(len(data.test))]) for part in (0, 2))
     rows, found = [], {}
     for labels in comparison.LABELS:
-        model, run = comparison.memorise(form, seed, labels, preset, data, into / labels)
+        model, log = comparison.memorise(form, seed, labels, preset, data, into / labels)
         checkpoints.save(
             into / f"{labels}.safetensors", model, scoreboard.describe(form, data.classes, preset), half=True
         )
@@ -89,7 +87,7 @@ def both_labels(form: str, seed: int, preset: Preset, home: Path) -> None:
         found[labels] = comparison.maps(model, images, truth)  # both are asked for the same class
         for method, scores in comparison.localise(found[labels], regions).items():
             means = scores[["pointing", "energy"]].mean()
-            learned = run.history.val_accuracy.max()
+            learned = log.history.val_accuracy.max()
             rows.append({"labels": labels, "method": method, "train_accuracy": learned, "accuracy": accuracy, **means})
     true, random = (found[labels] for labels in comparison.LABELS)
     alike = {method: rank_correlation(true[method], random[method]).mean().item() for method in true}
@@ -123,26 +121,15 @@ def _join(files: dict[tuple[str, int], Path], into: Path) -> None:
 
 
 def main() -> None:
-    """Measure what is missing, several networks at a time, and collect."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", choices=("cluttered_digits", *DOWNLOADED), default="cluttered_digits")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="cpu")
-    parser.add_argument("--workers", type=int, default=2, help="networks at a time, each with one thread")
-    arguments = parser.parse_args()
-    preset = scoreboard.adapt(PRESETS[arguments.preset])
-    home = RUNS / arguments.data / preset.name
-    shipped = (arguments.data, preset.name) == ("cluttered_digits", "cpu")
-    measure = partial(one, name=arguments.data, preset=preset, home=home)
-    with ProcessPoolExecutor(arguments.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        jobs = itertools.product(scoreboard.SEEDS, comparison.FORMS)  # first the first of each
-        waiting = {pool.submit(measure, form, seed): f"{form}, seed {seed}" for seed, form in jobs}
-        for seed, form in itertools.product(comparison.LABELS_SEEDS, comparison.LABELS_FORMS if shipped else ()):
-            waiting[pool.submit(both_labels, form, seed, preset, home)] = f"labels, {form}, seed {seed}"
-        for done in as_completed(waiting):
-            if done.exception():
-                pool.shutdown(cancel_futures=True)
-            done.result()
-            print("done:", waiting[done], flush=True)
+    """Measure what is missing and collect."""
+    name, preset, workers, shipped = ask(__doc__.splitlines()[0])
+    home = RUNS / name / preset.name
+    networks = itertools.product(scoreboard.SEEDS, comparison.FORMS)  # first the first of each
+    jobs = {f"{form}, seed {seed}": partial(one, form, seed, name, preset, home) for seed, form in networks}
+    if shipped:
+        pairs = itertools.product(comparison.LABELS_SEEDS, comparison.LABELS_FORMS)
+        jobs |= {f"labels, {form}, seed {s}": partial(both_labels, form, s, preset, home) for s, form in pairs}
+    run(jobs, workers)
     into = comparison.SHIPPED if shipped else home
     collect(home, into)
     print(f"wrote {into}")

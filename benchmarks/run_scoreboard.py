@@ -8,6 +8,7 @@ these go into `runs/scoreboard/`, where the chapter finds them too.
 
 import argparse
 import itertools
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -33,27 +34,36 @@ def one(form: str, seed: int, name: str, preset: Preset, home: Path) -> None:
     scoreboard.one(form, seed, preset, load_data(name, preset), home / f"{form}_{seed}")
 
 
-def main() -> None:
-    """Train what is missing, several at a time, and collect."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def ask(description: str) -> tuple[str, Preset, int, bool]:
+    """What the command line says: the data, the preset, how many processes, and whether the package carries that."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", choices=("cluttered_digits", *DOWNLOADED), default="cluttered_digits")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="cpu")
-    parser.add_argument("--workers", type=int, default=2, help="trainings at a time, each with one thread")
-    arguments = parser.parse_args()
-    preset = scoreboard.adapt(PRESETS[arguments.preset])
-    home = RUNS / arguments.data / preset.name
-    shipped = (arguments.data, preset.name) == ("cluttered_digits", "cpu")
-    train = partial(one, name=arguments.data, preset=preset, home=home)
-    with ProcessPoolExecutor(arguments.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        jobs = itertools.product(scoreboard.SEEDS, scoreboard.FORMS)  # first the first of each
-        waiting = {pool.submit(train, form, seed): f"{form}, seed {seed}" for seed, form in jobs}
+    parser.add_argument("--workers", type=int, default=2, help="networks at a time, each with one thread")
+    given = parser.parse_args()
+    shipped = (given.data, given.preset) == ("cluttered_digits", "cpu")
+    return given.data, scoreboard.adapt(PRESETS[given.preset]), given.workers, shipped
+
+
+def run(jobs: dict[str, Callable[[], None]], workers: int) -> None:
+    """Do jobs in processes of their own, several at a time, in the order given; the first that fails ends it."""
+    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting = {pool.submit(job): name for name, job in jobs.items()}
         for done in as_completed(waiting):
             if done.exception():
                 pool.shutdown(cancel_futures=True)
             done.result()
             print("done:", waiting[done], flush=True)
+
+
+def main() -> None:
+    """Train what is missing and collect."""
+    name, preset, workers, shipped = ask(__doc__.splitlines()[0])
+    home = RUNS / name / preset.name
+    networks = itertools.product(scoreboard.SEEDS, scoreboard.FORMS)  # first the first of each
+    run({f"{form}, seed {seed}": partial(one, form, seed, name, preset, home) for seed, form in networks}, workers)
     into = scoreboard.SHIPPED if shipped else home
-    scoreboard.collect(load_data(arguments.data, preset).classes, preset, home, into)
+    scoreboard.collect(load_data(name, preset).classes, preset, home, into)
     print(f"wrote {into}")
 
 

@@ -47,14 +47,14 @@ def main() -> int:
     """See to all pages that have been written since the last time."""
     texts = {file: file.read_text(encoding="utf-8") for file in sorted((HTML / "notebooks").glob("*.html"))}
     marks = {file: len(MARK.findall(text)) for file, text in texts.items() if DONE not in text}
-    todo = {file: n for file, n in marks.items() if n}
+    pending = {file: n for file, n in marks.items() if n}
     chromium = None
-    if todo and find_spec("playwright"):
+    if pending and find_spec("playwright"):
         from book.browser import find_chromium
 
         chromium = find_chromium()
     if not chromium:
-        for file, n in todo.items():
+        for file, n in pending.items():
             write(file, [still()] * n)
         return 0
     from playwright.sync_api import sync_playwright
@@ -63,7 +63,7 @@ def main() -> int:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="light")
-        for file, n in todo.items():
+        for file, n in pending.items():
             stills = photograph(page, file, folder)
             write(file, stills if len(stills) == n else [still()] * n)  # a widget that did not start has no picture
         browser.close()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils.looking import chosen, looking
+from course_utils.looking import Classes, chosen, looking
 from course_utils.models.output import as_rgb
 
 
 @torch.no_grad()
-def cam(
-    model: nn.Module, images: Float[Tensor, "B C H W"], classes: Int[Tensor, " B"] | int | None = None
-) -> Float[Tensor, "B 1 h w"]:
+def cam(model: nn.Module, images: Float[Tensor, "B C H W"], classes: Classes = None) -> Float[Tensor, "B 1 h w"]:
     r"""The class activation map :math:`M_i = w_c^\top f_i` of the features f at each position i.
 
     It is exact, not an estimate: the mean of the map over the positions, plus the bias of the class, is its logit.

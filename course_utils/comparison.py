@@ -7,6 +7,7 @@ is carried by the package. Every map is the one for the class that the network p
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import pandas as pd
 import torch
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
+from course_utils import choices
 from course_utils.cam import cam
 from course_utils.data import Splits
 from course_utils.faithfulness import deletion, drop_and_increase, insertion
@@ -43,7 +45,8 @@ SHIPPED = Path(__file__).parent / "shipped" / "attention_vs_grad_cam"
 FORMS = ("sigmoid", "softmax", "sparsemax", "repaired", "average", "vgg")  # of `scoreboard`
 BLOCKS = {"block 3": "features.22", "block 4": "features.32", "block 5": "features.42"}  # the last ReLU of each
 OTHERS = "another image's "
-LABELS = ("true", "random")
+Labels = Literal["true", "random"]
+LABELS = get_args(Labels)
 LABELS_FORMS = ("softmax", "repaired")
 LABELS_SEEDS = (0, 1, 2)
 LABELS_RECIPE = Recipe(epochs=40, lr=1e-3)  # enough to learn the labels of 1,000 images by heart
@@ -150,13 +153,17 @@ def randomise(trained: nn.Module, fresh: nn.Module, images: Float[Tensor, "B C H
 
 
 def memorise(
-    form: str, seed: int, labels: str, preset: Preset, data: Splits, folder: Path | str
+    form: str, seed: int, labels: Labels, preset: Preset, data: Splits, folder: Path | str
 ) -> tuple[nn.Module, Run]:
     """Train a form on the same few images with their own labels, or with these dealt out at random.
 
     Nothing but learning by heart leads to random labels. The accuracy of the log is that on the training images: there
     is nothing to validate.
+
+    Raises:
+        ValueError: other labels, or an unknown form; the message lists the valid ones.
     """
+    choices.check("labels", labels, Labels)
     images, own = _tensors(data.train)
     if labels == "random":
         own = own[torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils.gradcam import Classes, activation_and_gradient, find, named, unwrapped
-from course_utils.looking import looking
+from course_utils.gradcam import activation_and_gradient, find, name_of, named, unwrapped
+from course_utils.looking import Classes, looking
 
 
 class Layer(NamedTuple):
@@ -69,10 +69,10 @@ def diagnose(
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
             return [f"not a number: the weights {name} hold NaN or an infinity; load or train them again"] * len(images)
-    name, address = named(model, layer), next(name for name, module in model.named_modules() if module is layer)
+    name = named(model, layer)
     as_it_is = activation_and_gradient(model, images, layer, classes)
     # a gradient of 0 is one in double precision only: in single, large scores leave rounding errors of any size
-    exact = activation_and_gradient(copy.deepcopy(model).double(), images.double(), address, classes)
+    exact = activation_and_gradient(copy.deepcopy(model).double(), images.double(), name_of(model, layer), classes)
     return [
         _not_a_number(model, image, *own, name) or _unreadable(*better, name) or _fine(*own)
         for image, own, better in zip(images, zip(*as_it_is), zip(*exact))

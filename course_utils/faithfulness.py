@@ -13,10 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from course_utils.gradcam import logits_of, unwrapped
-from course_utils.looking import chosen, looking
+from course_utils.looking import Classes, chosen, looking
 from course_utils.metrics import check_values
-
-Classes = Int[Tensor, " B"] | int | None
 
 
 def deletion(

@@ -11,12 +11,10 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils.looking import chosen, looking
-
-Classes = Int[Tensor, " B"] | int | None
+from course_utils.looking import Classes, chosen, looking
 
 
 def gradcam(
@@ -139,7 +137,7 @@ def find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
     if isinstance(layer, str):
         if layer in names:
             return model.get_submodule(layer)
-        similar = ", ".join(get_close_matches(layer, names)) or f"such as {names[-1]!r}"
+        similar = ", ".join(get_close_matches(layer, names)) or f"{names[-1]} and others"
         raise ValueError(f"{type(model).__name__} has no layer {layer!r}: it has {similar}")
     if not any(module is layer for module in model.modules()):
         raise ValueError(f"the layer {type(layer).__name__} is not in this {type(model).__name__}: is it another's?")
@@ -163,8 +161,12 @@ def logits_of(output: Any) -> Float[Tensor, "B classes"]:
 
 def named(model: nn.Module, layer: nn.Module) -> str:
     """A layer by its name and its kind, for messages."""
-    name = next((name for name, module in model.named_modules() if module is layer), "?")
-    return f"{name!r} ({type(layer).__name__})"
+    return f"{name_of(model, layer)!r} ({type(layer).__name__})"
+
+
+def name_of(model: nn.Module, layer: nn.Module) -> str:
+    """The name of a layer that is in the network."""
+    return next(name for name, module in model.named_modules() if module is layer)
 
 
 def _replicated(model: nn.Module) -> nn.Module | None:

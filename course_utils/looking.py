@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+Classes = Int[Tensor, " B"] | int | None  # one an image, one for all, or the one that is predicted
+
 
 @contextmanager
 def looking(network: nn.Module) -> Iterator[nn.Module]:
@@ -25,7 +27,7 @@ def looking(network: nn.Module) -> Iterator[nn.Module]:
             module.training = mode
 
 
-def chosen(classes: Int[Tensor, " B"] | int | None, logits: Float[Tensor, "B classes"]) -> Int[Tensor, " B"]:
+def chosen(classes: Classes, logits: Float[Tensor, "B classes"]) -> Int[Tensor, " B"]:
     """The class to look at for each image: as given, one for all, or else the one with the highest logit.
 
     Raises:

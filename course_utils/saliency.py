@@ -5,17 +5,17 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_utils.gradcam import logits_of, unwrapped
-from course_utils.looking import chosen, looking
+from course_utils.looking import Classes, chosen, looking
 
 
 def input_gradient(
     model: nn.Module,
     images: Float[Tensor, "B C H W"],
-    classes: Int[Tensor, " B"] | int | None = None,
+    classes: Classes = None,
     *,
     guided: bool = False,
 ) -> Float[Tensor, "B 1 H W"]:

@@ -129,6 +129,12 @@ def test_random_labels_are_the_same_labels_dealt_out(digits, tmp_path, monkeypat
         assert torch.equal(a, b)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_other_labels_list_the_valid_ones(digits, tmp_path):
+    with pytest.raises(ValueError, match="labels 'shuffled': choose one of true, random"):
+        comparison.memorise("softmax", 0, "shuffled", Preset("tiny", 0.0625), digits, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("table", "networks", "numbers"),
     [

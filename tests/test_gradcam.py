@@ -314,7 +314,7 @@ class Odd(nn.Module):
     ("layer", "classes", "message"),
     [
         ("twise", None, r"Odd has no layer 'twise': it has twice"),
-        ("zzz", None, r"Odd has no layer 'zzz': it has such as 'head'"),
+        ("zzz", None, r"Odd has no layer 'zzz': it has head and others"),
         (nn.ReLU(), None, "the layer ReLU is not in this Odd: is it another's"),
         ("never", None, r"a layer that runs once, and 'never' \(Conv2d\) is not reached"),
         ("twice", None, r"a layer that runs once, and 'twice' \(Conv2d\) runs 2 times"),

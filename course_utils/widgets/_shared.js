@@ -108,6 +108,24 @@ function svg(name, attributes = {}, ...children) {
   return node;
 }
 
+/** Where each of `size` pixels falls in a row of `cells`, as torch has it with align_corners=False. */
+function spots(cells, size) {
+  return Array.from({ length: size }, (_, i) => {
+    const at = Math.max(0, ((i + 0.5) * cells) / size - 0.5), from = Math.min(Math.floor(at), cells - 1);
+    return [from, Math.min(from + 1, cells - 1), at - from];
+  });
+}
+
+/** A map (h, w), row by row, enlarged bilinearly to (height, width). */
+function enlarge(map, [h, w], [height, width]) {
+  const down = spots(h, height), across = spots(w, width), large = new Float64Array(height * width);
+  down.forEach(([top, bottom, y], i) => across.forEach(([left, right, x], j) => {
+    const row = (r) => (1 - x) * map[r * w + left] + x * map[r * w + right];
+    large[i * width + j] = (1 - y) * row(top) + y * row(bottom);
+  }));
+  return large;
+}
+
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const dot = (a, b) => a.reduce((total, value, i) => total + value * b[i], 0);
 

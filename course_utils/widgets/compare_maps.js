@@ -1,23 +1,5 @@
 /* CompareMaps: the maps of two methods on one image, a divider between them, and the scores of each. */
 
-/** Where each of `size` pixels falls in a row of `cells`, as torch has it with align_corners=False. */
-function spots(cells, size) {
-  return Array.from({ length: size }, (_, i) => {
-    const at = Math.max(0, ((i + 0.5) * cells) / size - 0.5), from = Math.min(Math.floor(at), cells - 1);
-    return [from, Math.min(from + 1, cells - 1), at - from];
-  });
-}
-
-/** A map (h, w), row by row, enlarged bilinearly to (height, width). */
-function enlarge(map, [h, w], [height, width]) {
-  const down = spots(h, height), across = spots(w, width), large = new Float32Array(height * width);
-  down.forEach(([top, bottom, y], i) => across.forEach(([left, right, x], j) => {
-    const row = (r) => (1 - x) * map[r * w + left] + x * map[r * w + right];
-    large[i * width + j] = (1 - y) * row(top) + y * row(bottom);
-  }));
-  return large;
-}
-
 /** Intersection over union of the region with what is found. */
 function overlap(found, region) {
   let both = 0, either = 0;
@@ -25,13 +7,13 @@ function overlap(found, region) {
   return both / either;
 }
 
-/** The highest overlap that a threshold can give; equals can't be parted. */
+/** The highest overlap that a threshold can give. It can't part equals, and enlarging rounds them apart. */
 function bestOverlap(map, region) {
   const order = Array.from(map.keys()).sort((i, j) => map[j] - map[i]), covered = sum(region);
   let inside = 0, best = 0;
   order.forEach((at, n) => {
     inside += region[at];
-    if (n + 1 === order.length || map[order[n + 1]] < map[at]) best = Math.max(best, inside / (covered + n + 1 - inside));
+    if (n + 1 === order.length || map[order[n + 1]] < map[at] * (1 - 1e-6)) best = Math.max(best, inside / (covered + n + 1 - inside));
   });
   return best;
 }

@@ -31,27 +31,9 @@ function mapOf(A, alpha, order, kept, relu) {
   return relu ? map.map((value) => Math.max(0, value)) : map;
 }
 
-/** Enlarge bilinearly between the middles of the cells, as the scores of the package do. */
-function enlarged(map, rows, columns, size) {
-  const along = (i, cells) => {
-    const at = Math.max(0, ((i + 0.5) * cells) / size - 0.5), low = Math.min(cells - 1, Math.floor(at));
-    return [low, Math.min(cells - 1, low + 1), at - low];
-  };
-  const large = new Float64Array(size * size);
-  for (let y = 0; y < size; y++) {
-    const [top, bottom, down] = along(y, rows);
-    for (let x = 0; x < size; x++) {
-      const [left, right, across] = along(x, columns);
-      const row = (r) => map[r * columns + left] * (1 - across) + map[r * columns + right] * across;
-      large[y * size + x] = row(top) * (1 - down) + row(bottom) * down;
-    }
-  }
-  return large;
-}
-
 /** The share of what is above 0 that lies in the box, and the share of the highest points that do. */
 function scores(map, { rows, columns }, size, [x0, y0, x1, y1]) {
-  const large = enlarged(map.map((value) => Math.max(0, value)), rows, columns, size), least = Math.max(...large) * (1 - 1e-6);
+  const large = enlarge(map.map((value) => Math.max(0, value)), [rows, columns], [size, size]), least = Math.max(...large) * (1 - 1e-6);
   let all = 0, inside = 0, highest = 0, hits = 0;
   large.forEach((value, i) => {
     const x = i % size, y = Math.floor(i / size), within = x >= x0 && x < x1 && y >= y0 && y < y1;

@@ -85,6 +85,17 @@ def test_scores_of_even_and_of_blank_maps(in_javascript):
         assert found == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.parametrize("value", [0.3, 0.1, 1 / 7])
+def test_an_even_map_scores_chance_however_coarse_it_is(in_javascript, value):
+    """Enlarging rounds equal values apart: no score may take that for a difference."""
+    enlarge, scores, _ = in_javascript
+    regions = torch.zeros(2, 1, 61, 67, dtype=torch.bool)
+    regions[:, :, 5:20, 30:50] = True
+    chance = metrics.area_share(regions)[0].item()
+    for found in scores(enlarge(torch.full((2, 1, 3, 5), value), (61, 67)), regions):
+        assert found == pytest.approx(dict.fromkeys(MEASURES, chance) | {"spread": 1}, abs=1e-6)
+
+
 def test_regions_are_unpacked_image_by_image(in_javascript):
     torch.manual_seed(0)
     regions = torch.rand(3, 1, 5, 7) > 0.5  # 35 pixels: no whole number of bytes
