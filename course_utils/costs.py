@@ -8,6 +8,7 @@ import timeit
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ def seconds(function: Callable[..., object], *inputs: Tensor, repeats: int = 5) 
             torch.accelerator.synchronize()
 
     run()
-    return min(timeit.repeat(run, number=1, repeat=repeats))
+    return min(timeit.repeat(run, timer=perf_counter, number=1, repeat=repeats))
 
 
 class _Saved:
