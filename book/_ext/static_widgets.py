@@ -1,20 +1,26 @@
 """Sphinx extension: the widget state that myst-nb writes into a page, made small and safe for the page's own host.
 
 myst-nb escapes only ``</script>``; a trait holding ``<!-- <script`` would swallow the page, so every ``<`` is escaped.
-Traits that only ipywidgets' manager reads are dropped, and the text of a module used twice is kept once.
+Traits that only ipywidgets' manager reads are dropped, and the text of a module used twice is kept once. What `jslink`
+and `jsdlink` tie together stays tied.
 """
 
 import hashlib
 import json
 
 MANAGER_TRAITS = {"_dom_classes", "_view_count", "_anywidget_id", "layout", "style", "tabbable", "tooltip"}
+LINKS = {"LinkModel": True, "DirectionalLinkModel": False}  # whether a change goes back, too
 MANAGER_SUFFIXES = ("_module", "_module_version", "_name")
 
 
 def slim(document: dict) -> dict:
     """The state of each anywidget, with its sources in a table; other widgets cannot run without a kernel."""
-    sources, models = {}, {}
+    sources, models, links = {}, {}, []
     for model_id, model in document["state"].items():
+        if (kind := model.get("model_name")) in LINKS:
+            ends = {end: model["state"][end] for end in ("source", "target")}
+            ends = {end: [widget.removeprefix("IPY_MODEL_"), trait] for end, (widget, trait) in ends.items()}
+            links.append({**ends, "both": LINKS[kind]})
         if "_esm" not in model["state"]:
             continue
         state = {
@@ -28,7 +34,7 @@ def slim(document: dict) -> dict:
         # nbclient never forgets a buffer: those of traits set to None since then are dropped
         buffers = [b for b in model.get("buffers", []) if state.get(b["path"][0], ()) is not None]
         models[model_id] = {"state": state, "buffers": [{"path": b["path"], "data": b["data"]} for b in buffers]}
-    return {"sources": sources, "state": models}
+    return {"sources": sources, "state": models, "links": links}
 
 
 def to_script(value: dict) -> str:

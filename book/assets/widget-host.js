@@ -31,6 +31,13 @@
     send() {}
   }
 
+  /** One trait follows another, as ipywidgets' jsdlink has it. */
+  function follow([leader, from], [follower, to]) {
+    const tell = () => models.get(follower).set(to, models.get(leader).get(from));
+    models.get(leader).on(`change:${from}`, tell);
+    return tell;
+  }
+
   function load(source) {
     if (!modules.has(source))
       modules.set(source, import(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))));
@@ -61,8 +68,13 @@
 
   async function start() {
     for (const script of document.querySelectorAll(STATE)) {
-      const { state, sources } = JSON.parse(script.textContent);
+      const { state, sources, links } = JSON.parse(script.textContent);
       for (const [id, entry] of Object.entries(state)) models.set(id, new Model(entry, sources));
+      for (const { source, target, both } of links) {
+        if (!models.has(source[0]) || !models.has(target[0])) continue; // a control that needs a kernel leads nowhere
+        follow(source, target)();
+        if (both) follow(target, source);
+      }
     }
     await Promise.all([...document.querySelectorAll(VIEW)].map(show));
     document.documentElement.dataset.widgets = "ready";

@@ -3,7 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
+from ipywidgets import FloatSlider, Widget, jsdlink, jslink
+from ipywidgets.embed import embed_data
 
+from course_utils.widgets import ScheduleExplorer
 from tests.book.conftest import extension
 
 static_widgets, cache_key = extension("static_widgets"), extension("cache_key")
@@ -62,6 +65,25 @@ def test_other_widgets_point_to_a_running_notebook(show_states):
     slider = {"model_name": "IntSliderModel", "state": {"value": 3}}
     widgets = show_states({"a": slider}, "a")
     assert widgets.nth(0).inner_text().startswith("This control needs a running notebook.")
+
+
+@pytest.mark.parametrize(("link", "back"), [(jslink, True), (jsdlink, False)])
+def test_linked_widgets_follow_each_other(page, show_states, link, back):
+    leader, follower, other = (ScheduleExplorer(warmup=value) for value in (0.1, 0.2, 0.3))
+    link((leader, "warmup"), (follower, "warmup"))
+    link((leader, "warmup"), (FloatSlider(), "value"))  # no such control in a static page
+    shown = [leader, follower, other, leader]  # a widget may be shown twice
+    states = embed_data(views=[leader], drop_defaults=False, state=Widget.get_manager_state()["state"])
+    widgets = show_states(states["manager_state"]["state"], *(w.model_id for w in shown))
+    warmups = [widgets.nth(n).get_by_label("Warm-up share") for n in range(len(shown))]
+    values = lambda: [float(warmup.input_value()) for warmup in warmups]  # noqa: E731
+    assert values() == [0.1, 0.1, 0.3, 0.1]
+    warmups[0].press("End")
+    last = float(warmups[0].get_attribute("max"))
+    assert values() == [last, last, 0.3, last]
+    warmups[1].press("Home")
+    first = float(warmups[0].get_attribute("min"))
+    assert values() == [first if back else last, first, 0.3, first if back else last]
 
 
 def test_state_is_small():
