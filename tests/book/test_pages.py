@@ -19,6 +19,8 @@ PAGES = [
     "notebooks/13_your_own_data",
     "book/how_to_use",
     "book/notation",
+    "book/glossary",
+    "book/troubleshooting",
     "book/api",
     "book/references",
 ]
