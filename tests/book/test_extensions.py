@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.book.conftest import extension
+from book.one_page import extension
 
 static_widgets, cache_key = extension("static_widgets"), extension("cache_key")
 lean_theme = extension("lean_theme")
@@ -65,7 +65,8 @@ def test_other_widgets_point_to_a_running_notebook(show_states):
 
 
 def test_state_is_small():
-    slim = static_widgets.slim({"state": {"a": any_model("x"), "b": any_model("y")}})
+    slim, files = static_widgets.slim({"state": {"a": any_model("x"), "b": any_model("y")}})
+    assert files == {}
     assert sorted(slim["sources"].values()) == ["", ESM]
     assert slim["state"]["a"]["state"].keys() == {"_esm", "_css", "text", "data"}
     assert slim["state"]["a"]["buffers"] == []  # its trait is None: the buffer is a leftover
