@@ -47,9 +47,7 @@ def traced(digit: UInt8[Tensor, "H W"]) -> list[Path]:
     """
     fine = F.interpolate(digit[None, None].float(), scale_factor=FINER, mode="bilinear")[0, 0] >= 128
     if not fine.any():
-        raise ValueError(
-            f"expected a digit with ink of 128 or more, got one whose brightest pixel is {digit.max()}"
-        )
+        raise ValueError(f"expected a digit with ink of 128 or more, got one whose brightest pixel is {digit.max()}")
     left, paths = {tuple(at) for at in skeleton(fine).nonzero().tolist()}, []
     seen: set[tuple[int, int]] = set()
     while left:

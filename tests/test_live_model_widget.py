@@ -76,17 +76,15 @@ def test_without_its_batch_norms_the_network_says_the_same():
         assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_half_precision_changes_the_trained_network_by_less_than_a_thousandth():
+def test_half_precision_changes_no_probability_and_no_weight_of_a_map_by_a_hundredth():
     model, _ = forms.shipped("repaired")
     widget = LiveModel.from_network(model, *given())
     images = digits.ClutteredDigits("test", 100).images / 255
     with torch.no_grad():
         logits, maps, _ = model(images)
         found, found_maps = forward(unpacked(widget), images)
-    assert (found - logits).abs().max() < 0.05 
-    print((found - logits).abs().max(), logits.abs().max(), (found.exp()-logits.exp()).abs().max())
-    for a, b in zip(found_maps, maps):
-        print((a - b).abs().max() , b.max())
+    assert (found.exp() - logits.exp()).abs().max() < 0.01
+    assert max((a - b).abs().max() for a, b in zip(found_maps, maps)) < 0.01
 
 
 def test_a_network_that_was_training_goes_on():
@@ -112,7 +110,9 @@ def test_traits_hold_what_was_given():
     assert points.max() <= 46
 
 
-@pytest.mark.parametrize("options", [{"alignment": None}, {"alignment": "sigmoid"}, {"taps": "after"}, {"head": "concat"}])
+@pytest.mark.parametrize(
+    "options", [{"alignment": None}, {"alignment": "sigmoid"}, {"taps": "after"}, {"head": "concat"}]
+)
 def test_a_network_of_another_form_is_refused(options):
     with pytest.raises(ValueError, match=r"expected an AttnVGG with taps before the pools.*got \("):
         folded(network(**options))
@@ -133,5 +133,5 @@ def test_bad_input_is_said():
     large = network()
     with torch.no_grad():
         large.classifiers[0].weight[0, 0] = 1e5
-    with pytest.raises(ValueError, match="at most 65504, .* got 1e[+]05"):
+    with pytest.raises(ValueError, match=r"at most 65504, .* got 1e[+]05"):
         folded(large)

@@ -34,7 +34,7 @@ function padded({ values, channels, rows, columns }) {
 function conv3(map, weight, bias) {
   const { rows, columns, channels } = map, outputs = weight.shape[0], w = weight.values;
   const { large, stride, plane } = padded(map), length = rows * stride, values = new Float32Array(outputs * rows * columns);
-  const sums = Array.from({ length: 4 }, () => new Float32Array(length)), [s0, s1, s2, s3] = sums;
+  const sums = Array.from({ length: 4 }, () => new Float64Array(length)), [s0, s1, s2, s3] = sums;
   for (let o = 0; o < outputs; o += 4) {
     sums.forEach((s, j) => s.fill(bias.values[o + j] ?? 0));
     for (let c = 0; c < channels; c++)

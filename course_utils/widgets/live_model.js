@@ -23,7 +23,7 @@ function render({ model, el }) {
   });
   const bars = classes.map((name) => {
     const { node, show } = meter(`Probability of ${name}`), text = element("span");
-    const set = (value) => { show(value); text.textContent = percent(value); };
+    const set = (value) => { show(value ?? 0); text.textContent = value === undefined ? "–" : percent(value); };
     return { set, row: element("div", { className: "course-row" }, element("span", {}, name), node, text) };
   });
   const status = element("p", { className: "course-status", "aria-live": "polite" });
@@ -61,11 +61,11 @@ function render({ model, el }) {
       canvas.setAttribute("aria-label", `The ${name} map, from ${range}; ${percent(share)} of it lies in the box around the strokes`);
       return share;
     });
-    const probabilities = classes.map((_, c) => (answer ? Math.exp(answer.logits[c]) : 0)), said = probabilities.indexOf(Math.max(...probabilities));
+    const probabilities = answer?.logits.map(Math.exp) ?? [], said = probabilities.indexOf(Math.max(...probabilities));
     bars.forEach(({ set }, c) => set(probabilities[c]));
     scaleText.textContent = answer ? `both maps from 0 to ${short(most)}` : "both maps from 0";
     status.textContent = answer
-      ? `${example === undefined ? "" : `This should be a ${classes[labels[example]]}. `}The network says ${classes[said]}, with a probability of ${percent(probabilities[said])}. ` +
+      ? `${example === undefined ? "" : `The example is a ${classes[labels[example]]}. `}The network says ${classes[said]}, with a probability of ${percent(probabilities[said])}. ` +
         `${percent(shares[0])} of its first map and ${percent(shares[1])} of its second lie in the box around the strokes; chance is ${percent(((box[2] - box[0]) * (box[3] - box[1])) / area)}.`
       : failed && box ? `The network could not be loaded (${failed}). Draw again to try once more.`
       : box ? `The network is being loaded: ${(model.get("shapes").reduce((n, shape) => n + shape.reduce((a, b) => a * b, 1), 0) / 1000).toFixed(0)} thousand weights.`

@@ -47,7 +47,7 @@ class LiveModel(anywidget.AnyWidget):
         network: AttnVGG,
         backgrounds: UInt8[Tensor, "N 1 S S"],
         digits: UInt8[Tensor, "M 28 28"],
-        labels: Int[Tensor, " M"],
+        labels: Int[Tensor, " labels"],
     ) -> LiveModel:
         """Run a network on what is drawn.
 
@@ -92,9 +92,7 @@ def folded(network: AttnVGG) -> list[Tensor]:
     """
     form = network.taps, network.classifiers.head, *[b.alignment for b in network.attention]
     if form != ("before", "independent", "softmax", "softmax"):
-        raise ValueError(
-            f"expected an AttnVGG with taps before the pools, independent heads and softmax, got {form}"
-        )
+        raise ValueError(f"expected an AttnVGG with taps before the pools, independent heads and softmax, got {form}")
     tensors = []
     with looking(network):
         for conv, norm in zip(network.features, network.features[1:]):
