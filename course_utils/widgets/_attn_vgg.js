@@ -119,4 +119,4 @@ function forward(tensors, image, size) {
   return { logits, maps: attended.map(({ map }) => map) };
 }
 
-export { attention, conv1, conv3, forward, half, padded, pool, unpacked };
+export { attention, conv1, conv3, enlarge, forward, half, padded, pool, unpacked };
