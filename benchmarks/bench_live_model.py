@@ -15,7 +15,6 @@ from statistics import median
 
 import pandas as pd
 import torch
-from ipywidgets.embed import embed_data
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.bench_models import report
@@ -59,10 +58,9 @@ def widget_of(network: AttnVGG) -> LiveModel:
 
 def cost(browser: Browser, widget: LiveModel, repetitions: int = 5, runs: int = 200) -> dict[str, float]:
     """Bytes, and medians of milliseconds; each repetition is a page opened anew."""
-    states = embed_data(views=[widget], drop_defaults=False)["manager_state"]["state"]
     first, spent = [], []
     with tempfile.TemporaryDirectory() as folder:
-        file = one_page.write(Path(folder), states, widget.model_id)
+        file = one_page.write(Path(folder), one_page.states_of(widget), widget.model_id)
         (data,) = (file.parent / "data").iterdir()
         before, at_stroke = file.read_bytes(), data.read_bytes()
         for _ in range(repetitions):

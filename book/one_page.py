@@ -4,6 +4,9 @@ import importlib.util
 import json
 from pathlib import Path
 
+from ipywidgets import Widget
+from ipywidgets.embed import dependency_state, embed_data
+
 HERE = Path(__file__).parent
 
 
@@ -13,6 +16,12 @@ def extension(name: str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def states_of(*widgets: Widget) -> dict:
+    """The states of widgets, with all their traits as they are now, as a notebook keeps them."""
+    state = dependency_state(widgets, drop_defaults=False)
+    return embed_data(views=widgets, state=state)["manager_state"]["state"]
 
 
 def write(folder: Path, states: dict, *ids: str) -> Path:

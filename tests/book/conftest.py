@@ -7,7 +7,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from ipywidgets.embed import embed_data
 from playwright.sync_api import sync_playwright
 
 from book import one_page
@@ -106,8 +105,7 @@ def show_widget(page, show_states):
     """Open a static page with one widget, its traits as they are now; returns the widget's own element."""
 
     def show(widget):
-        states = embed_data(views=[widget], drop_defaults=False)["manager_state"]["state"]
-        show_states(states, widget.model_id)
+        show_states(one_page.states_of(widget), widget.model_id)
         return page.locator(".course-widget")
 
     return show
