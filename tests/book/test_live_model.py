@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from benchmarks import bench_live_model
 from book import one_page
 from course_utils import digits, forms, metrics, strokes
 from course_utils.widgets import LiveModel
@@ -295,7 +296,7 @@ def test_nothing_is_fetched_before_the_first_stroke(page, show_widget, widget):
     begin = [url for url in asked if not url.startswith("blob:")]
     assert [url.rsplit("/", 1)[1] for url in begin] == ["page.html"]
     shown.get_by_role("slider", name="Pen").press("End")
-    shown.get_by_role("combobox", name="Clutter").select_option("2")
+    shown.get_by_role("combobox", name="Clutter").select_option(index=2)
     shown.get_by_role("button", name="Clear").click()
     shown.get_by_role("button", name="Undo").click()
     sheet = shown.locator(".course-sheet canvas")
@@ -406,11 +407,11 @@ def test_pen_clutter_undo_and_clear(page, show_widget, widget):
     assert (pixels(shown) > 0.5).sum() > (one > 0.5).sum()
     check(shown, widget)
     wide = pixels(shown)
-    shown.get_by_role("combobox", name="Clutter").select_option("1")
+    shown.get_by_role("combobox", name="Clutter").select_option(index=1)
     answered(shown)
     assert not torch.equal(pixels(shown), wide)
     check(shown, widget)
-    shown.get_by_role("combobox", name="Clutter").select_option("0")
+    shown.get_by_role("combobox", name="Clutter").select_option(index=0)
     answered(shown)
     assert torch.equal(pixels(shown), wide)
     shown.get_by_role("button", name="Clear").click()
@@ -532,3 +533,10 @@ def test_the_page_is_written_with_its_files(tmp_path, widget):
     (file,) = (tmp_path / "data").iterdir()  # what an earlier build left is gone
     assert base64.b64encode(widget.weights).decode() in file.read_text()
     assert page.stat().st_size < 100_000
+
+
+def test_the_benchmark_measures_bytes_and_time(chromium):
+    found = bench_live_model.cost(chromium, made(), repetitions=1, runs=2)
+    assert min(found.values()) > 0
+    assert found["kB before"] < 100
+    assert found["kB at the first stroke, gz"] < found["kB at the first stroke"]
