@@ -45,7 +45,8 @@ function render({ model, el }) {
       const map = answer?.maps[i], context = canvas.getContext("2d");
       context.imageSmoothingEnabled = false;
       context.drawImage(base, 0, 0, canvas.width, canvas.height);
-      caption.textContent = `${name} map`;
+      const say = (...lines) => caption.replaceChildren(...lines.map((line) => element("span", {}, line)));
+      say(`${name} map`, "–");
       canvas.setAttribute("aria-label", `No ${name} map yet`);
       if (!map) return 0;
       context.globalAlpha = model.get("opacity");
@@ -57,7 +58,7 @@ function render({ model, el }) {
       context.strokeRect(...[box[0], box[1], box[2] - box[0], box[3] - box[1]].map((v) => zoom * v));
       const share = inside(enlarge(map.values, [map.rows, map.columns], [size, size]), size, box);
       const range = `${short(Math.min(...map.values))} to ${short(Math.max(...map.values))}`;
-      caption.textContent = `${name} map, ${map.rows} × ${map.columns}: ${range}`;
+      say(`${name} map, ${map.rows} × ${map.columns}:`, range);
       canvas.setAttribute("aria-label", `The ${name} map, from ${range}; ${percent(share)} of it lies in the box around the strokes`);
       return share;
     });
@@ -119,6 +120,7 @@ function render({ model, el }) {
   function stop() {
     cancelAnimationFrame(player);
     player = undefined;
+    status.setAttribute("aria-live", "polite");
   }
   function keep(count) {
     stop();

@@ -247,8 +247,8 @@ def check(shown, widget):
     assert f"The network says {logits.argmax()}, with a probability of {100 * logits.exp().max():.0f} %" in said
     captions = shown.locator(".course-pair figcaption").all_inner_texts()
     for caption, map, name in zip(captions, maps, ("first", "second"), strict=True):
-        low, high = (float(value) for value in re.search(r": (\S+) to (\S+)$", caption).groups())
-        assert caption.startswith(f"{name} map, {map.shape[2]} × {map.shape[3]}: ")
+        low, high = (float(value) for value in re.search(r":\s(\S+) to (\S+)$", caption).groups())
+        assert caption.startswith(f"{name} map, {map.shape[2]} × {map.shape[3]}:")
         assert [low, high] == pytest.approx([map.min().item(), map.max().item()], rel=0.06)
     most = max(map.max().item() for map in maps)
     scale = shown.locator(".course-scale").inner_text()
@@ -387,6 +387,20 @@ def test_an_example_comes_point_by_point_and_ends_where_it_would_at_once(page, s
     background = np.frombuffer(widget.backgrounds, np.uint8).reshape(-1, SIZE, SIZE)[0] / 255
     expected = torch.maximum(ink, torch.tensor(background, dtype=torch.float32))
     assert_close(pixels(shown)[0, 0], expected, rtol=0, atol=1.01 / 255)
+
+
+def test_an_example_can_be_stopped(page, show_widget, widget):
+    page.clock.install()
+    shown = show_widget(widget)
+    empty, status = pixels(shown), shown.locator(".course-status")
+    shown.get_by_role("button", name="Draw an example").click()
+    page.clock.run_for(100)
+    assert status.get_attribute("aria-live") == "off"
+    assert not torch.equal(pixels(shown), empty)
+    shown.get_by_role("button", name="Clear").click()
+    page.clock.run_for(2000)
+    assert torch.equal(pixels(shown), empty)
+    assert status.get_attribute("aria-live") == "polite"
 
 
 def test_pen_clutter_undo_and_clear(page, show_widget, widget):
