@@ -247,7 +247,7 @@ def check(shown, widget):
     assert f"The network says {logits.argmax()}, with a probability of {100 * logits.exp().max():.0f} %" in said
     captions = shown.locator(".course-pair figcaption").all_inner_texts()
     for caption, map, name in zip(captions, maps, ("first", "second"), strict=True):
-        low, high = (float(value) for value in re.search(r":\s(\S+) to (\S+)$", caption).groups())
+        low, high = (float(value) for value in re.search(r":\s*(\S+) to (\S+)$", caption).groups())
         assert caption.startswith(f"{name} map, {map.shape[2]} × {map.shape[3]}:")
         assert [low, high] == pytest.approx([map.min().item(), map.max().item()], rel=0.06)
     most = max(map.max().item() for map in maps)
