@@ -10,6 +10,7 @@ reader's hand does. The table goes to `benchmarks/results/bench_live_model_<devi
 import gzip
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -81,24 +82,28 @@ def cost(browser: Browser, widget: LiveModel, repetitions: int = 5, runs: int = 
     }
 
 
-def drawings(network: AttnVGG, width: float, count: int | None = None, seed: int = 0) -> dict[str, float]:
-    """Accuracy on digits drawn again with a pen, and the share of each map in the box around the strokes."""
+def drawings(
+    network: AttnVGG, widths: Sequence[float] = WIDTHS, count: int | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """For each width of the pen, accuracy on digits drawn again, and the share of the maps in the box around them."""
     pool, labels = digits.digit_pool("test")
     chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:count]
     corners = torch.randint(64 - 28 + 1, (len(chosen), 2), generator=torch.Generator().manual_seed(seed)).tolist()
-    sheets = []
-    for digit, (left, top) in zip(pool[chosen], corners):
-        paths = [[[x + left, y + top] for x, y in path] for path in strokes.traced(digit)]
-        sheets.append(strokes.inked(paths, 64, width))
-    ink = torch.stack(sheets)[:, None]
-    images = torch.maximum((255 * ink).round(), digits.clutter(len(ink), seed=seed).float()) / 255
-    with torch.inference_mode():
-        logits, maps, _ = network(images)
-    regions = digits.box_regions(digits.mask_boxes(ink > 0.1), 64)
-    right = int((logits.argmax(dim=1) == labels[chosen]).sum())
-    inside = {f"map {i}": metrics.energy_inside(map, regions).mean().item() for i, map in enumerate(maps, 1)}
-    return {"drawings": len(ink), "right": right, "accuracy": right / len(ink), **inside,
-            "chance": metrics.area_share(regions).mean().item()}  # fmt: skip
+    moved = [
+        [[[x + left, y + top] for x, y in path] for path in strokes.traced(digit)]
+        for digit, (left, top) in zip(pool[chosen], corners)
+    ]
+    background, rows = digits.clutter(len(chosen), seed=seed) / 255, []
+    for width in widths:
+        ink = torch.stack([strokes.inked(paths, 64, width) for paths in moved])[:, None]
+        with torch.inference_mode():
+            logits, maps, _ = network(torch.maximum((255 * ink).round() / 255, background))
+        regions = digits.box_regions(digits.mask_boxes(ink > 0.1), 64)
+        right = int((logits.argmax(dim=1) == labels[chosen]).sum())
+        row = {"pen": width, "drawings": len(ink), "right": right, "accuracy": right / len(ink)}
+        row |= {f"energy {i}": metrics.energy_inside(map, regions).mean().item() for i, map in enumerate(maps, 1)}
+        rows.append(row | {"chance": metrics.area_share(regions).mean().item()})
+    return pd.DataFrame(rows)
 
 
 def main() -> int:
@@ -113,7 +118,7 @@ def main() -> int:
         page = cost(browser, widget_of(network))
         browser.close()
     report("bench_live_model", pd.DataFrame([page]))
-    report("bench_live_model_drawings", pd.DataFrame([{"pen": w, **drawings(network, w)} for w in WIDTHS]))
+    report("bench_live_model_drawings", drawings(network))
     return 0
 
 

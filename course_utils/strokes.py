@@ -82,12 +82,14 @@ def inked(paths: Sequence[Path], size: int, width: float) -> Float[Tensor, "size
         size: side of the square in pixels.
         width: of the line where the ink is half, in pixels.
     """
-    y, x = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
-    ink = torch.zeros(size, size)
+    centres = torch.arange(size, dtype=torch.float64) + 0.5
+    ink = torch.zeros(size, size, dtype=torch.float64)
     for path in paths:
-        for (x0, y0), (x1, y1) in zip(path, path[1:] or path):
-            dx, dy = x1 - x0, y1 - y0
-            along = (((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy or 1)).clamp(0, 1)
-            distance = torch.hypot(x - x0 - along * dx, y - y0 - along * dy)
-            ink = torch.maximum(ink, (width / 2 + 0.5 - distance).clamp(0, 1))
-    return ink
+        points = torch.tensor(path, dtype=torch.float64)
+        to = torch.diff(points, dim=0, append=points[-1:])  # from each point to the next, and a dot at the end
+        dx, dy = to[:, :, None, None].unbind(dim=1)  # (points, 1, 1)
+        x, y = centres - points[:, :1, None], centres[:, None] - points[:, 1:, None]  # from each point to each pixel
+        along = ((x * dx + y * dy) / (dx * dx + dy * dy).clamp(min=1e-12)).clamp(0, 1)
+        nearest = torch.hypot(x - along * dx, y - along * dy).amin(dim=0)
+        ink = torch.maximum(ink, (width / 2 + 0.5 - nearest).clamp(0, 1))
+    return ink.float()

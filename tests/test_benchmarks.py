@@ -79,11 +79,14 @@ def test_every_way_to_grad_cam_is_measured():
 
 def test_drawings_are_counted():
     network, _ = forms.shipped("repaired")
-    found = bench_live_model.drawings(network, 2.5, count=10)
-    assert found["drawings"] == 10
-    assert found["accuracy"] == found["right"] / 10
-    assert 0 < found["chance"] < found["map 2"] <= 1
-    assert found == bench_live_model.drawings(network, 2.5, count=10)
+    found = bench_live_model.drawings(network, (2.5, 4.0), count=10)
+    assert found.pen.tolist() == [2.5, 4.0]
+    assert found.drawings.tolist() == [10, 10]
+    assert (found.accuracy == found.right / 10).all()
+    assert ((found[["energy 1", "energy 2", "chance"]] > 0) & (found[["energy 1", "energy 2", "chance"]] <= 1)).all(
+        axis=None
+    )
+    assert found.equals(bench_live_model.drawings(network, (2.5, 4.0), count=10))
 
 
 def test_the_comparison_is_measured_and_collected(tmp_path, monkeypatch):
