@@ -27,6 +27,7 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.bench_models
 	$(BIN)/python -m benchmarks.bench_training
 	$(BIN)/python -m benchmarks.bench_gradcam
+	$(BIN)/python -m benchmarks.bench_live_model
 	$(BIN)/python -m benchmarks.bench_gpu
 
 lint: .venv/ready

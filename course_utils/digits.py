@@ -200,6 +200,13 @@ def scatter_fragments(
     return canvas.view(n, size, size)
 
 
+def clutter(n: int, size: int = 64, fragments: int = 8, *, seed: int = 0) -> UInt8[Tensor, "n 1 size size"]:
+    """Fragments and noise as in the test images, and no digit: something to draw on."""
+    rng = torch.Generator().manual_seed(seed)
+    images = scatter_fragments("test", n, size, fragments, rng).float()
+    return (images + torch.randn(images.shape, generator=rng) * (255 * NOISE)).clamp_(0, 255).to(torch.uint8)[:, None]
+
+
 def mask_boxes(masks: Bool[Tensor, "N 1 H W"]) -> Int[Tensor, "N 4"]:
     """Tight boxes x0, y0, x1, y1 (ends excluded) around the true pixels of non-empty masks."""
     columns, rows = masks.flatten(0, 1).any(1).int(), masks.flatten(0, 1).any(2).int()  # (N, W), (N, H)

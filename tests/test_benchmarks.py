@@ -5,8 +5,16 @@ import shutil
 import pytest
 import torch
 
-from benchmarks import bench_gpu, bench_gradcam, bench_models, bench_training, run_comparison, run_scoreboard
-from course_utils import checkpoints, comparison, scoreboard
+from benchmarks import (
+    bench_gpu,
+    bench_gradcam,
+    bench_live_model,
+    bench_models,
+    bench_training,
+    run_comparison,
+    run_scoreboard,
+)
+from course_utils import checkpoints, comparison, forms, scoreboard
 from course_utils.data import load
 from course_utils.presets import Preset
 from course_utils.recipes import Recipe
@@ -67,6 +75,18 @@ def test_every_way_to_grad_cam_is_measured():
     assert len(table) == len(comparison.BLOCKS) * 5
     assert (table[["ms", "ratio"]] > 0).all(axis=None)
     assert (table[table.way == "course_utils"].ratio == 1).all()
+
+
+def test_drawings_are_counted():
+    network, _ = forms.shipped("repaired")
+    found = bench_live_model.drawings(network, (2.5, 4.0), count=10)
+    assert found.pen.tolist() == [2.5, 4.0]
+    assert found.drawings.tolist() == [10, 10]
+    assert (found.accuracy == found.right / 10).all()
+    assert ((found[["energy 1", "energy 2", "chance"]] > 0) & (found[["energy 1", "energy 2", "chance"]] <= 1)).all(
+        axis=None
+    )
+    assert found.equals(bench_live_model.drawings(network, (2.5, 4.0), count=10))
 
 
 def test_the_comparison_is_measured_and_collected(tmp_path, monkeypatch):

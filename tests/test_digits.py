@@ -125,3 +125,15 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "file" / "folder"))
     assert source_digits.__wrapped__()[1].bincount().tolist() == [500] * 10
+
+
+def test_clutter_is_fragments_and_noise_without_a_digit():
+    images = digits.clutter(40, 64, 0, seed=1)
+    assert images.shape == (40, 1, 64, 64)
+    assert images.max() < 100  # noise alone
+    assert torch.equal(digits.clutter(3), digits.clutter(3))
+    assert not torch.equal(digits.clutter(3), digits.clutter(3, seed=1))
+    whole = ClutteredDigits("test", 200)
+    less = (whole.images > 128).float().mean() - (digits.clutter(200) > 128).float().mean()
+    ink = (digit_pool("test")[0] > 128).float().mean() * 28**2 / 64**2
+    assert 0.5 * ink < less < ink  # a digit, smaller and partly over fragments

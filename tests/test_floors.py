@@ -22,6 +22,7 @@ FLOORS = [
         "photos",
         "runs",
         "scores",
+        "strokes",
     },
     {"archives", "attention", "costs", "elpv", "folders", "gates", "layers", "recipes", "sampling"},
     {"callbacks", "data", "kinds", "models", "queries"},

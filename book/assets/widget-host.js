@@ -2,14 +2,27 @@
 
    Sphinx has written the state of every widget into the page, and a mark where each one stands. A widget is an
    anywidget: an ES module, given as text, that draws itself from its traits. This script gives it a model to read.
-   It is a classic script and imports the modules from blobs, because browsers refuse modules on file://. */
+   It is a classic script and imports the modules from blobs, because browsers refuse modules on file://. What a
+   widget asks for later than that (`load`) comes as a classic script too, which leaves it in `courseData`. */
 (() => {
   "use strict";
   const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
   const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';
-  const models = new Map(), modules = new Map(), styles = new Set();
+  const models = new Map(), modules = new Map(), styles = new Set(), files = new Map();
 
   const decode = (base64) => new DataView(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer);
+
+  /** The trait that a script of the page's own leaves for us; what failed is tried again when it is asked for again. */
+  function fetched({ key, src }) {
+    if (!files.has(key))
+      files.set(key, new Promise((resolve, reject) => {
+        const script = Object.assign(document.createElement("script"), { src });
+        script.onload = () => resolve(decode(window.courseData[key]));
+        script.onerror = () => { files.delete(key); reject(new Error(`there is no answer from ${script.src}`)); };
+        document.head.append(script);
+      }));
+    return files.get(key);
+  }
 
   /** What a widget sees of its traits; with no kernel behind it, the page's own state is the truth. */
   class Model {
@@ -20,6 +33,7 @@
       for (const name of ["_esm", "_css"]) if (name in state) this.#state[name] = sources[state[name]];
     }
     get(name) { return this.#state[name]; }
+    load(name) { return fetched(this.#state[name]); }
     set(name, value) {
       if (this.#state[name] === value) return;
       this.#state[name] = value;

@@ -13,6 +13,9 @@ const element = (tag, properties = {}, ...children) => {
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const floats = (view) => new Float32Array(bytes(view).slice().buffer);
 
+/** A trait that a static page fetches when it is first asked for (`_lazy`); a notebook has it at hand. */
+const later = async (model, name) => (model.load ? model.load(name) : model.get(name));
+
 /** A control bound to a trait, in both directions; `show` writes the value beside it. */
 function control(model, trait, label, input, show = (value) => value) {
   const output = element("output", { "aria-live": "off" }); // the widget's own status speaks

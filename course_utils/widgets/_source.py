@@ -7,9 +7,9 @@ import matplotlib
 HERE = Path(__file__).parent
 
 
-def module(name: str) -> str:
-    """The shared helpers and the widget's own module as one: a module in a blob can import nothing relative to it."""
-    return "\n".join((HERE / part).read_text(encoding="utf-8") for part in ("_shared.js", f"{name}.js"))
+def module(*names: str) -> str:
+    """The shared helpers and a widget's own modules as one: a module in a blob can import nothing relative to it."""
+    return "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("_shared", *names))
 
 
 def style() -> str:

@@ -1,7 +1,5 @@
 """The built book in a real browser, every request that leaves the page recorded and refused."""
 
-import importlib.util
-import json
 import os
 import threading
 from functools import partial
@@ -9,22 +7,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from ipywidgets.embed import embed_data
 from playwright.sync_api import sync_playwright
 
+from book import one_page
 from book.browser import find_chromium
 from course_utils.widgets._source import module
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
-
-
-def extension(name):
-    """A Sphinx extension of the book, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "book" / "_ext" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -85,15 +75,15 @@ def page(chromium):
     assert page.errors == []
 
 
-def page_with_module(chromium, name):
-    """An empty page in which `own` is the module of a widget, to call its functions in full precision."""
+def page_with_module(chromium, *names):
+    """An empty page in which `own` is a widget's module, to call its functions in full precision."""
     page = chromium.new_page()
     page.evaluate(
         """async (source) => {
              const blob = new Blob([source], { type: "text/javascript" });
              window.own = await import(URL.createObjectURL(blob));
            }""",
-        module(name),
+        module(*names),
     )
     return page
 
@@ -103,20 +93,7 @@ def show_states(page, tmp_path):
     """Open a page with widgets as Sphinx would write it, from their states and one mark an id."""
 
     def show(states, *ids):
-        static_widgets = extension("static_widgets")
-        marks = "".join(
-            f'<script type="application/vnd.jupyter.widget-view+json">{json.dumps({"model_id": i})}</script>'
-            for i in ids
-        )
-        host = (ROOT / "book" / "assets" / "widget-host.js").read_text(encoding="utf-8")
-        script = static_widgets.to_script(static_widgets.slim({"state": states}))
-        html = (
-            '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-            f"<body>{marks}<p>after</p>"
-            f'<script type="application/vnd.jupyter.widget-state+json">{script}</script><script>{host}</script>'
-        )
-        (tmp_path / "page.html").write_text(html, encoding="utf-8")
-        page.goto((tmp_path / "page.html").as_uri())
+        page.goto(one_page.write(tmp_path, states, *ids).as_uri())
         page.wait_for_selector("html[data-widgets=ready]")
         return page.locator("body > div")
 
@@ -128,8 +105,7 @@ def show_widget(page, show_states):
     """Open a static page with one widget, its traits as they are now; returns the widget's own element."""
 
     def show(widget):
-        states = embed_data(views=[widget], drop_defaults=False)["manager_state"]["state"]
-        show_states(states, widget.model_id)
+        show_states(one_page.states_of(widget), widget.model_id)
         return page.locator(".course-widget")
 
     return show

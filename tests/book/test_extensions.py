@@ -6,8 +6,8 @@ import pytest
 from ipywidgets import FloatSlider, Widget, jsdlink, jslink
 from ipywidgets.embed import embed_data
 
+from book.one_page import extension
 from course_utils.widgets import ScheduleExplorer
-from tests.book.conftest import extension
 
 static_widgets, cache_key = extension("static_widgets"), extension("cache_key")
 lean_theme = extension("lean_theme")
@@ -87,7 +87,8 @@ def test_linked_widgets_follow_each_other(page, show_states, link, back):
 
 
 def test_state_is_small():
-    slim = static_widgets.slim({"state": {"a": any_model("x"), "b": any_model("y")}})
+    slim, files = static_widgets.slim({"state": {"a": any_model("x"), "b": any_model("y")}})
+    assert files == {}
     assert sorted(slim["sources"].values()) == ["", ESM]
     assert slim["state"]["a"]["state"].keys() == {"_esm", "_css", "text", "data"}
     assert slim["state"]["a"]["buffers"] == []  # its trait is None: the buffer is a leftover
