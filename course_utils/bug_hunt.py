@@ -111,11 +111,11 @@ class _Watched(nn.Linear):
         return super().forward(x)
 
 
-def _train(train: Callable) -> str | None:
+def _fit(fit: Callable) -> str | None:
     model = _Watched()
     schedule = torch.optim.lr_scheduler.StepLR(model.optimizer, 1, 0.5)
     before = model.weight.detach().clone()
-    train(model, list(_batches(3, 8)), 3, model.optimizer, schedule)
+    fit(model, list(_batches(3, 8)), 3, model.optimizer, schedule)
     given = "A schedule that halves the learning rate after each of 3 epochs of 3 batches"
     if model.rates != [1.0] * 3 + [0.5] * 3 + [0.25] * 3:
         return f"{given} gave the steps {', '.join(f'{rate:g}' for rate in model.rates)}."
@@ -242,7 +242,7 @@ def _batches(count: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
 CHECKS: dict[str, Callable[[Callable], str | None]] = {
     own.__name__.removeprefix("_"): own
     for own in (
-        *(_split, _peaks, _as_vectors, _loss, _train, _accuracy),
+        *(_split, _peaks, _as_vectors, _loss, _fit, _accuracy),
         *(_as_pictures, _seed_worker, _report, _mean_loss, _test_accuracy, _weights),
     )
 }
