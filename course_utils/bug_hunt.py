@@ -57,7 +57,7 @@ def _split(split: Callable) -> str | None:
     (images, labels), (val_images, val_labels) = split(photographs, numbers)
     train, val = set(labels.tolist()), set(val_labels.tolist())
     if shared := train & val:
-        return f"{len(shared)} of the {len(val)} photographs in the validation part are in the training part, mirrored."
+        return f"{len(shared)} of the {len(val)} photographs in the validation part are in the training part as well."
     if len(val) != 8 or len(train) != 32:
         return f"A fifth of 40 photographs are 8 and leave 32, and the parts hold {len(val)} and {len(train)}."
     if len(images) != 64:
