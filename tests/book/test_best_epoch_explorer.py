@@ -42,9 +42,8 @@ def test_the_expectation_is_the_packages(own, n, p, epochs):
 @pytest.mark.parametrize(("n", "p", "epochs"), CASES)
 def test_how_often_luck_shows_is_scipys(own, n, p, epochs):
     expected = 1 - stats.binom.cdf(round(n * p, 6) // 1, n, p) ** epochs
-    assert own("own.flattered(own.atMost(own.binomial(n, p)), epochs, p)", n, p, epochs) == pytest.approx(
-        expected, abs=1e-7
-    )
+    found = own("own.flattered(own.atMost(own.binomial(n, p)), epochs, p)", n, p, epochs)
+    assert found == pytest.approx(expected, abs=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +55,8 @@ def test_it_says_what_python_computes(show_widget, traits):
     n, p, epochs = round(10**widget.power), widget.accuracy, widget.epochs
     best = best_of(p, n, epochs)
     assert status.startswith(f"Every epoch is right about {100 * p:.1f} % of all images. On {n:,} test images")
-    shown, luck, images = re.search(
-        r"to show ([\d.]+) %: (-?[\d.]+) points are luck, (-?[\d.]+) images", status
-    ).groups()
+    numbers = r"to show ([\d.]+) %: (-?[\d.]+) points are luck, (-?[\d.]+) images"
+    shown, luck, images = re.search(numbers, status).groups()
     assert float(shown) == pytest.approx(100 * best, abs=0.0051)
     assert float(luck) == pytest.approx(100 * (best - p), abs=0.0051)
     assert float(images) == pytest.approx(n * (best - p), abs=0.051)
