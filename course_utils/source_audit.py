@@ -10,8 +10,9 @@ def best_of(accuracy: float, n: int, epochs: int) -> float:
     r"""The accuracy that the best of some epochs is expected to show on n test images, in [0, 1].
 
     All epochs are equally good, and each is measured with chance mistakes of its own: the number of right answers is
-    binomial, at most k of N with probability P(k), and the highest of E such numbers is expected to be
-    :math:`\sum_{k<N} (1 - P(k)^E)`. Epochs of one run make many of the same mistakes, so that less than this remains in practice.
+    binomial, at most k of n with probability P(k), and the highest of E such numbers is expected to be
+    :math:`\sum_{k<n} (1 - P(k)^E)`. Epochs of one run make many of the same mistakes, so that less than this remains
+    in practice.
 
     Args:
         accuracy: of every epoch, in truth.
