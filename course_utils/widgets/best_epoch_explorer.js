@@ -32,6 +32,9 @@ const share = (value) => `${(100 * value).toFixed(1)} %`;
 const points = (value) => (100 * value).toFixed(2);
 const words = (x, y, content, more = {}) => svg("text", { x, y, fill: "currentColor", "font-size": 14, ...more }, content);
 
+/** A name above the picture, after a square of its colour. */
+const named = (x, anchor, fill, name) => svg("text", { x, y: 18, fill: "currentColor", "font-size": 14, "text-anchor": anchor }, svg("tspan", { fill }, "■ "), name);
+
 /** Both distributions over the accuracies around the truth, and where truth and expectation stand. */
 function drawn(n, p, epochs, single, best, expected) {
   const spread = Math.sqrt((p * (1 - p)) / n), low = Math.max(0, p - 4.5 * spread), high = Math.min(1, p + 6 * spread);
@@ -50,7 +53,7 @@ function drawn(n, p, epochs, single, best, expected) {
     svg("line", { x1: LEFT, x2: LEFT + WIDTH, y1: BASE, y2: BASE, stroke: "currentColor" }),
     words(LEFT, BASE + 18, share(low)), words(LEFT + WIDTH, BASE + 18, share(high), { "text-anchor": "end" }),
     words(middle, BASE + 18, "accuracy shown", { "text-anchor": "middle" }),
-    words(LEFT, 18, "■ one epoch", { fill: ONE }), words(LEFT + WIDTH, 18, `■ the best of ${epochs}`, { fill: BEST, "text-anchor": "end" }),
+    named(LEFT, "start", ONE, "one epoch"), named(LEFT + WIDTH, "end", BEST, `the best of ${epochs}`),
     words(middle, 18, "┆ the truth", { "text-anchor": "middle" }),
   ];
 }
@@ -64,8 +67,9 @@ function render({ model, el }) {
     const single = binomial(n, p), below = atMost(single), expected = bestOf(below, epochs);
     picture.replaceChildren(...drawn(n, p, epochs, single, highest(below, epochs), expected));
     picture.setAttribute("aria-label", `Two distributions of the accuracy that ${grouped(n)} test images show: of one epoch around the truth ${share(p)}, and of the best of ${epochs} around ${share(expected)}`);
+    const above = flattered(below, epochs, p), cases = above < 0.995 ? `${percent(above)} of all cases` : "almost all cases";
     status.textContent = `Every epoch is right about ${share(p)} of all images. On ${grouped(n)} test images the best of ${epochs} is expected to show ${(100 * expected).toFixed(2)} %: ` +
-      `${points(expected - p)} points are luck, ${(n * (expected - p)).toFixed(1)} images. It shows more than the truth in ${percent(flattered(below, epochs, p))} of all cases.`;
+      `${points(expected - p)} points are luck, ${(n * (expected - p)).toFixed(1)} images. It shows more than the truth in ${cases}.`;
   }
 
   el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Explorer of the best epoch" },

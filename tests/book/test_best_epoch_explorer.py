@@ -61,7 +61,10 @@ def test_it_says_what_python_computes(show_widget, traits):
     assert float(luck) == pytest.approx(100 * (best - p), abs=0.0051)
     assert float(images) == pytest.approx(n * (best - p), abs=0.051)
     cases = 1 - stats.binom.cdf(round(n * p, 6) // 1, n, p) ** epochs
-    assert float(re.search(r"in (\d+) % of all cases", status)[1]) == pytest.approx(100 * cases, abs=0.51)
+    if cases < 0.995:
+        assert float(re.search(r"in (\d+) % of all cases", status)[1]) == pytest.approx(100 * cases, abs=0.51)
+    else:
+        assert status.endswith("in almost all cases.")
 
 
 def test_the_keyboard_moves_each_number_apart(show_widget):
