@@ -157,7 +157,7 @@ def _seed_worker(seed_worker: Callable) -> str | None:
     def drawn(base: int) -> list[float]:  # what a DataLoader does as it starts its workers
         numbers = []
         for worker in range(4):
-            torch.manual_seed(base + worker)
+            torch.default_generator.manual_seed(base + worker)  # a GPU's random numbers are left alone
             seed_worker(worker)
             numbers.append(float(np.random.rand()))
         return numbers
