@@ -12,6 +12,7 @@ FLOORS = [
     {
         "alignments",
         "augmentation",
+        "bug_hunt",
         "choices",
         "classification",
         "digits",
@@ -22,6 +23,7 @@ FLOORS = [
         "photos",
         "runs",
         "scores",
+        "source_audit",
         "strokes",
     },
     {"archives", "attention", "costs", "elpv", "folders", "gates", "layers", "recipes", "sampling"},

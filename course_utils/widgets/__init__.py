@@ -6,6 +6,7 @@ So the same widget runs in Jupyter, in Colab, in VS Code, and in the static book
 from course_utils.widgets.alignment_explorer import AlignmentExplorer
 from course_utils.widgets.attention_explorer import AttentionExplorer
 from course_utils.widgets.attention_player import AttentionPlayer
+from course_utils.widgets.best_epoch_explorer import BestEpochExplorer
 from course_utils.widgets.compare_maps import CompareMaps
 from course_utils.widgets.does_g_matter import DoesGMatter
 from course_utils.widgets.gate_explorer import GateExplorer
@@ -21,6 +22,7 @@ __all__ = [
     "AlignmentExplorer",
     "AttentionExplorer",
     "AttentionPlayer",
+    "BestEpochExplorer",
     "CompareMaps",
     "DoesGMatter",
     "GateExplorer",

@@ -17,6 +17,7 @@ PAGES = [
     "notebooks/10_grad_cam",
     "notebooks/11_attention_vs_grad_cam",
     "notebooks/13_your_own_data",
+    "notebooks/14_source_audit",
     "book/how_to_use",
     "book/notation",
     "book/glossary",

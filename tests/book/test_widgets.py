@@ -19,6 +19,7 @@ CHAPTERS = [
     "notebooks/10_grad_cam",
     "notebooks/11_attention_vs_grad_cam",
     "notebooks/13_your_own_data",
+    "notebooks/14_source_audit",
 ]
 MORE_THAN_ONE = {"notebooks/00_start_here": 2}
 READY = "html[data-widgets=ready]"
