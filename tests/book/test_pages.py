@@ -23,6 +23,12 @@ PAGES = [
     "book/glossary",
     "book/troubleshooting",
     "book/api",
+    "book/api_data",
+    "book/api_attention",
+    "book/api_networks",
+    "book/api_maps",
+    "book/api_training",
+    "book/api_widgets",
     "book/references",
 ]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks")]
