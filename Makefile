@@ -31,7 +31,7 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.bench_gpu
 
 lint: .venv/ready
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell
 
 links: .venv/ready
 	$(BIN)/python -m book.links
