@@ -30,7 +30,7 @@ mathjax3_config = {"chtml": {"matchFontHeight": False}, "options": {"enableMenu"
 
 html_title = "Attention in CNNs: the lecture"
 html_copy_source = False
-html_static_path = ["assets"]
+revealjs_static_path = ["assets"]
 revealjs_html_theme = "revealjs-simple"
 revealjs_style_theme = "white"  # black and white are the themes that import no font from elsewhere
 revealjs_use_section_ids = True

@@ -46,7 +46,8 @@ class Plot(SphinxDirective):
         name = self.arguments[0]
         folder = Path(self.env.app.outdir) / "figures"
         folder.mkdir(parents=True, exist_ok=True)
-        getattr(figures, name)().savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None})
+        tight = {"bbox_inches": "tight", "pad_inches": 0.03}
+        getattr(figures, name)().savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None}, **tight)
         alt = html.escape(" ".join(self.content))
         return [nodes.raw("", f'<p class="plot"><img src="figures/{name}.png" alt="{alt}"></p>', format="html")]
 

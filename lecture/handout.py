@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pypdf import PdfReader
+
 from book.browser import find_chromium
 
 NOTES_HEIGHT = 300  # pixels, below the slide
@@ -36,17 +38,14 @@ def write(index: Path, pdf: Path) -> int:
                  return [Reveal.getTotalSlides(), first.offsetHeight, first.offsetWidth, titles];
                }"""
         )
-        page.pdf(path=pdf, width=f"{width}px", height=f"{height + 2}px", print_background=True)
+        # Reveal has set the page to a slide's size, which wins over the arguments of `pdf`
+        page.add_style_tag(content=f"@page {{ size: {width}px {height}px; margin: 0 }}")
+        page.pdf(path=pdf, prefer_css_page_size=True, print_background=True)
         browser.close()
     if too_long:
         raise RuntimeError(f"the notes of these slides do not fit on their page: {', '.join(too_long)}")
-    pages = pdf.read_bytes().count(b"/Type /Page\n") or _pages(pdf)
+    pages = len(PdfReader(pdf).pages)
     if pages != slides:
         raise RuntimeError(f"expected a page a slide, got {pages} pages of {slides} slides")
     return pages
 
-
-def _pages(pdf: Path) -> int:
-    from pypdf import PdfReader
-
-    return len(PdfReader(pdf).pages)

@@ -18,7 +18,8 @@ DRAWS = (101, 102, 103)
 @cache
 def images(count: int, *, small: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The first test images, which nobody chose: images, labels, regions, boxes."""
-    data = load(**(SMALL if small else PRESETS["cpu"]).data | {"counts": {"train": 1, "val": 1, "test": 1000}}).test
+    counts = {"train": 1, "val": 1} | ({"test": 1000} if small else {})  # as in chapters 07 and 09
+    data = load(**(SMALL if small else PRESETS["cpu"]).data | {"counts": counts}).test
     columns = zip(*(data[i] for i in range(count)))
     return *(torch.stack(column) for column in columns), data.boxes[:count]
 
@@ -33,14 +34,25 @@ def times_even(a: Tensor) -> Tensor:
     return a / a.mean(dim=(2, 3), keepdim=True).clamp(min=1e-12)
 
 
+def trained(form: str) -> nn.Module:
+    """A network of chapters 05 to 07."""
+    return forms.shipped(form)[0]
+
+
 @cache
 def guided(form: str) -> list[nn.Module]:
     """A network of chapter 07, and copies with layers behind the last tap that have learned nothing."""
-    network, _ = forms.shipped(form)
-    versions = [network]
+    versions = [network := trained(form)]
     for seed in DRAWS:
         fresh, other = forms.build(form, SMALL, seed=seed), copy.deepcopy(network)
         other.features[41:].load_state_dict(fresh.features[41:].state_dict())
         other.dense.load_state_dict(fresh.dense.state_dict())
         versions.append(other)
     return versions
+
+
+@cache
+def maps(form: str) -> tuple[Tensor, ...]:
+    """The maps of a network of chapter 06 for the first eight test images."""
+    with torch.inference_mode():
+        return trained(form)(images(8)[0]).maps
