@@ -2,7 +2,7 @@
 
 ``{notes} 2`` holds what the speaker says, in two minutes. ``{plot} name`` draws the figure of that name in figures.py,
 with its content as alternative text; ``{live} name`` shows a widget of widgets.py, run by the book's own host.
-``{chapters}`` lists the notebooks.
+``{step}`` holds what appears at the next key; ``{chapters}`` lists the notebooks.
 """
 
 import html
@@ -34,6 +34,18 @@ class Notes(SphinxDirective):
         self.state.nested_parse(self.content, self.content_offset, node)
         head = f'<aside class="notes" data-minutes="{minutes:g}"><p><strong>{time}</strong></p>'
         return [nodes.raw("", head, format="html"), *node.children, nodes.raw("", "</aside>", format="html")]
+
+
+class Step(SphinxDirective):
+    """Content that appears later than the slide: Reveal's fragment."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """A box around the content."""
+        node = nodes.container(classes=["fragment"])
+        self.state.nested_parse(self.content, self.content_offset, node)
+        return [node]
 
 
 class Plot(SphinxDirective):
@@ -92,7 +104,7 @@ def with_widgets(app, pagename, templatename, context, doctree):
 
 def setup(app):
     """Add the directives."""
-    for directive in (Notes, Plot, Live, Chapters):
+    for directive in (Notes, Step, Plot, Live, Chapters):
         app.add_directive(directive.__name__.lower(), directive)
     app.connect("html-page-context", with_widgets)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

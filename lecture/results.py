@@ -1,5 +1,6 @@
 """Numbers of the slides that are results: read from what the package ships, or computed with its networks."""
 
+import copy
 import math
 from functools import cache
 
@@ -99,7 +100,7 @@ def exchanged() -> dict[str, tuple[float, float, float]]:
     images, found = as_rgb(images, 32).double(), {}
     for name, form in material.GUIDED.items():
         with torch.no_grad():
-            own, *others = (network.double()(images).logits for network in material.guided(form))
+            own, *others = (copy.deepcopy(network).double()(images).logits for network in material.guided(form))
         right = [(logits.argmax(1) == labels).double().mean().item() for logits in (own, *others)]
         moved = max((logits - own).abs().max().item() for logits in others)
         found[name] = right[0], sum(right[1:]) / len(others), moved
@@ -148,7 +149,7 @@ def _scoreboard() -> dict[str, str]:
     shut = by_form["sigmoid"].set_index("seed")["energy 1"]
     found |= {"shut_seed": str(shut.idxmin()), "shut_energy": f"{shut.min():.3f}"}
     points = 100 * scores.set_index(["form", "seed"]).accuracy
-    for form, control in (*scoreboard.ATTENTION, ("sigmoid", "vgg_dense")):
+    for form, control in (*scoreboard.ATTENTION, ("sigmoid", "vgg_dense"), ("repaired", "vgg")):
         found[f"gain_{form}_{control}"] = with_margin(points[form] - points[control], 2, signed=True)
     every = scoreboard.differences(scores, columns=["accuracy", "precision", "recall", "AP", "AUC", "loss"])
     found["wins"] = str(sum(a > b for a in points["softmax"] for b in points["average"]))
