@@ -34,10 +34,15 @@ def with_margin(values: pd.Series, digits: int, *, signed: bool = False) -> str:
     return f"{mean:{'+' if signed else ''}.{digits}f} ± {margin:.{digits}f}".replace("-", "−")
 
 
-def power(value: float) -> str:
-    """The power of ten that a number is nearest to, or the number itself where that is plain."""
-    if value >= 1:
-        return f"{value:.0f}"
+def percent(share: float, digits: int = 1) -> str:
+    """A share in per cent."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def brief(value: float) -> str:
+    """A number that can be read at a glance; of a very small one the nearest power of ten."""
+    if value > 1e-3:
+        return f"{value:.2g}"
     return f"10{str(round(math.log10(value))).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
@@ -112,21 +117,21 @@ def _guide() -> dict[str, str]:
         network = PayAttentionVGG(100)
     total = costs.parameters(network)
     dead = costs.parameters(network.features[41:]) + costs.parameters(network.dense)
-    found = {"dead": f"{dead:,}", "paying": f"{total:,}", "dead_share": f"{dead / total:.0%}"}
+    found = {"dead": f"{dead:,}", "paying": f"{total:,}", "dead_share": percent(dead / total, 0)}
     for short, name in zip(("pc", "dp", "sig"), material.GUIDED):
         own, other, moved = exchanged()[name]
-        found |= {f"own_{short}": f"{own:.2f}", f"other_{short}": f"{other:.2f}", f"moved_{short}": power(moved)}
+        found |= {f"own_{short}": f"{own:.2f}", f"other_{short}": f"{other:.2f}", f"moved_{short}": brief(moved)}
     behind = gradient_norms()["pc + softmax"].iloc[5:].max()
-    return found | {"behind": power(behind), "draws": str(len(material.DRAWS)), "exchanged": str(EXCHANGED)}
+    return found | {"behind": brief(behind), "draws": str(len(material.DRAWS)), "exchanged": str(EXCHANGED)}
 
 
 def _sizes() -> dict[str, str]:
     dense, average, three, attn = network_sizes().values()
     return {
         "attention_parameters": f"{attn - three:,}",
-        "attention_share": f"{(attn - three) / attn:.1%}",
-        "saved": f"{1 - attn / dense:.1%}",
-        "saved_without": f"{1 - three / dense:.1%}",
+        "attention_share": percent((attn - three) / attn),
+        "saved": percent(1 - attn / dense),
+        "saved_without": percent(1 - three / dense),
     }
 
 
@@ -150,7 +155,8 @@ def _scoreboard() -> dict[str, str]:
     found |= {"shut_seed": str(shut.idxmin()), "shut_energy": f"{shut.min():.3f}"}
     points = 100 * scores.set_index(["form", "seed"]).accuracy
     for form, control in (*scoreboard.ATTENTION, ("sigmoid", "vgg_dense"), ("repaired", "vgg")):
-        found[f"gain_{form}_{control}"] = with_margin(points[form] - points[control], 2, signed=True)
+        gain = points[form] - points[control]
+        found[f"gain_{form}_{control}"] = with_margin(gain, 0 if abs(gain.mean()) > 10 else 2, signed=True)
     every = scoreboard.differences(scores, columns=["accuracy", "precision", "recall", "AP", "AUC", "loss"])
     found["wins"] = str(sum(a > b for a in points["softmax"] for b in points["average"]))
     found["of_wins"] = str(len(points["softmax"]) * len(points["average"]))
