@@ -17,7 +17,7 @@ from book._ext.static_widgets import slim, to_script
 from lecture import figures, numbers, widgets
 
 HOST = Path(__file__).parents[1] / "book" / "assets" / "widget-host.js"
-DPI = 200
+DPI = 250
 
 
 class Notes(SphinxDirective):
@@ -78,7 +78,7 @@ class Live(SphinxDirective):
         self.env.live = self.env.temp_data["live"]
         mark = json.dumps({"model_id": name})
         script = f'<script type="application/vnd.jupyter.widget-view+json">{mark}</script>'
-        return [nodes.raw("", f'<div class="live">{script}</div>', format="html")]
+        return [nodes.raw("", f'<div class="live {name}" data-prevent-swipe>{script}</div>', format="html")]
 
 
 class Chapters(SphinxDirective):

@@ -168,7 +168,7 @@ def repaired() -> Figure:
 
 def _maps(form: str, **options) -> Figure:
     images, labels, _, boxes = material.images(8)
-    return _larger(plots.show_maps(images, material.maps(form), material.titles(labels), boxes, **options), 1.3)
+    return _larger(plots.show_maps(images, material.maps(form), material.titles(labels), boxes, **options), 1.4)
 
 
 def sigmoid_softmax() -> Figure:
@@ -181,7 +181,7 @@ def sigmoid_softmax() -> Figure:
 
 def _rows(rows: dict[str, torch.Tensor]) -> Figure:
     images, labels, _, boxes = material.images(8)
-    return _larger(plots.show_map_rows(images, rows, material.titles(labels), boxes, label=UNIT, lowest=1 / 8), 1.35)
+    return _larger(plots.show_map_rows(images, rows, material.titles(labels), boxes, label=UNIT, lowest=1 / 8), 1.65)
 
 
 def attention_only() -> Figure:

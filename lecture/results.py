@@ -42,7 +42,7 @@ def percent(share: float, digits: int = 1) -> str:
 def brief(value: float) -> str:
     """A number that can be read at a glance; of a very small one the nearest power of ten."""
     if value > 1e-3:
-        return f"{value:.2g}"
+        return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
     return f"10{str(round(math.log10(value))).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
