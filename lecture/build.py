@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SITE = ROOT / "_build" / "html"
-ENVIRONMENT = {"PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
+# one thread: two builds then round alike, and a few slides show what rounding leaves
+ENVIRONMENT = {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
 
 
 def deck(out: Path) -> int:
@@ -20,7 +22,7 @@ def deck(out: Path) -> int:
     shutil.rmtree(out, ignore_errors=True)
     options = ["-b", "revealjs", "-E", "-W", "--keep-going", "-q", "-d", str(out / ".doctrees")]
     command = [sys.executable, "-m", "sphinx", *options, str(HERE), str(out)]
-    if status := subprocess.run(command, cwd=ROOT, env=ENVIRONMENT | dict(os.environ)).returncode:
+    if status := subprocess.run(command, cwd=ROOT, env=os.environ | ENVIRONMENT).returncode:
         return status
     shutil.rmtree(out / ".doctrees")
     (out / "slides.html").rename(out / "index.html")
@@ -33,16 +35,19 @@ def main() -> int:
     if deck(out):
         print("\nThe deck was not built: the first error or warning above says why.", file=sys.stderr)
         return 1
-    from lecture.handout import write
+    pages = 0
+    if find_spec("playwright") and find_spec("pypdf"):
+        from lecture.handout import write
 
-    pages = write(out / "index.html", out / "handout.pdf")
+        pages = write(out / "index.html", out / "handout.pdf")
     if SITE.exists():
-        shutil.copytree(out, SITE / "lecture", dirs_exist_ok=True)
+        shutil.rmtree(SITE / "lecture", ignore_errors=True)
+        shutil.copytree(out, SITE / "lecture")
     print(f"The slides are at {out / 'index.html'}")
-    if not pages:
-        print("The handout needs a browser to print it: make browser installs one.", file=sys.stderr)
-        return 1
-    print(f"The handout, {pages} pages, is at {out / 'handout.pdf'}")
+    if pages:
+        print(f"The handout, {pages} pages, is at {out / 'handout.pdf'}")
+    else:
+        print("There is no handout: printing it needs Chromium, which make browser installs.", file=sys.stderr)
     return 0
 
 

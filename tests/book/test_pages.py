@@ -18,6 +18,7 @@ PAGES = [
     "notebooks/11_attention_vs_grad_cam",
     "notebooks/13_your_own_data",
     "book/how_to_use",
+    "book/instructor_guide",
     "book/notation",
     "book/api",
     "book/references",
