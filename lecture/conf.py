@@ -38,7 +38,7 @@ revealjs_css_files = ["deck.css"]
 revealjs_script_plugins = [{"name": "RevealNotes", "src": "revealjs/plugin/notes/notes.js"}]
 revealjs_script_conf = """{
     width: 1280, height: 720, margin: 0.03, center: false, transition: "none", controls: false, viewDistance: 1000,
-    hash: true, slideNumber: "c/t", navigationMode: "linear", scrollActivationWidth: null,
+    hash: true, slideNumber: "c/t", scrollActivationWidth: null,
     pdfSeparateFragments: false, pdfMaxPagesPerSlide: 1,
     // keys belong to a widget while it has the focus
     keyboardCondition: () => !document.activeElement?.closest(".course-widget"),

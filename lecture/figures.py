@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
-from course_utils import alignments, comparison, forms, plots, scoreboard
+from course_utils import alignments, comparison, plots, scoreboard
 from course_utils.gradcam import gradcam
 from course_utils.widgets.alignment_explorer import START
 from lecture import material, results
@@ -62,8 +62,8 @@ def alignment_functions() -> Figure:
 def paying_network() -> Figure:
     """The network of Jetley et al., with its taps."""
     return _pipeline(
-        [("conv 1–4", "no pool"), ("conv 5–7", ""), ("conv 8–10", ""), ("conv 11–13", ""), ("conv 14–15", ""), ("FC", "")],
-        [*(f"{s}" for s in results.paying_shapes())],
+        ["conv 1–4\nno pool", "conv 5–7", "conv 8–10", "conv 11–13", "conv 14–15", "FC"],
+        results.paying_shapes(),
         taps=(1, 2, 3),
         guide=5,
         reads_guide=False,
@@ -73,7 +73,7 @@ def paying_network() -> Figure:
 def attn_vgg_network() -> Figure:
     """AttnVGG, with its taps."""
     return _pipeline(
-        [("block 1", ""), ("block 2", ""), ("block 3", "pool 3"), ("block 4", "pool 4"), ("block 5", "pool 5")],
+        ["block 1", "block 2", "block 3\npool 3", "block 4\npool 4", "block 5\npool 5"],
         results.attn_vgg_shapes(),
         taps=(2, 3),
         guide=4,
@@ -94,8 +94,8 @@ def _pipeline(blocks, shapes, taps, guide, reads_guide) -> Figure:
         axis.text(x, y, text, ha="center", va="center", fontsize=12)
 
     step = 1.62
-    for i, ((name, below), shape) in enumerate(zip(blocks, shapes)):
-        box(i * step, 3, f"{name}\n{below}" if below else name, "#e3eef1" if i != guide else "#fbe3d2")
+    for i, (name, shape) in enumerate(zip(blocks, shapes)):
+        box(i * step, 3, name, "#e3eef1" if i != guide else "#fbe3d2")
         axis.text(i * step, 3.55, shape, ha="center", fontsize=11, color="0.25")
         if i + 1 < n:
             axis.annotate("", ((i + 1) * step - 0.62, 3), (i * step + 0.62, 3), arrowprops=arrow)
@@ -174,7 +174,7 @@ def _maps(form: str, **options) -> Figure:
 def sigmoid_softmax() -> Figure:
     """Maps of the third pool after the first and the last epoch, sigmoid above softmax."""
     rows = {}
-    for form, epoch in itertools.product(("sigmoid", "softmax"), (scoreboard.EPOCHS_SHOWN[0], scoreboard.EPOCHS_SHOWN[-1])):
+    for form, epoch in itertools.product(("sigmoid", "softmax"), scoreboard.EPOCHS_SHOWN[::2]):
         rows[f"{form}, epoch {epoch}"] = material.times_even(scoreboard.maps(form)[epoch][0])
     return _rows(rows)
 

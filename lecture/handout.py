@@ -48,4 +48,3 @@ def write(index: Path, pdf: Path) -> int:
     if pages != slides:
         raise RuntimeError(f"expected a page a slide, got {pages} pages of {slides} slides")
     return pages
-

@@ -121,12 +121,11 @@ def _guide() -> dict[str, str]:
     for short, name in zip(("pc", "dp", "sig"), material.GUIDED):
         own, other, moved = exchanged()[name]
         found |= {f"own_{short}": f"{own:.2f}", f"other_{short}": f"{other:.2f}", f"moved_{short}": brief(moved)}
-    behind = gradient_norms()["pc + softmax"].iloc[5:].max()
-    return found | {"behind": brief(behind), "draws": str(len(material.DRAWS)), "exchanged": str(EXCHANGED)}
+    return found | {"draws": str(len(material.DRAWS)), "exchanged": str(EXCHANGED)}
 
 
 def _sizes() -> dict[str, str]:
-    dense, average, three, attn = network_sizes().values()
+    dense, _, three, attn = network_sizes().values()
     return {
         "attention_parameters": f"{attn - three:,}",
         "attention_share": percent((attn - three) / attn),
@@ -142,7 +141,6 @@ def _scoreboard() -> dict[str, str]:
     found = {
         "chance": f"{chance:.3f}",
         "one_in": f"{1 / chance:.0f}",
-        "runs": str(len(scores)),
         "forms": str(len(by_form)),
         "seeds": str(scores.seed.nunique()),
         "epochs": str(max(scoreboard.EPOCHS_SHOWN)),
@@ -150,18 +148,16 @@ def _scoreboard() -> dict[str, str]:
     for form in ("sigmoid", "softmax", "repaired"):
         for tap in (1, 2):
             found[f"energy_{form}_{tap}"] = with_margin(by_form[form][f"energy {tap}"], 2)
-            found[f"pointing_{form}_{tap}"] = with_margin(by_form[form][f"pointing {tap}"], 2)
     shut = by_form["sigmoid"].set_index("seed")["energy 1"]
     found |= {"shut_seed": str(shut.idxmin()), "shut_energy": f"{shut.min():.3f}"}
     points = 100 * scores.set_index(["form", "seed"]).accuracy
-    for form, control in (*scoreboard.ATTENTION, ("sigmoid", "vgg_dense"), ("repaired", "vgg")):
+    pairs = (*scoreboard.ATTENTION[:2], scoreboard.ATTENTION[3], ("sigmoid", "vgg_dense"), ("repaired", "vgg"))
+    for form, control in pairs:
         gain = points[form] - points[control]
         found[f"gain_{form}_{control}"] = with_margin(gain, 0 if abs(gain.mean()) > 10 else 2, signed=True)
-    every = scoreboard.differences(scores, columns=["accuracy", "precision", "recall", "AP", "AUC", "loss"])
     found["wins"] = str(sum(a > b for a in points["softmax"] for b in points["average"]))
     found["of_wins"] = str(len(points["softmax"]) * len(points["average"]))
-    named = every.xs("accuracy", level="score")
-    p = scoreboard.holm(named.p)
+    p = scoreboard.holm(scoreboard.differences(scores).p)
     return found | {"compared": str(len(p)), "stand": str((p < 0.05).sum()), "p_repaired": f"{p.min():.3f}"}
 
 
@@ -171,18 +167,12 @@ def _comparison() -> dict[str, str]:
     found = {}
     for number, block in enumerate(GRAD_CAMS, start=3):
         found[f"cam_{number}"] = with_margin(of.energy["vgg", block], 2)
-        found[f"cam_pointing_{number}"] = with_margin(of.pointing["vgg", block], 2)
     found["edges"] = f"{of.energy['vgg', 'edges'].mean():.2f}"
-    found["edges_pointing"] = f"{of.pointing['vgg', 'edges'].mean():.3f}"
-    for form, short in (("sigmoid", "sig"), ("softmax", "soft")):
-        for method, tap in (("attention 2", "att"), ("Grad-CAM, block 4", "cam")):
-            for column in ("covered", "spread"):
-                found[f"{column}_{short}_{tap}"] = f"{of[column][form, method].mean():.2f}"
     cascades = comparison.cascades()
     own = cascades[cascades.form == "softmax"].groupby(["method", "step"]).correlation.mean()
     for method, short in (("Grad-CAM, block 4", "cam"), ("guided backprop", "gbp"), ("attention 1", "att")):
-        found |= {f"left_{short}": f"{own[method, 1]:.2f}", f"floor_{short}": f"{own[method, 0]:.2f}"}
-    return found
+        found[f"left_{short}"] = f"{own[method, 1]:.2f}"
+    return found | {"floor_cam": f"{own['Grad-CAM, block 4', 0]:.2f}"}
 
 
 def _photographs() -> dict[str, str]:
