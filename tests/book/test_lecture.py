@@ -43,8 +43,8 @@ MEASURE = """(i) => {
   const shown = [...slide.querySelectorAll("*")].filter((e) => !e.closest("aside, mjx-assistive-mml, script"));
   const out = shown.filter((e) => {
     const b = e.getBoundingClientRect();
-    const inside = b.left > edge.left - 1 && b.top > edge.top - 1 && b.right < edge.right + 1 && b.bottom < edge.bottom + 1;
-    return b.width && b.height && !inside;
+    const wide = b.left < edge.left - 1 || b.right > edge.right + 1;
+    return b.width && b.height && (wide || b.top < edge.top - 1 || b.bottom > edge.bottom + 1);
   });
   return {
     title: slide.querySelector("h1, h2").textContent,
