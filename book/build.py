@@ -1,4 +1,4 @@
-"""Build the book and the lecture: notebooks executed, warnings are errors. ``python -m book.build``, or ``make book``."""
+"""Build book and lecture: every notebook executed, warnings are errors. ``python -m book.build``, or ``make book``."""
 
 import os
 import subprocess

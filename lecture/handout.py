@@ -7,6 +7,7 @@ from pypdf import PdfReader
 from book.browser import find_chromium
 
 NOTES_HEIGHT = 300  # pixels, below the slide
+MARGIN = 40
 PRINTED = f"?print-pdf&showNotes=true&pdfPageHeightOffset={NOTES_HEIGHT}"
 READY = "Reveal.isReady() && document.querySelectorAll('.pdf-page').length > 0"
 
@@ -39,7 +40,8 @@ def write(index: Path, pdf: Path) -> int:
                }"""
         )
         # Reveal has set the page to a slide's size, which wins over the arguments of `pdf`
-        page.add_style_tag(content=f"@page {{ size: {width}px {height}px; margin: 0 }}")
+        size = f"{width + 2 * MARGIN}px {height + 2 * MARGIN}px"
+        page.add_style_tag(content=f"@page {{ size: {size}; margin: {MARGIN}px }}")
         page.pdf(path=pdf, prefer_css_page_size=True, print_background=True)
         browser.close()
     if too_long:

@@ -141,7 +141,6 @@ def _scoreboard() -> dict[str, str]:
     found = {
         "chance": f"{chance:.3f}",
         "one_in": f"{1 / chance:.0f}",
-        "forms": str(len(by_form)),
         "seeds": str(scores.seed.nunique()),
         "epochs": str(max(scoreboard.EPOCHS_SHOWN)),
     }

@@ -74,6 +74,12 @@ def test_no_number_is_typed():
     assert set(re.findall(r"\d+(?:[.,]\d+)*", text)) <= {"0", "1"}, re.findall(r".*\d.*", text)
 
 
+def test_chapters_that_are_named_exist():
+    named = set(re.findall(r"[Cc]hapter (\d\d)", TEXT))
+    assert named <= {chapter.number for chapter in numbers.chapters()}
+    assert len(named) >= 8
+
+
 def test_every_name_is_known_and_used(found):
     called = set(re.findall(r"\{\{ (\w+) \}\}", TEXT))
     assert called <= set(found)
