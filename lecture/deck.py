@@ -74,8 +74,7 @@ class Live(SphinxDirective):
         name = self.arguments[0]
         widget = getattr(widgets, name)()
         states = embed_data(views=[widget], drop_defaults=False)["manager_state"]["state"]
-        self.env.temp_data.setdefault("live", {})[name] = states[widget.model_id]
-        self.env.live = self.env.temp_data["live"]
+        self.env.live = getattr(self.env, "live", {}) | {name: states[widget.model_id]}
         mark = json.dumps({"model_id": name})
         script = f'<script type="application/vnd.jupyter.widget-view+json">{mark}</script>'
         return [nodes.raw("", f'<div class="live {name}" data-prevent-swipe>{script}</div>', format="html")]
