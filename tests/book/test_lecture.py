@@ -31,7 +31,7 @@ def opened(page, deck):
 
 
 def ready(page):
-    page.wait_for_function("Reveal.isReady()")
+    page.wait_for_function("window.Reveal?.isReady()")
     page.wait_for_selector("html[data-widgets=ready]")
     page.evaluate("MathJax.startup.promise.then(() => document.fonts.ready).then(() => true)")
 
