@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 .DEFAULT_GOAL = book
-.PHONY: book test serve bench lint links browser clean
+.PHONY: book lecture test serve bench lint links browser clean
 
 # uv makes the installation whole or says what is missing; the stamp is written only when everything is there.
 .venv/ready: pyproject.toml constraints.txt
@@ -15,6 +15,9 @@ BIN = .venv/bin
 
 book: .venv/ready
 	$(BIN)/python -m book.build
+
+lecture: .venv/ready
+	$(BIN)/python -m lecture.build
 
 test: lint book
 	$(BIN)/pytest -n auto --dist loadfile --cov=course_utils
@@ -41,4 +44,4 @@ browser: .venv/ready
 	else apt-get update && apt-get install -y chromium && $(BIN)/python -m book.browser || $(BIN)/playwright install --with-deps chromium; fi
 
 clean:
-	rm -rf _build .venv .pytest_cache .ruff_cache .coverage
+	rm -rf _build lecture/_build .venv .pytest_cache .ruff_cache .coverage

@@ -1,4 +1,4 @@
-"""Build the book: every notebook executed, warnings are errors. ``python -m book.build``, or ``make book``."""
+"""Build book and lecture: every notebook executed, warnings are errors. ``python -m book.build``, or ``make book``."""
 
 import os
 import subprocess
@@ -31,6 +31,8 @@ def main() -> int:
         print("\nThe book was not built: the first error or warning above says why.", file=sys.stderr)
         return 1
     subprocess.run([sys.executable, "-m", "book.stills"], cwd=ROOT, env=environment, check=True)
+    if subprocess.run([sys.executable, "-m", "lecture.build"], cwd=ROOT, env=environment).returncode:
+        return 1
     print(f"\nThe book is at {ROOT / '_build/html/index.html'}\nTo look at it through a server: make serve")
     return 0
 

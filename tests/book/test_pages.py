@@ -19,6 +19,7 @@ PAGES = [
     "notebooks/13_your_own_data",
     "notebooks/14_source_audit",
     "book/how_to_use",
+    "book/instructor_guide",
     "book/notation",
     "book/glossary",
     "book/troubleshooting",

@@ -1,0 +1,250 @@
+"""The figures of the slides, each a function of the name that slides.md uses, computed here and now."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
+
+from course_utils import alignments, comparison, plots, scoreboard
+from course_utils.gradcam import gradcam
+from course_utils.widgets.alignment_explorer import START
+from lecture import material, results
+
+COOL, WARM, GREY = "#2a788e", "#d95f02", "0.55"
+UNIT = "value, as a multiple of the mean of its map"
+
+
+def _larger(figure: Figure, factor: float = 1.45) -> Figure:
+    """The same figure with larger text, to be read from the back of the room."""
+    figure.set_size_inches(figure.get_size_inches() / factor)
+    return figure
+
+
+def task() -> Figure:
+    """The first test images."""
+    images, labels, _, boxes = material.images(8)
+    return _larger(plots.show_images(images, material.titles(labels), boxes))
+
+
+def one_map() -> Figure:
+    """The first test image and its two maps."""
+    images, labels, _, _ = material.images(8)
+    first, second = material.maps("repaired")
+    found = {f"map 1: {_grid(first)}": first[:1], f"map 2: {_grid(second)}": second[:1]}
+    return _larger(plots.show_row(images[:1], found, material.titles(labels)[0]), 1.8)
+
+
+def alignment_functions() -> Figure:
+    """The same eight scores through four alignments."""
+    scores = torch.tensor(START)
+    ways = {
+        "softmax": alignments.softmax,
+        "entmax, α = 1.5": alignments.entmax,
+        "sparsemax": alignments.sparsemax,
+        "sigmoid": alignments.sigmoid,
+    }
+    figure, axes = plt.subplots(1, 1 + len(ways), figsize=(7.4, 2.6), dpi=plots.DPI, sharey=True, layout="constrained")
+    positions = range(1, len(scores) + 1)
+    axes[0].barh(positions, scores, color=GREY)
+    axes[0].set(title="scores r", ylabel="position", yticks=positions)
+    axes[0].invert_yaxis()
+    for axis, (name, align) in zip(axes[1:], ways.items()):
+        weights = align(scores)
+        axis.barh(positions, weights, color=COOL)
+        axis.set(title=name, xlim=(0, 1), xlabel=f"sum {weights.sum():.2f}")
+    plt.close(figure)
+    return _larger(figure, 1.1)
+
+
+def paying_network() -> Figure:
+    """The network of Jetley et al., with its taps."""
+    return _pipeline(
+        ["conv 1–4\nno pool", "conv 5–7", "conv 8–10", "conv 11–13", "conv 14–15", "FC"],
+        results.paying_shapes(),
+        taps=(1, 2, 3),
+        guide=5,
+        reads_guide=False,
+    )
+
+
+def attn_vgg_network() -> Figure:
+    """AttnVGG, with its taps."""
+    return _pipeline(
+        ["block 1", "block 2", "block 3\npool 3", "block 4\npool 4", "block 5\npool 5"],
+        results.attn_vgg_shapes(),
+        taps=(2, 3),
+        guide=4,
+        reads_guide=True,
+    )
+
+
+def _pipeline(blocks, shapes, taps, guide, reads_guide) -> Figure:
+    """Blocks in a row with the shapes behind them, attention below the taps, and one classifier."""
+    figure, axis = plt.subplots(figsize=(9.6, 3.7), dpi=plots.DPI)
+    n, arrow = len(blocks), {"arrowstyle": "->", "linewidth": 1.6}
+
+    def box(x, y, text, colour, width=1.12, height=0.7):
+        style = FancyBboxPatch(
+            (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.04", facecolor=colour, edgecolor="0.3"
+        )
+        axis.add_patch(style)
+        axis.text(x, y, text, ha="center", va="center", fontsize=12)
+
+    step = 1.62
+    for i, (name, shape) in enumerate(zip(blocks, shapes)):
+        box(i * step, 3, name, "#e3eef1" if i != guide else "#fbe3d2")
+        axis.text(i * step, 3.55, shape, ha="center", fontsize=11, color="0.25")
+        if i + 1 < n:
+            axis.annotate("", ((i + 1) * step - 0.62, 3), (i * step + 0.62, 3), arrowprops=arrow)
+    for number, i in enumerate(taps, start=1):
+        box(i * step, 1.45, f"attention {number}", "#cfe5ea", 1.36)
+        axis.annotate("", (i * step, 1.86), (i * step, 2.6), arrowprops=arrow)
+        axis.text(i * step - 0.08, 2.2, "l", fontsize=13, style="italic", ha="right")
+        axis.annotate("", (i * step, 0.42), (i * step, 1.05), arrowprops=arrow)
+        axis.text(i * step - 0.08, 0.72, "c", fontsize=13, style="italic", ha="right")
+    last = guide * step
+    axis.plot([last, last], [2.6, 2.02], color=WARM, linewidth=1.8)
+    axis.plot([last, taps[0] * step + 0.25], [2.02, 2.02], color=WARM, linewidth=1.8)
+    for i in taps:
+        axis.annotate("", (i * step + 0.25, 1.84), (i * step + 0.25, 2.03), arrowprops={**arrow, "color": WARM})
+    axis.text(last + 0.12, 2.25, "g", fontsize=14, style="italic", color=WARM)
+    right = last if reads_guide else taps[-1] * step
+    if reads_guide:
+        axis.plot([last, last], [2.02, 0.42], color="black", linewidth=1.6)
+        axis.annotate("", (last, 0.42), (last, 0.6), arrowprops=arrow)
+    middle, wide = (taps[0] * step + right) / 2, right - taps[0] * step + 1.1
+    box(middle, 0, "classifier", "#e3eef1", wide, 0.66)
+    axis.set(xlim=(-0.75, (n - 1) * step + 0.75), ylim=(-0.45, 3.85))
+    axis.axis("off")
+    figure.subplots_adjust(0, 0, 1, 1)
+    plt.close(figure)
+    return figure
+
+
+def gradients() -> Figure:
+    """How much of the gradient reaches each part of three trained networks."""
+    figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.9), dpi=plots.DPI, sharey=True, layout="constrained")
+    for axis, (name, norms) in zip(axes, results.gradient_norms().items()):
+        axis.barh(norms.index, norms - 1e-18, left=1e-18, color=[COOL] * 5 + [WARM] * 3)
+        axis.set(xscale="log", xlim=(1e-18, 1e6), xticks=[1e-15, 1e-8, 1], title=name)
+        for row, value in enumerate(norms):
+            axis.text(value * 2, row, results.brief(value), va="center", fontsize=9)
+    axes[0].invert_yaxis()
+    axes[1].set_xlabel("norm of the gradient; orange: behind the last tap")
+    plt.close(figure)
+    return _larger(figure, 1.05)
+
+
+def sizes() -> Figure:
+    """Parameters of four networks, of which each has one part more or less."""
+    parameters = results.network_sizes()
+    figure, axis = plt.subplots(figsize=(7.4, 2.5), dpi=plots.DPI, layout="constrained")
+    axis.barh(list(parameters), [n / 1e6 for n in parameters.values()], color=[GREY, GREY, GREY, COOL])
+    for row, n in enumerate(parameters.values()):
+        axis.text(n / 1e6 + 1, row, f"{n:,}", va="center")
+    axis.set(xlabel="parameters, millions", xlim=(0, 170))
+    axis.invert_yaxis()
+    plt.close(figure)
+    return _larger(figure, 1.1)
+
+
+def stretched() -> Figure:
+    """Maps of the published sigmoid form, each on a scale of its own."""
+    return _maps("sigmoid", own_scale=True)
+
+
+def shared() -> Figure:
+    """The same maps on one scale from zero."""
+    return _maps("sigmoid")
+
+
+def repaired() -> Figure:
+    """Maps of the repaired form on one scale from zero."""
+    return _maps("repaired")
+
+
+def _maps(form: str, **options) -> Figure:
+    images, labels, _, boxes = material.images(8)
+    return _larger(plots.show_maps(images, material.maps(form), material.titles(labels), boxes, **options), 1.4)
+
+
+def sigmoid_softmax() -> Figure:
+    """Maps of the third pool after the first and the last epoch, sigmoid above softmax."""
+    rows = {}
+    for form, epoch in itertools.product(("sigmoid", "softmax"), scoreboard.EPOCHS_SHOWN[::2]):
+        rows[f"{form}, epoch {epoch}"] = material.times_even(scoreboard.maps(form)[epoch][0])
+    return _rows(rows)
+
+
+def _rows(rows: dict[str, torch.Tensor]) -> Figure:
+    images, labels, _, boxes = material.images(8)
+    return _larger(plots.show_map_rows(images, rows, material.titles(labels), boxes, label=UNIT, lowest=1 / 8), 1.65)
+
+
+def attention_only() -> Figure:
+    """What attention adds to the accuracy, where nothing else differs."""
+    return _forest(scoreboard.ATTENTION)
+
+
+def all_at_once() -> Figure:
+    """The same beside a comparison in which everything differs."""
+    return _forest([scoreboard.ATTENTION[0], *scoreboard.OTHER_PARTS[2:]])
+
+
+def _forest(pairs) -> Figure:
+    accuracy = 100 * scoreboard.scores().set_index(["form", "seed"]).accuracy
+    gains = {f"{a} − {b}".replace("_", " "): (accuracy[a] - accuracy[b]).tolist() for a, b in pairs}
+    margins = {name: scoreboard.interval(values)[1] for name, values in gains.items()}
+    return _larger(plots.show_differences(gains, margins, label="difference in accuracy, points"), 1.5)
+
+
+def energies() -> Figure:
+    """Energy inside the box, attention minus the Grad-CAM of the same grid."""
+    value = comparison.scores().set_index(["form", "method", "seed"]).energy.sort_index()
+    gains = {}
+    for form, tap, block in results.PARTNERS:
+        name = f"{form}, map {tap} − {block}"
+        gains[name] = (value[form, f"attention {tap}"] - value[form, f"Grad-CAM, {block}"]).tolist()
+    margins = {name: scoreboard.interval(values)[1] for name, values in gains.items()}
+    label = "energy inside, attention − Grad-CAM"
+    return _larger(plots.show_differences(gains, margins, label=label), 1.35)
+
+
+def layers() -> Figure:
+    """Grad-CAM of a plain VGG at three depths, for the true class."""
+    images, labels, _, _ = material.images(8)
+    network = scoreboard.network("vgg")
+    maps = {name: gradcam(network, images, layer, labels) for name, layer in comparison.BLOCKS.items()}
+    return _rows({name: material.times_even(m) for name, m in maps.items()})
+
+
+def pictures() -> Figure:
+    """Attention, Grad-CAM and an edge detector, for one network."""
+    images, *_ = material.images(8)
+    found = comparison.maps(scoreboard.network("softmax"), images) | comparison.controls(images)
+    return _rows({m: material.times_even(found[m]) for m in ("attention 1", *results.GRAD_CAMS[:2], "edges")})
+
+
+def randomised() -> Figure:
+    """What is left of a map when layers are randomised from the output down."""
+    table = comparison.cascades()
+    table = table[table.form == "softmax"]
+    shown = {"attention 1": COOL, "Grad-CAM, block 4": WARM, "guided backprop": "#440154", "input gradient": GREY}
+    figure, axis = plt.subplots(figsize=(7.4, 3.3), dpi=plots.DPI, layout="constrained")
+    for (method, colour), marker in zip(shown.items(), "osD^"):
+        own = table[table.method == method].groupby("step").correlation.mean()
+        axis.plot(own.index[1:], own[1:], marker=marker, color=colour, label=method)
+        axis.axhline(own[0], color=colour, linestyle=":", linewidth=1)
+    axis.set(xlabel="how many layers are random, from the output down", ylabel="rank correlation", ylim=(-0.65, 1.02))
+    axis.axhline(0, color="0.8", linewidth=0.8)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(fontsize=9, loc="lower center", ncols=2)
+    plt.close(figure)
+    return _larger(figure, 1.1)
+
+
+def _grid(a: torch.Tensor) -> str:
+    return f"{a.shape[-2]} × {a.shape[-1]}"

@@ -1,0 +1,58 @@
+"""What figures, numbers and widgets of the lecture share: test images, and shipped networks that look at them."""
+
+import copy
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from course_utils import forms
+from course_utils.data import load
+from course_utils.presets import PRESETS
+
+SMALL = forms.adapt("learn_to_pay_attention", PRESETS["cpu"])  # images of 32 pixels
+GUIDED = {"pc + softmax": "pay_pc", "scaled dp + softmax": "pay_scaled_dp", "pc + sigmoid": "pay_pc_sigmoid"}
+DRAWS = (101, 102, 103)
+
+
+@cache
+def images(count: int, *, small: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The first test images, which nobody chose: images, labels, regions, boxes."""
+    counts = {"train": 1, "val": 1} | ({"test": 1000} if small else {})  # as in chapters 07 and 09
+    data = load(**(SMALL if small else PRESETS["cpu"]).data | {"counts": counts}).test
+    columns = zip(*(data[i] for i in range(count)))
+    return *(torch.stack(column) for column in columns), data.boxes[:count]
+
+
+def titles(labels: Tensor) -> list[str]:
+    """What stands over each image."""
+    return [f"a {label}" for label in labels.tolist()]
+
+
+def times_even(a: Tensor) -> Tensor:
+    """A map as multiples of its mean, the unit in which maps of different kinds can share a scale."""
+    return a / a.mean(dim=(2, 3), keepdim=True).clamp(min=1e-12)
+
+
+def trained(form: str) -> nn.Module:
+    """A network of chapters 05 to 07."""
+    return forms.shipped(form)[0]
+
+
+@cache
+def guided(form: str) -> list[nn.Module]:
+    """A network of chapter 07, and copies with layers behind the last tap that have learned nothing."""
+    versions = [network := trained(form)]
+    for seed in DRAWS:
+        fresh, other = forms.build(form, SMALL, seed=seed), copy.deepcopy(network)
+        other.features[41:].load_state_dict(fresh.features[41:].state_dict())
+        other.dense.load_state_dict(fresh.dense.state_dict())
+        versions.append(other)
+    return versions
+
+
+@cache
+def maps(form: str) -> tuple[Tensor, ...]:
+    """The maps of a network of chapter 06 for the first eight test images."""
+    with torch.inference_mode():
+        return trained(form)(images(8)[0]).maps
