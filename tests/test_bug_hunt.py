@@ -30,7 +30,9 @@ SYMPTOM = {
     "report": r"the epoch that the validation images choose has",
     "mean_loss": r"^Before the last of 6 batches, \d+ tensors wait",
     "test_accuracy": r"11 of 19 is 0\.579, not 1\.000\.$",
-    "weights": r"sum to 20\.00, not to 1",
+    "weights": r"sum to 20\.00, 20\.00, 20\.00, not to 1",
+    "own_range": r"of 3 maps do not go from 0 to 1; one goes from",
+    "step": r"a weight is \d+\.\d\d away from where gradient descent takes it",
 }
 
 
@@ -94,6 +96,12 @@ def fit_step_by_step(model, batches, epochs, optimizer, schedule):
             schedule.step()
 
 
+def step_cleared_afterwards(model, x, y, optimizer):
+    F.cross_entropy(model(x), y).backward()
+    optimizer.step()
+    model.zero_grad()
+
+
 def accuracy_and_back(model, images, labels):
     mode = model.training
     with torch.inference_mode():
@@ -130,6 +138,8 @@ OTHER_REPAIRS = [
     ("mean_loss", mean_loss_without_gradients),
     ("test_accuracy", test_accuracy_counted),
     ("weights", lambda scores: scores.exp() / scores.exp().sum(dim=(2, 3), keepdim=True)),
+    ("own_range", lambda maps: torch.stack([(a - a.min()) / (a.max() - a.min() + 1e-8) for a in maps])),
+    ("step", step_cleared_afterwards),
 ]
 
 
@@ -138,8 +148,27 @@ def test_other_repairs_are_accepted(name, function):
     assert check(name, function) == (True, "Solved.")
 
 
+def split_doubled_by(copies):
+    def split(images, labels):
+        return (torch.cat([images[8:], copies(images[8:])]), labels[8:].repeat(2)), (images[:8], labels[:8])
+
+    return split
+
+
 def split_by_order(images, labels):
     return (images[8:].repeat(2, 1, 1, 1), labels[8:].roll(1).repeat(2)), (images[:8], labels[:8])
+
+
+def split_without_labels_of_the_mirrored(images, labels):
+    return (torch.cat([images[8:], images[8:].flip(-1)]), labels[8:]), (images[:8], labels[:8])
+
+
+def fit_without_clearing(model, batches, epochs, optimizer, schedule):
+    for _ in range(epochs):
+        for x, y in batches:
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        schedule.step()
 
 
 def fit_every_batch(model, batches, epochs, optimizer, schedule):
@@ -164,20 +193,38 @@ def accuracy_in_inference_with_batch_statistics(model, images, labels):
 
 
 HALF_REPAIRS = [
-    ("split", split_by_order, "label of another"),
+    ("split", split_by_order, "^64 images are neither the photograph that their label belongs to nor"),
+    ("split", split_without_labels_of_the_mirrored, "training part has 64 images and 32 labels"),
+    ("split", split_doubled_by(lambda images: images.flip(-2)), "^32 images are neither"),
+    ("split", split_doubled_by(lambda images: images), "64 are photographs as they were and 0 are mirrored"),
     ("split", lambda x, y: ((x[8:], y[8:]), (x[:8], y[:8])), "64 training images, not 32"),
     ("split", lambda x, y: ((x[20:], y[20:]), (x[:20], y[:20])), "the parts hold 20 and 20"),
     ("peaks", lambda maps: torch.stack([maps.flatten(1).argmax(1) // 9] * 2, dim=1), "row 0, column 1 of 4 rows"),
+    (
+        "peaks",
+        lambda maps: torch.stack(torch.unravel_index(maps.flatten(1).argmax(1), maps.shape[2:])),
+        r"not \(2, 36\)",
+    ),
+    ("peaks", lambda maps: torch.empty(0, 2), r"should become \(36, 2\), not \(0, 2\)"),
+    ("as_vectors", lambda l: l.permute(0, 3, 2, 1).flatten(1, 2), "not in the order of reading"),
     ("as_vectors", lambda l: l.flatten(2), r"should become \(2, 12, 5\), not \(2, 5, 12\)"),
     ("loss", lambda logits, labels: F.cross_entropy(logits, labels, reduction="sum"), "Random logits should cost"),
     ("fit", fit_every_batch, r"gave the steps 1, 0\.5, 0\.25"),
-    ("fit", fit_nothing, "have not moved"),
+    ("fit", fit_nothing, "away from where gradient descent takes it"),
+    ("fit", fit_without_clearing, "away from where gradient descent takes it"),
+    ("step", lambda model, x, y, optimizer: optimizer.step(), "away from where gradient descent takes it"),
     ("accuracy", accuracy_in_inference_with_batch_statistics, "function says|have moved"),
     ("accuracy", lambda model, images, labels: 1.0, r"0\.75, not 1\.000"),
     ("as_pictures", lambda maps: maps.flatten(0, 1).double() * 2, "should stay as they are"),
     ("seed_worker", lambda worker: np.random.seed(worker), "In the next epoch"),
+    (
+        "seed_worker",
+        lambda worker: np.random.seed(torch.initial_seed()),
+        r"ValueError: Seed must be between 0 and 2\*\*32",
+    ),
     ("seed_worker", lambda worker: np.random.seed(), "should be as they were"),
-    ("report", lambda history: history.test_accuracy.iloc[-1] + 1, "validation images choose"),
+    ("report", lambda history: history.test_accuracy.iloc[-1], "validation images choose"),
+    ("report", lambda history: history.val_accuracy.max(), "validation images choose"),
     ("mean_loss", lambda model, batches: sum(F.cross_entropy(model(x), y) for x, y in batches).item() / 6, "wait for"),
     (
         "mean_loss",
@@ -190,9 +237,16 @@ HALF_REPAIRS = [
         lambda model, batches: np.mean([(model(x).argmax(1) == y).float().mean() for x, y in batches]),
         "image of a small batch for more",
     ),
-    ("weights", lambda scores: scores.flatten().softmax(0).view_as(scores), "first map sum to 0"),
+    ("weights", lambda scores: scores.flatten().softmax(0).view_as(scores), "maps sum to 0"),
     ("weights", lambda scores: scores.flatten(2).softmax(2), r"not \(3, 1, 20\)"),
     ("weights", lambda scores: torch.full_like(scores, 1 / 20), "no softmax"),
+    ("own_range", lambda maps: maps / maps.amax(dim=(2, 3), keepdim=True), "^3 of 3 maps do not go from 0 to 1"),
+    (
+        "own_range",
+        lambda maps: maps.sub_(maps.amin((2, 3), True)).div_(maps.amax((2, 3), True)),
+        "have changed as well",
+    ),
+    ("own_range", lambda maps: (maps == maps.amax((2, 3), True)).float(), "not in proportion"),
 ]
 
 
@@ -209,8 +263,13 @@ def test_a_function_that_stops_or_returns_nothing_is_told_so(name):
         raise KeyError("some reason")
 
     assert check(name, stops) == (False, "It stops with KeyError: 'some reason'")
-    if name != "seed_worker":  # which returns nothing
-        assert not check(name, lambda *_: None).solved
+    answer = check(name, lambda *_: None)
+    assert not answer.solved
+    assert not answer.sentence.startswith("It stops")
+    if name not in {"fit", "step", "seed_worker"}:  # which return nothing
+        assert re.search(
+            r"^It runs, but what it returns is not what was asked for .*None|^Of 6 batches", answer.sentence
+        )
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -12,7 +12,8 @@ FLOORS = [
     {
         "alignments",
         "augmentation",
-        "bug_hunt",
+        "bugs_in_tensors",
+        "bugs_in_training",
         "choices",
         "classification",
         "digits",
@@ -26,7 +27,7 @@ FLOORS = [
         "source_audit",
         "strokes",
     },
-    {"archives", "attention", "costs", "elpv", "folders", "gates", "layers", "recipes", "sampling"},
+    {"archives", "attention", "bug_hunt", "costs", "elpv", "folders", "gates", "layers", "recipes", "sampling"},
     {"callbacks", "data", "kinds", "models", "queries"},
     {"cam", "checkpoints", "evaluation", "gradcam", "losses", "sanity"},
     {"batches", "diagnosis", "export", "faithfulness", "saliency"},
