@@ -1,0 +1,94 @@
+"""A small VGG for images with several labels, and five ways to make one vector, or one a class, of its features."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from course_utils import choices, scores
+from course_utils.attention import Attention, to_maps, to_sequence
+from course_utils.layers import Alignment, attend
+from course_utils.models.output import as_rgb
+from course_utils.models.vgg import scaled, vgg_layers
+from course_utils.queries import Capsules
+
+LabelForm = Literal["average", "sigmoid", "softmax", "dual", "by_class"]
+TRUNK = (64, "M", 128, "M", 256, 256, 512)  # VGG's layers and channels, fewer of them: positions of 4 pixels
+LEAST_SIZE = 4
+BRANCHES: dict[str, tuple[Alignment, ...]] = {
+    "average": (),
+    "sigmoid": ("sigmoid",),
+    "softmax": ("softmax",),
+    "dual": ("sigmoid", "softmax"),
+    "by_class": (),
+}
+
+
+class LabelOutput(NamedTuple):
+    """What the network returns.
+
+    Attributes:
+        logits: (B, classes); the sigmoid of each is the probability that this class is in the image.
+        maps: attention maps, one a branch, each (B, 1, h, w); of form ``by_class`` a single (B, classes, h, w);
+            of form ``average`` none.
+    """
+
+    logits: Float[Tensor, "B classes"]
+    maps: tuple[Float[Tensor, "B _ h w"], ...]
+
+
+class LabelAttention(nn.Module):
+    r"""One trunk, one linear classifier, and the weights of the positions in between.
+
+    .. math::
+        c = \sum_i a_i l_i, \quad y = W c + b \qquad\text{or, by class,}\qquad
+        c_j = \sum_i a_{ji} l_i, \quad y_j = w_j^\top c_j + b_j
+
+    with local features l, the output of the trunk. The forms differ in the weights a only:
+
+    - ``average``: all equal: the control without attention;
+    - ``softmax``: one map for all labels, whose positions compete;
+    - ``sigmoid``: one map, each position for itself; the context is the mean, as in `layers.attend`;
+    - ``dual``: both maps at once, each with a context; the classifier reads the two side by side;
+    - ``by_class``: a map of its own for each class by a query of its own, with softmax: `queries.Capsules`.
+    """
+
+    def __init__(self, num_classes: int, *, form: LabelForm = "by_class", width: float = 0.125):
+        """Build the network.
+
+        Args:
+            num_classes: how many labels there are.
+            form: one of the five.
+            width: factor on every channel count of VGG.
+
+        Raises:
+            ValueError: an unknown form (the message lists the valid ones), no class, or a width that is not positive.
+        """
+        super().__init__()
+        choices.check("form", form, LabelForm)
+        if num_classes < 1:
+            raise ValueError(f"expected at least one class, got {num_classes}")
+        self.form = form
+        self.features = vgg_layers(TRUNK, width)
+        size = scaled(TRUNK[-1], width)
+        self.branches = nn.ModuleDict({alignment: nn.Conv2d(size, 1, 1) for alignment in BRANCHES[form]})
+        if form == "by_class":
+            self.classifier = Capsules(Attention(scores.multiplicative), num_classes, size, size)
+        else:
+            self.classifier = nn.Linear(size * max(1, len(self.branches)), num_classes)
+        nn.init.normal_(self.classifier.weight, std=0.01)  # all forms begin alike, with no opinion
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> LabelOutput:
+        """A logit for each class; see `as_rgb` for what is refused."""
+        l = self.features(as_rgb(images, LEAST_SIZE))  # (B, size, h, w)
+        if self.form == "by_class":
+            _, weights, logits = self.classifier(to_sequence(l))
+            return LabelOutput(logits, (to_maps(weights, l.shape[2]),))
+        if self.form == "average":
+            return LabelOutput(self.classifier(l.mean(dim=(2, 3))), ())
+        contexts, maps = zip(*(attend(score(l), l, alignment) for alignment, score in self.branches.items()))
+        return LabelOutput(self.classifier(torch.cat(contexts, dim=1)), maps)
