@@ -76,7 +76,7 @@ class LabelAttention(nn.Module):
         size = scaled(TRUNK[-1], width)
         self.branches = nn.ModuleDict({alignment: nn.Conv2d(size, 1, 1) for alignment in BRANCHES[form]})
         if form == "by_class":
-            self.classifier = Capsules(Attention(scores.multiplicative), num_classes, size, size)
+            self.classifier = Capsules(Attention(scores.scaled_multiplicative), num_classes, size, size)
         else:
             self.classifier = nn.Linear(size * max(1, len(self.branches)), num_classes)
         nn.init.normal_(self.classifier.weight, std=0.01)  # all forms begin alike, with no opinion
