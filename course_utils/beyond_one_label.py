@@ -110,3 +110,97 @@ def step(model: LabelAttention, images: Float[Tensor, "B 1 S S"], targets: Float
     rule["optimizer"].step()
     rule["lr_scheduler"]["scheduler"].step()
     return loss.item()
+
+
+def class_maps(model: LabelAttention, images: Float[Tensor, "B 1 S S"]) -> dict[str, Float[Tensor, "B classes h w"]]:
+    """Every map that a network has, by name, one for each class.
+
+    - ``sigmoid`` and ``softmax``: the shared map of that branch, the same for all classes;
+    - ``by class``: the map of each class's own query;
+    - ``contributions``: what of `LabelAttention.contributions` speaks for the class.
+    """
+    with looking(model):
+        maps, added = model(images).maps, model.contributions(images)
+    names = BRANCHES[model.form] or ("by class",)
+    found = {name: a.expand(-1, CLASSES, -1, -1) for name, a in zip(names, maps)}
+    return found | {"contributions": added.relu()}
+
+
+def localise(maps: Float[Tensor, "B classes h w"], regions: Bool[Tensor, "B classes S S"]) -> pd.DataFrame:
+    """Score the map of each label that is there against the box of that label: a row a label.
+
+    Returns:
+        ``image`` and ``label``; ``labels``, how many the image has; ``pointing`` and ``energy`` in the label's own box,
+        and ``chance``, its share of the area; ``others``, the energy in the boxes of the other labels, and
+        ``others_chance``; ``found``, 1 where the map reaches half of its maximum somewhere in the box; ``spread``,
+        the map's effective share of the positions.
+    """
+    present = regions.any(dim=(2, 3))
+    image, label = present.nonzero(as_tuple=True)
+    own, every = regions[image, label][:, None], regions.any(dim=1)[image][:, None]
+    each = maps[image, label][:, None]
+    scores = {
+        "labels": present.sum(dim=1)[image],
+        "pointing": metrics.pointing_game(each, own),
+        "energy": metrics.energy_inside(each, own),
+        "chance": metrics.area_share(own),
+        "others": metrics.energy_inside(each, every & ~own),
+        "others_chance": metrics.area_share(every & ~own),
+        "found": metrics.covered(each, own) > 0,
+        "spread": metrics.effective_share(each),
+    }
+    return pd.DataFrame({"image": image, "label": label} | {name: v.double() for name, v in scores.items()})
+
+
+def judge(model: LabelAttention, data: SeveralDigits) -> tuple[pd.Series, pd.DataFrame]:
+    """Everything that the comparison reports of one network.
+
+    Returns:
+        ``mAP``, the AP of each class as ``AP 0`` …, and ``exact``, the share of images with every yes and no right at a
+        probability of one half; and the means of `localise`, a row a map and number of labels.
+    """
+    logits, tables = [], []
+    for some in torch.arange(len(data)).split(EVALUATION_BATCH):
+        images, regions = data.images[some] / 255, data.regions(some.tolist())
+        with looking(model):
+            logits.append(model(images).logits)
+        for name, maps in class_maps(model, images).items():
+            tables.append(localise(maps, regions).assign(map=name))
+    logits = torch.cat(logits)
+    each = average_precision(logits, data.targets)
+    answers = {"mAP": each.nanmean().item()} | {f"AP {c}": value.item() for c, value in enumerate(each)}
+    answers["exact"] = ((logits > 0) == (data.targets > 0)).all(dim=1).double().mean().item()
+    means = pd.concat(tables).drop(columns=["image", "label"]).groupby(["map", "labels"], sort=False).mean()
+    return pd.Series(answers), means.reset_index().astype({"labels": int})
+
+
+def held_out(size: Size) -> SeveralDigits:
+    """The test images of a size: from digits that no training saw."""
+    options = {name: value for name, value in size.data.items() if name != "curriculum"}
+    return SeveralDigits("test", size.test, seed=2_000_006, **options)
+
+
+def network(form: str, home: Path = SHIPPED) -> LabelAttention:
+    """The trained network of a form's first seed, in evaluation mode.
+
+    Raises:
+        ValueError: unknown form; the message lists the valid ones.
+    """
+    model = build(form, SEEDS[0])
+    load_weights(model.eval(), load_file(home / f"{form}.safetensors"))
+    return model
+
+
+def scores(home: Path = SHIPPED) -> pd.DataFrame:
+    """A row a form and seed: the scores of its answers, its number of parameters and its seconds of training."""
+    return pd.read_csv(home / "scores.csv")
+
+
+def localised(home: Path = SHIPPED) -> pd.DataFrame:
+    """A row a form, seed, map and number of labels in the image: the means of `localise`."""
+    return pd.read_csv(home / "maps.csv")
+
+
+def histories(home: Path = SHIPPED) -> pd.DataFrame:
+    """The logs of all trainings: a row a form, seed and epoch."""
+    return pd.read_csv(home / "histories.csv")

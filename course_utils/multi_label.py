@@ -7,12 +7,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def average_precision(scores: Float[Tensor, "N classes"], targets: Float[Tensor, "N classes"]) -> Float[Tensor, " classes"]:
+def average_precision(
+    scores: Float[Tensor, "N classes"], targets: Float[Tensor, "N classes"]
+) -> Float[Tensor, " classes"]:
     """The average precision (AP) of each class: how well its score ranks the images that have it above the others.
 
     For each image that has the class, take all images that score at least as high, and the share of them that have it:
-    the precision at that image. AP is the mean of these. Equal scores count together, as no threshold parts them. Scores
-    that know nothing get about the share of images that have the class, which is the level of chance.
+    the precision at that image. AP is the mean of these. Equal scores count together, as no threshold parts them.
+    Scores that know nothing get about the share of images that have the class, which is the level of chance.
 
     Args:
         scores: logits or probabilities; only their order in a column matters.

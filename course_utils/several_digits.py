@@ -122,9 +122,7 @@ class SeveralDigits(Dataset):
         return regions
 
 
-def different_classes(
-    classes: Int[Tensor, " pool"], n: int, most: int, rng: torch.Generator
-) -> Int[Tensor, "n most"]:
+def different_classes(classes: Int[Tensor, " pool"], n: int, most: int, rng: torch.Generator) -> Int[Tensor, "n most"]:
     """For each image so many digits of the pool, no two of one class, each class as likely as any other."""
     drawn = torch.rand(n, len(CLASSES), generator=rng).argsort(dim=1)[:, :most]  # a random order of the classes
     each = len(classes) // len(CLASSES)  # the pools are in order of class, with as many of each

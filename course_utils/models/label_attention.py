@@ -84,7 +84,9 @@ class LabelAttention(nn.Module):
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> LabelOutput:
         """A logit for each class; see `as_rgb` for what is refused."""
-        l = self.features(as_rgb(images, LEAST_SIZE))  # (B, size, h, w)
+        return self._attend(self.features(as_rgb(images, LEAST_SIZE)))
+
+    def _attend(self, l: Float[Tensor, "B size h w"]) -> LabelOutput:
         if self.form == "by_class":
             _, weights, logits = self.classifier(to_sequence(l))
             return LabelOutput(logits, (to_maps(weights, l.shape[2]),))
@@ -92,3 +94,18 @@ class LabelAttention(nn.Module):
             return LabelOutput(self.classifier(l.mean(dim=(2, 3))), ())
         contexts, maps = zip(*(attend(score(l), l, alignment) for alignment, score in self.branches.items()))
         return LabelOutput(self.classifier(torch.cat(contexts, dim=1)), maps)
+
+    def contributions(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes h w"]:
+        r"""What each position adds to the logit of each class, :math:`a_i\, w_j^\top l_i`, of either sign.
+
+        With the bias :math:`b_j` they sum to the logit, exactly, as all between l and the logits is linear once the
+        weights are known. Without attention this is the class activation map of Zhou et al. 2016, over h · w.
+        """
+        l = self.features(as_rgb(images, LEAST_SIZE))
+        positions, maps = l.shape[2] * l.shape[3], self._attend(l).maps
+        if self.form == "average":
+            maps = (torch.ones_like(l[:, :1]) / positions,)
+        if self.form in ("sigmoid", "dual"):  # whose context is the mean
+            maps = (maps[0] / positions, *maps[1:])
+        parts = self.classifier.weight.split(l.shape[1], dim=1)  # (classes, size) a branch
+        return sum(a * torch.einsum("jd,bdhw->bjhw", w, l) for a, w in zip(maps, parts))
