@@ -93,5 +93,5 @@ function render({ model, el }) {
   show();
 }
 
-export { halves, list, shares };
+export { enlarge, halves, list, shares };
 export default { render };
