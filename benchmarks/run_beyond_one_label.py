@@ -1,6 +1,6 @@
 """Train the comparison of chapter 12: `python -m benchmarks.run_beyond_one_label`.
 
-Every form of `beyond_one_label.FORMS` from five seeds, at the preset cpu: about 25 minutes on one core. The five
+Every form of `beyond_one_label.FORMS` from five seeds, at the preset cpu: about 45 minutes on one core. The
 networks of a seed are trained side by side on the same images. What the chapter reads goes into the package. A seed
 that is there already is kept, so the same command again finishes what is left.
 """
@@ -15,31 +15,41 @@ from safetensors.torch import load_file, save_file
 
 from course_utils import beyond_one_label as comparison
 from course_utils.runs import halved, load_weights
+from course_utils.several_digits import SeveralDigits
 
 RUNS = Path("runs") / "beyond_one_label"
 
 
 def one(seed: int, size: comparison.Size, home: Path) -> None:
-    """Train and judge the networks of a seed, unless the folder says that it has been done."""
+    """Train the networks of a seed that the folder's log does not have yet, and judge all of them."""
     folder = home / str(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    models = {form: comparison.build(form, seed).to(memory_format=torch.channels_last) for form in comparison.FORMS}
-    if not (folder / "log.csv").exists():
-        log = comparison.train(models, size, seed)
+    log = pd.read_csv(folder / "log.csv") if (folder / "log.csv").exists() else pd.DataFrame({"form": []})
+    missing = [form for form in comparison.FORMS if form not in set(log.form)]
+    if missing:
+        models = {form: comparison.build(form, seed).to(memory_format=torch.channels_last) for form in missing}
+        new = comparison.train(models, size, seed).assign(seed=seed)
         for form, model in models.items():
             weights = {name: value.contiguous() for name, value in model.state_dict().items()}
             save_file(halved(weights), folder / f"{form}.safetensors")
-        log.assign(seed=seed).to_csv(folder / "log.csv", index=False, float_format="%.5f")  # last: all is trained
-    if not (folder / "scores.csv").exists():
-        data, answers, maps = comparison.held_out(size), [], []
-        for form, model in models.items():
-            load_weights(model, load_file(folder / f"{form}.safetensors"))  # in half precision, as they are kept
-            scores, means = comparison.judge(model, data)
-            count = sum(p.numel() for p in model.parameters())
-            answers.append({"form": form, "seed": seed, "parameters": count, **scores})
-            maps.append(means.assign(form=form, seed=seed))
-        pd.concat(maps).to_csv(folder / "maps.csv", index=False, float_format="%.5f")
-        pd.DataFrame(answers).to_csv(folder / "scores.csv", index=False, float_format="%.5f")  # last: all is judged
+        log = pd.concat([log, new]) if len(log) else new
+        log.to_csv(folder / "log.csv", index=False, float_format="%.5f")  # last: it says that these are trained
+    if missing or not (folder / "scores.csv").exists():
+        judge(seed, comparison.held_out(size), folder)
+
+
+def judge(seed: int, data: SeveralDigits, folder: Path) -> None:
+    """Write the scores of a seed's networks, in half precision as they are kept."""
+    answers, maps = [], []
+    for form in comparison.FORMS:
+        model = comparison.build(form, seed)
+        load_weights(model, load_file(folder / f"{form}.safetensors"))
+        scores, means = comparison.judge(model.to(memory_format=torch.channels_last), data)
+        count = sum(p.numel() for p in model.parameters())
+        answers.append({"form": form, "seed": seed, "parameters": count, **scores})
+        maps.append(means.assign(form=form, seed=seed))
+    pd.concat(maps).to_csv(folder / "maps.csv", index=False, float_format="%.5f")
+    pd.DataFrame(answers).to_csv(folder / "scores.csv", index=False, float_format="%.5f")
 
 
 def collect(seeds: list[int], home: Path, into: Path) -> None:

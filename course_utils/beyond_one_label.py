@@ -1,4 +1,4 @@
-"""The comparison of chapter 12: five ways to weigh positions when an image has several labels, from five seeds each.
+"""The comparison of chapter 12: six ways to weigh positions when an image has several labels, from five seeds each.
 
 ``python -m benchmarks.run_beyond_one_label`` makes it; what that wrote at the preset cpu is carried by the package.
 """
@@ -121,7 +121,7 @@ def class_maps(model: LabelAttention, images: Float[Tensor, "B 1 S S"]) -> dict[
     """
     with looking(model):
         maps, added = model(images).maps, model.contributions(images)
-    names = BRANCHES[model.form] or ("by class",)
+    names = [name for name in BRANCHES[model.form] if name != "even"] or ["by class"]
     found = {name: a.expand(-1, CLASSES, -1, -1) for name, a in zip(names, maps)}
     return found | {"contributions": added.relu()}
 

@@ -50,7 +50,12 @@ def test_an_object_that_the_map_only_brushes_is_not_found():
 def test_every_map_of_a_form_comes_for_every_class(form):
     model = comparison.build(form, 0).train()
     found = comparison.class_maps(model, torch.rand(2, 1, 48, 48))
-    names = {"average": [], "dual": ["sigmoid", "softmax"], "by_class": ["by class"]}.get(form, [form])
+    names = {
+        "average": [],
+        "average_softmax": ["softmax"],
+        "dual": ["sigmoid", "softmax"],
+        "by_class": ["by class"],
+    }.get(form, [form])
     assert list(found) == [*names, "contributions"]
     for name, maps in found.items():
         assert maps.shape == (2, 10, 12, 12)

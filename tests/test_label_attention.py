@@ -27,7 +27,7 @@ def test_logits_and_maps_have_their_shapes(form, images):
     assert logits.shape == (3, 10)
     queries = {"average": [], "dual": [1, 1], "by_class": [10]}.get(form, [1])
     assert [tuple(m.shape) for m in maps] == [(3, q, 12, 12) for q in queries]
-    for m, alignment in zip(maps, BRANCHES[form] or ["softmax"]):
+    for m, alignment in zip(maps, [a for a in BRANCHES[form] if a != "even"] or ["softmax"]):
         if alignment == "softmax":
             assert_close(m.sum(dim=(2, 3)), torch.ones(m.shape[:2]))
         else:
@@ -81,6 +81,17 @@ def test_equal_scores_make_every_form_an_average(images):
         assert_close(model(images).logits, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_the_control_of_dual_is_dual_with_an_even_map(images):
+    dual, control = made("dual"), made("average_softmax")
+    weights = dual.state_dict()
+    control.load_state_dict({name: weights[name] for name in control.state_dict()})
+    torch.nn.init.zeros_(dual.branches["sigmoid"].weight)
+    torch.nn.init.constant_(dual.branches["sigmoid"].bias, 30)  # the sigmoid is 1 everywhere
+    assert_close(control(images).logits, dual(images).logits, atol=1e-5, rtol=1e-5)
+    assert_close(control.contributions(images), dual.contributions(images), atol=1e-5, rtol=1e-5)
+    assert sum(p.numel() for p in dual.parameters()) - sum(p.numel() for p in control.parameters()) == 32 + 1
+
+
 def test_all_forms_of_a_seed_begin_with_the_same_trunk_and_without_an_opinion(images):
     models = []
     for form in FORMS:
@@ -107,7 +118,8 @@ def test_a_gradient_reaches_every_parameter_that_can_matter(form, images):
 @pytest.mark.usefixtures("unchecked")
 def test_bad_options_and_images_are_named():
     with pytest.raises(
-        ValueError, match="unknown form 'both': choose one of average, sigmoid, softmax, dual, by_class"
+        ValueError,
+        match="unknown form 'both': choose one of average, sigmoid, softmax, average_softmax, dual, by_class",
     ):
         LabelAttention(10, form="both")
     with pytest.raises(ValueError, match="at least one class, got 0"):

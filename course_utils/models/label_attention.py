@@ -1,4 +1,4 @@
-"""A small VGG for images with several labels, and five ways to make one vector, or one a class, of its features."""
+"""A small VGG for images with several labels, and six ways to make one vector, or one a class, of its features."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from course_utils.models.output import as_rgb
 from course_utils.models.vgg import scaled, vgg_layers
 from course_utils.queries import Capsules
 
-LabelForm = Literal["average", "sigmoid", "softmax", "dual", "by_class"]
+LabelForm = Literal["average", "sigmoid", "softmax", "average_softmax", "dual", "by_class"]
 TRUNK = (64, "M", 128, "M", 256, 256, 512)  # VGG's layers and channels, fewer of them: positions of 4 pixels
 LEAST_SIZE = 4
-BRANCHES: dict[str, tuple[Alignment, ...]] = {
-    "average": (),
+BRANCHES: dict[str, tuple[Alignment | Literal["even"], ...]] = {
+    "average": ("even",),
     "sigmoid": ("sigmoid",),
     "softmax": ("softmax",),
+    "average_softmax": ("even", "softmax"),
     "dual": ("sigmoid", "softmax"),
-    "by_class": (),
+    "by_class": (),  # a query a class instead of branches
 }
 
 
@@ -53,6 +54,7 @@ class LabelAttention(nn.Module):
     - ``softmax``: one map for all labels, whose positions compete;
     - ``sigmoid``: one map, each position for itself; the context is the mean, as in `layers.attend`;
     - ``dual``: both maps at once, each with a context; the classifier reads the two side by side;
+    - ``average_softmax``: the control of ``dual``, with an even map where that has the sigmoid;
     - ``by_class``: a map of its own for each class by a query of its own, with softmax: `queries.Capsules`.
     """
 
@@ -61,7 +63,7 @@ class LabelAttention(nn.Module):
 
         Args:
             num_classes: how many labels there are.
-            form: one of the five.
+            form: one of the six.
             width: factor on every channel count of VGG.
 
         Raises:
@@ -74,26 +76,17 @@ class LabelAttention(nn.Module):
         self.form = form
         self.features = vgg_layers(TRUNK, width)
         size = scaled(TRUNK[-1], width)
-        self.branches = nn.ModuleDict({alignment: nn.Conv2d(size, 1, 1) for alignment in BRANCHES[form]})
+        self.branches = nn.ModuleDict({a: nn.Conv2d(size, 1, 1) for a in BRANCHES[form] if a != "even"})
         if form == "by_class":
             self.classifier = Capsules(Attention(scores.scaled_multiplicative), num_classes, size, size)
         else:
-            self.classifier = nn.Linear(size * max(1, len(self.branches)), num_classes)
+            self.classifier = nn.Linear(size * len(BRANCHES[form]), num_classes)
         nn.init.normal_(self.classifier.weight, std=0.01)  # all forms begin alike, with no opinion
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> LabelOutput:
         """A logit for each class; see `as_rgb` for what is refused."""
         return self._attend(self.features(as_rgb(images, LEAST_SIZE)))
-
-    def _attend(self, l: Float[Tensor, "B size h w"]) -> LabelOutput:
-        if self.form == "by_class":
-            _, weights, logits = self.classifier(to_sequence(l))
-            return LabelOutput(logits, (to_maps(weights, l.shape[2]),))
-        if self.form == "average":
-            return LabelOutput(self.classifier(l.mean(dim=(2, 3))), ())
-        contexts, maps = zip(*(attend(score(l), l, alignment) for alignment, score in self.branches.items()))
-        return LabelOutput(self.classifier(torch.cat(contexts, dim=1)), maps)
 
     def contributions(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes h w"]:
         r"""What each position adds to the logit of each class, :math:`a_i\, w_j^\top l_i`, of either sign.
@@ -102,10 +95,29 @@ class LabelAttention(nn.Module):
         weights are known. Without attention this is the class activation map of Zhou et al. 2016, over h · w.
         """
         l = self.features(as_rgb(images, LEAST_SIZE))
-        positions, maps = l.shape[2] * l.shape[3], self._attend(l).maps
-        if self.form == "average":
-            maps = (torch.ones_like(l[:, :1]) / positions,)
-        if self.form in ("sigmoid", "dual"):  # whose context is the mean
-            maps = (maps[0] / positions, *maps[1:])
+        positions, maps = l.shape[2] * l.shape[3], iter(self._attend(l).maps)
+        if self.form == "by_class":
+            weights = [next(maps)]
+        else:  # an even map weighs each position alike, and the context of a sigmoid is a mean
+            weights = [
+                torch.ones_like(l[:, :1]) / positions
+                if a == "even"
+                else next(maps) / (positions if a == "sigmoid" else 1)
+                for a in BRANCHES[self.form]
+            ]
         parts = self.classifier.weight.split(l.shape[1], dim=1)  # (classes, size) a branch
-        return sum(a * torch.einsum("jd,bdhw->bjhw", w, l) for a, w in zip(maps, parts))
+        return sum(a * torch.einsum("jd,bdhw->bjhw", w, l) for a, w in zip(weights, parts))
+
+    def _attend(self, l: Float[Tensor, "B size h w"]) -> LabelOutput:
+        if self.form == "by_class":
+            _, weights, logits = self.classifier(to_sequence(l))
+            return LabelOutput(logits, (to_maps(weights, l.shape[2]),))
+        contexts, maps = [], []
+        for alignment in BRANCHES[self.form]:
+            if alignment == "even":
+                contexts.append(l.mean(dim=(2, 3)))
+            else:
+                context, weights = attend(self.branches[alignment](l), l, alignment)
+                contexts.append(context)
+                maps.append(weights)
+        return LabelOutput(self.classifier(torch.cat(contexts, dim=1)), tuple(maps))
