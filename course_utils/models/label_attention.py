@@ -46,7 +46,7 @@ class LabelAttention(nn.Module):
 
     .. math::
         c = \sum_i a_i l_i, \quad y = W c + b \qquad\text{or, by class,}\qquad
-        c_j = \sum_i a_{ji} l_i, \quad y_j = w_j^\top c_j + b_j
+        c_m = \sum_i a_{mi} l_i, \quad y_m = w_m^\top c_m + b_m
 
     with local features l, the output of the trunk. The forms differ in the weights a only:
 
@@ -89,9 +89,9 @@ class LabelAttention(nn.Module):
         return self._attend(self.features(as_rgb(images, LEAST_SIZE)))
 
     def contributions(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes h w"]:
-        r"""What each position adds to the logit of each class, :math:`a_i\, w_j^\top l_i`, of either sign.
+        r"""What each position adds to the logit of each class, :math:`a_i\, w_m^\top l_i`, of either sign.
 
-        With the bias :math:`b_j` they sum to the logit, exactly, as all between l and the logits is linear once the
+        With the bias :math:`b_m` they sum to the logit, exactly, as all between l and the logits is linear once the
         weights are known. Without attention this is the class activation map of Zhou et al. 2016, over h · w.
         """
         l = self.features(as_rgb(images, LEAST_SIZE))
@@ -106,7 +106,7 @@ class LabelAttention(nn.Module):
                 for a in BRANCHES[self.form]
             ]
         parts = self.classifier.weight.split(l.shape[1], dim=1)  # (classes, size) a branch
-        return sum(a * torch.einsum("jd,bdhw->bjhw", w, l) for a, w in zip(weights, parts))
+        return sum(a * torch.einsum("md,bdhw->bmhw", w, l) for a, w in zip(weights, parts))
 
     def _attend(self, l: Float[Tensor, "B size h w"]) -> LabelOutput:
         if self.form == "by_class":
