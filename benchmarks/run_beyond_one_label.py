@@ -1,6 +1,6 @@
 """Train the comparison of chapter 12: `python -m benchmarks.run_beyond_one_label`.
 
-Every form of `beyond_one_label.FORMS` from five seeds, at the preset cpu: about 45 minutes on one core. The
+Every form of `beyond_one_label.FORMS` from five seeds, about 45 minutes on one core. The
 networks of a seed are trained side by side on the same images. What the chapter reads goes into the package. A seed
 that is there already is kept, so the same command again finishes what is left.
 """
@@ -71,7 +71,7 @@ def main() -> None:
     seeds = list(parser.parse_args().seeds)
     torch.set_num_threads(1)
     for seed in seeds:
-        one(seed, comparison.SIZES["cpu"], RUNS)
+        one(seed, comparison.SIZE, RUNS)
         print(f"done: seed {seed}", flush=True)
     collect(seeds, RUNS, comparison.SHIPPED)
     print(f"wrote {comparison.SHIPPED}")

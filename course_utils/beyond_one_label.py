@@ -52,11 +52,7 @@ class Size:
 
 # One digit without clutter, then two, then the task: from a cold start the loss stays at chance for many epochs.
 EASY_FIRST = ((32, 0, 1),) * 3 + ((48, 3, 2),) * 3
-SIZES = {
-    "smoke": Size({"canvas": 48, "fragments": 2, "curriculum": ((32, 0, 1),)}, 300, 100, Recipe(epochs=2)),
-    "cpu": Size({"curriculum": EASY_FIRST}, 3200, 1000, Recipe(epochs=14)),
-}
-SIZES["gpu"] = SIZES["cpu"]  # the networks are small, and their data are made on the CPU
+SIZE = Size({"curriculum": EASY_FIRST}, 3200, 1000, Recipe())
 
 
 def build(form: str, seed: int) -> LabelAttention:
@@ -90,7 +86,7 @@ def train(models: Mapping[str, LabelAttention], size: Size, seed: int) -> pd.Dat
         for images, targets, _ in loader:
             for name, model in models.items():
                 start = perf_counter()
-                loss = step(model.train(), images, targets, rules[name])
+                loss = _step(model.train(), images, targets, rules[name])
                 seconds[name] += perf_counter() - start
                 losses[name] += loss / len(loader)
         rows += [
@@ -102,7 +98,7 @@ def train(models: Mapping[str, LabelAttention], size: Size, seed: int) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def step(model: LabelAttention, images: Float[Tensor, "B 1 S S"], targets: Float[Tensor, "B classes"], rule) -> float:
+def _step(model: LabelAttention, images: Float[Tensor, "B 1 S S"], targets: Float[Tensor, "B classes"], rule) -> float:
     """One step of an optimiser and its schedule, as `Recipe.optimizers` gives them; returns the loss before it."""
     loss = F.binary_cross_entropy_with_logits(model(images).logits, targets)
     rule["optimizer"].zero_grad()

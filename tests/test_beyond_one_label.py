@@ -117,7 +117,7 @@ def test_the_package_carries_every_run():
     wanted = {(form, seed) for form in FORMS for seed in SEEDS}
     for table in (comparison.scores(), comparison.localised(), comparison.histories()):
         assert set(zip(table.form, table.seed)) == wanted
-    epochs = comparison.SIZES["cpu"].recipe.epochs
+    epochs = comparison.SIZE.recipe.epochs
     assert (comparison.histories().groupby(["form", "seed"]).size() == epochs).all()
     assert not comparison.scores().isna().any(axis=None)
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 1_500_000
@@ -127,7 +127,7 @@ def test_the_package_carries_every_run():
 @pytest.mark.parametrize("form", FORMS)
 def test_a_shipped_network_has_the_scores_of_its_row(form):
     row = comparison.scores().set_index(["form", "seed"]).loc[form, SEEDS[0]]
-    answers, means = comparison.judge(comparison.network(form), comparison.held_out(comparison.SIZES["cpu"]))
+    answers, means = comparison.judge(comparison.network(form), comparison.held_out(comparison.SIZE))
     assert_close(torch.tensor(answers), torch.tensor(row[answers.index].astype(float)), atol=0.003, rtol=0)
     kept = comparison.localised()
     kept = kept[(kept.form == form) & (kept.seed == SEEDS[0])].drop(columns=["form", "seed"])
