@@ -1,6 +1,6 @@
 """The comparison of chapter 12: six ways to weigh positions when an image has several labels, from five seeds each.
 
-``python -m benchmarks.run_beyond_one_label`` makes it; what that wrote at the preset cpu is carried by the package.
+``python -m benchmarks.run_beyond_one_label`` makes it; what that wrote is carried by the package.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Size:
         data: canvas, fragments and curriculum of `SeveralDigits`.
         train: images an epoch.
         test: images to score.
-        recipe: how to train.
+        recipe: how to train; its loss is not read, it is always binary cross-entropy.
     """
 
     data: dict
