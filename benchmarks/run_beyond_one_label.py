@@ -40,10 +40,12 @@ def one(seed: int, size: comparison.Size, home: Path) -> None:
 
 def judge(seed: int, data: SeveralDigits, folder: Path) -> None:
     """Write the scores of a seed's networks, in half precision as they are kept."""
-    answers, maps = [], []
-    for form in comparison.FORMS:
-        model = comparison.build(form, seed)
+    answers, maps, models = [], [], {form: comparison.build(form, seed).eval() for form in comparison.FORMS}
+    for form, model in models.items():
         load_weights(model, load_file(folder / f"{form}.safetensors"))
+    if "dual" in models:
+        models["dual_even"] = comparison.without_sigmoid(models["dual"])  # its control, which needs no training
+    for form, model in models.items():
         scores, means = comparison.judge(model.to(memory_format=torch.channels_last), data)
         count = sum(p.numel() for p in model.parameters())
         answers.append({"form": form, "seed": seed, "parameters": count, **scores})

@@ -52,7 +52,6 @@ def test_every_map_of_a_form_comes_for_every_class(form):
     found = comparison.class_maps(model, torch.rand(2, 1, 48, 48))
     names = {
         "average": [],
-        "average_softmax": ["softmax"],
         "dual": ["sigmoid", "softmax"],
         "by_class": ["by class"],
     }.get(form, [form])
@@ -63,6 +62,16 @@ def test_every_map_of_a_form_comes_for_every_class(form):
         if name in ("sigmoid", "softmax"):
             assert torch.equal(maps[:, 0], maps[:, 9])
     assert model.training
+
+
+def test_a_dual_network_without_its_sigmoid_is_one_whose_sigmoid_is_one_everywhere():
+    dual, images = comparison.build("dual", 1).eval(), torch.rand(2, 1, 48, 48)
+    torch.nn.init.normal_(dual.classifier.weight)
+    even = comparison.without_sigmoid(dual)
+    torch.nn.init.zeros_(dual.branches["sigmoid"].weight)
+    torch.nn.init.constant_(dual.branches["sigmoid"].bias, 30)
+    assert_close(even(images).logits, dual(images).logits, atol=1e-5, rtol=1e-5)
+    assert [tuple(m.shape) for m in even(images).maps] == [(2, 1, 12, 12)]
 
 
 def test_judge_gives_the_scores_of_the_libraries():
@@ -115,8 +124,9 @@ needs_results = pytest.mark.skipif(
 @needs_results
 def test_the_package_carries_every_run():
     wanted = {(form, seed) for form in FORMS for seed in SEEDS}
-    for table in (comparison.scores(), comparison.localised(), comparison.histories()):
-        assert set(zip(table.form, table.seed)) == wanted
+    judged = wanted | {("dual_even", seed) for seed in SEEDS}
+    for table, runs in ((comparison.scores(), judged), (comparison.localised(), judged), (comparison.histories(), wanted)):
+        assert set(zip(table.form, table.seed)) == runs
     epochs = comparison.SIZE.recipe.epochs
     assert (comparison.histories().groupby(["form", "seed"]).size() == epochs).all()
     assert not comparison.scores().isna().any(axis=None)

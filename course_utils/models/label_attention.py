@@ -54,7 +54,7 @@ class LabelAttention(nn.Module):
     - ``softmax``: one map for all labels, whose positions compete;
     - ``sigmoid``: one map, each position for itself; the context is the mean, as in `layers.attend`;
     - ``dual``: both maps at once, each with a context; the classifier reads the two side by side;
-    - ``average_softmax``: the control of ``dual``, with an even map where that has the sigmoid;
+    - ``average_softmax``: the control of ``dual``, with an even map of ones where that has the sigmoid;
     - ``by_class``: a map of its own for each class by a query of its own, with softmax: `queries.Capsules`.
     """
 
