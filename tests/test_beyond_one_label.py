@@ -125,7 +125,11 @@ needs_results = pytest.mark.skipif(
 def test_the_package_carries_every_run():
     wanted = {(form, seed) for form in FORMS for seed in SEEDS}
     judged = wanted | {("dual_even", seed) for seed in SEEDS}
-    for table, runs in ((comparison.scores(), judged), (comparison.localised(), judged), (comparison.histories(), wanted)):
+    for table, runs in (
+        (comparison.scores(), judged),
+        (comparison.localised(), judged),
+        (comparison.histories(), wanted),
+    ):
         assert set(zip(table.form, table.seed)) == runs
     epochs = comparison.SIZE.recipe.epochs
     assert (comparison.histories().groupby(["form", "seed"]).size() == epochs).all()
