@@ -132,7 +132,7 @@ def test_the_package_carries_every_run():
     ):
         assert set(zip(table.form, table.seed)) == runs
     epochs = comparison.SIZE.recipe.epochs
-    assert (comparison.histories().groupby(["form", "seed"]).size() == epochs).all()
+    assert (histories.groupby(["form", "seed"]).size() == epochs).all()
     assert not comparison.scores().isna().any(axis=None)
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 1_500_000
 
