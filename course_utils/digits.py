@@ -166,6 +166,14 @@ def place_digits(digits: UInt8[Tensor, "N 28 28"], size: int, rng: torch.Generat
     n = len(digits)
     side = 28 * torch.empty(n).uniform_(*DIGIT_SCALES, generator=rng)
     corner = torch.rand(n, 2, generator=rng) * (size - side)[:, None]  # x, y of the frame's upper left
+    return draw_digits(digits, size, side, corner)
+
+
+def draw_digits(
+    digits: UInt8[Tensor, "N 28 28"], size: int, side: Float[Tensor, " N"], corner: Float[Tensor, "N 2"]
+) -> UInt8[Tensor, "N size size"]:
+    """Put each digit into a square frame of the given side, with its upper left at the given x, y."""
+    n = len(digits)
     theta = torch.zeros(n, 2, 3)  # takes a place on the canvas, from -1 to 1, to its place in the digit's frame
     theta[:, 0, 0] = theta[:, 1, 1] = size / side
     theta[:, :, 2] = (size - 2 * corner) / side[:, None] - 1

@@ -11,10 +11,11 @@ from benchmarks import (
     bench_live_model,
     bench_models,
     bench_training,
+    run_beyond_one_label,
     run_comparison,
     run_scoreboard,
 )
-from course_utils import checkpoints, comparison, forms, scoreboard
+from course_utils import beyond_one_label, checkpoints, comparison, forms, scoreboard
 from course_utils.data import load
 from course_utils.presets import Preset
 from course_utils.recipes import Recipe
@@ -131,3 +132,28 @@ def test_the_comparison_is_measured_and_collected(tmp_path, monkeypatch):
     assert set(labels.labels) == {"true", "random"}
     assert sorted(set(labels.seed)) == list(comparison.LABELS_SEEDS)
     assert checkpoints.load(into / "random_labels.safetensors")[1].network == "attn_vgg"
+
+
+def test_several_labels_are_trained_and_collected(tmp_path, monkeypatch):
+    """Two forms, two seeds; the tables hold what the networks beside them give."""
+    monkeypatch.setattr(beyond_one_label, "FORMS", ("average", "by_class"))
+    data = {"canvas": 48, "fragments": 0, "curriculum": ((28, 0, 1),)}
+    size = beyond_one_label.Size(data, 64, 60, Recipe(epochs=2, batch_size=32))
+    for seed in (0, 1):
+        run_beyond_one_label.one(seed, size, tmp_path / "runs")
+    before = sorted(path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.*"))
+    run_beyond_one_label.one(0, size, tmp_path / "runs")
+    assert sorted(path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.*")) == before  # it is kept
+    home = tmp_path / "home"
+    run_beyond_one_label.collect([0, 1], tmp_path / "runs", home)
+    scores = beyond_one_label.scores(home)
+    assert list(zip(scores.form, scores.seed)) == [("average", 0), ("by_class", 0), ("average", 1), ("by_class", 1)]
+    assert len(beyond_one_label.histories(home)) == 2 * 2 * 2
+    for form in ("average", "by_class"):
+        network = beyond_one_label.network(form, home)
+        answers, means = beyond_one_label.judge(network, beyond_one_label.held_out(size))
+        row = scores.set_index(["form", "seed"]).loc[form, 0]
+        assert row[answers.index].tolist() == pytest.approx(answers.tolist(), abs=1e-4)
+        assert row["parameters"] == sum(p.numel() for p in network.parameters())
+        kept = beyond_one_label.localised(home).query(f"form == '{form}' and seed == 0")
+        assert kept.energy.tolist() == pytest.approx(means.energy.tolist(), abs=1e-4)

@@ -12,6 +12,7 @@ from course_utils.widgets.does_g_matter import DoesGMatter
 from course_utils.widgets.gate_explorer import GateExplorer
 from course_utils.widgets.gradcam_explorer import GradcamExplorer
 from course_utils.widgets.kinds_explorer import KindsExplorer
+from course_utils.widgets.label_explorer import LabelExplorer
 from course_utils.widgets.live_model import LiveModel
 from course_utils.widgets.schedule_explorer import ScheduleExplorer
 from course_utils.widgets.score_explorer import ScoreExplorer
@@ -28,6 +29,7 @@ __all__ = [
     "GateExplorer",
     "GradcamExplorer",
     "KindsExplorer",
+    "LabelExplorer",
     "LiveModel",
     "ScheduleExplorer",
     "ScoreExplorer",

@@ -18,6 +18,7 @@ CHAPTERS = [
     "notebooks/09_results",
     "notebooks/10_grad_cam",
     "notebooks/11_attention_vs_grad_cam",
+    "notebooks/12_beyond_one_label",
     "notebooks/13_your_own_data",
     "notebooks/14_source_audit",
 ]
