@@ -1,6 +1,6 @@
 """Train the comparison of chapter 12: `python -m benchmarks.run_beyond_one_label`.
 
-Every form of `beyond_one_label.FORMS` from five seeds, about 45 minutes on one core. The networks of a seed are trained
+Every form of `beyond_one_label.FORMS` from five seeds, about 40 minutes on one core. The networks of a seed are trained
 side by side on the same images. What the chapter reads goes into the package. A network that is there already is kept,
 so the same command again finishes what is left.
 """
