@@ -35,6 +35,9 @@ def photograph(page, file: Path, folder: Path) -> list[str]:
     page.wait_for_selector("html[data-widgets=ready]")
     stills = []
     for n, widget in enumerate(page.locator(".course-widget").all()):
+        if (example := widget.get_by_role("button", name="Draw an example")).count():  # its sheet is empty
+            example.click()
+            widget.get_by_text("The network says").wait_for()
         picture = folder / f"{file.stem}_{n}.png"
         widget.screenshot(path=picture, animations="disabled")
         said = widget.locator(".course-status").first.inner_text() if widget.locator(".course-status").count() else ""
@@ -62,7 +65,7 @@ def main() -> int:
     (folder := HTML / "_static" / "stills").mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="light", reduced_motion="reduce")
         for file, n in pending.items():
             stills = photograph(page, file, folder)
             write(file, stills if len(stills) == n else [still()] * n)  # a widget that did not start has no picture

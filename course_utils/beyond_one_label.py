@@ -38,7 +38,7 @@ class Size:
     """How large the comparison is: of the images, the training and the test.
 
     Attributes:
-        data: canvas, fragments and curriculum of `SeveralDigits`.
+        data: canvas, fragments, digits at most and curriculum of `SeveralDigits`.
         train: images an epoch.
         test: images to score.
         recipe: how to train; its loss is not read, it is always binary cross-entropy.
@@ -67,7 +67,13 @@ def build(form: str, seed: int) -> LabelAttention:
 
 
 def without_sigmoid(dual: LabelAttention) -> LabelAttention:
-    """A trained dual network with an even map of ones in the place of its sigmoid map; all else stays."""
+    """A trained dual network with an even map of ones in the place of its sigmoid map; all else stays.
+
+    Raises:
+        ValueError: a network of another form.
+    """
+    if dual.form != "dual":
+        raise ValueError(f"expected a network of form 'dual', got {dual.form!r}")
     model, weights = build("average_softmax", 0), dual.state_dict()
     model.load_state_dict({name: weights[name] for name in model.state_dict()})
     return model.eval()
@@ -80,7 +86,12 @@ def train(models: Mapping[str, LabelAttention], size: Size, seed: int) -> pd.Dat
 
     Returns:
         The log: a row an epoch and network with its ``train_loss``, and the ``seconds`` it has trained so far.
+
+    Raises:
+        ValueError: fewer images than a batch has.
     """
+    if size.train < size.recipe.batch_size:
+        raise ValueError(f"expected at least a batch of {size.recipe.batch_size} images, got {size.train}")
     images_of = SeveralDigits("train", 1, seed=seed, **size.data)  # says what each epoch is composed of
     steps = size.train // size.recipe.batch_size * size.recipe.epochs
     rules = {name: size.recipe.optimizers(m.parameters(), size.recipe.epochs, steps) for name, m in models.items()}
@@ -189,13 +200,15 @@ def network(form: str, home: Path = SHIPPED) -> LabelAttention:
     Raises:
         ValueError: unknown form; the message lists the valid ones.
     """
+    if form not in FORMS:
+        raise ValueError(f"no network of form {form!r} was trained; choose one of {', '.join(FORMS)}")
     model = build(form, SEEDS[0])
     load_weights(model.eval(), load_file(home / f"{form}.safetensors"))
     return model
 
 
 def scores(home: Path = SHIPPED) -> pd.DataFrame:
-    """A row a form and seed: the scores of its answers, its number of parameters and its seconds of training."""
+    """A row a form and seed: the scores of its answers and its number of parameters."""
     return pd.read_csv(home / "scores.csv")
 
 

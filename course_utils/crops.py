@@ -29,10 +29,11 @@ def centre(maps: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B 2"]:
 def crop(
     images: Float[Tensor, "B C H W"], centres: Float[Tensor, "B 2"], *, share: float = 0.5, size: int | None = None
 ) -> Float[Tensor, "B C _ _"]:
-    """Cut a square window out of each image around a centre; it stays inside the image, and slopes lead to the centre.
+    """Cut a square window out of each image around a centre; it stays inside the image.
 
     Each pixel of the window is read between four pixels of the image (bilinear sampling), so it changes smoothly when
-    the window moves. Source: Jaderberg et al. 2015, "Spatial Transformer Networks", with a fixed scale.
+    the window moves, and slopes lead to the centre, except in a direction in which the border has stopped it. Source:
+    Jaderberg et al. 2015, "Spatial Transformer Networks", with a fixed scale.
 
     Args:
         images: to look at again.
@@ -41,8 +42,10 @@ def crop(
         size: side of the result in pixels; without, that of the images times the share.
 
     Raises:
-        ValueError: a share outside (0, 1], or a size below 1.
+        ValueError: images that are not square, a share outside (0, 1], or a size below 1.
     """
+    if images.shape[-1] != images.shape[-2]:
+        raise ValueError(f"expected square images, got {tuple(images.shape)}")
     size = max(1, round(images.shape[-1] * share)) if size is None else size
     if not 0 < share <= 1 or size < 1:
         raise ValueError(f"expected a share in (0, 1] and a size of at least 1, got {share} and {size}")

@@ -69,7 +69,8 @@ class SeveralDigits(Dataset):
             seed: same arguments and seed, same images.
 
         Raises:
-            ValueError: unknown split, no images asked for, another number of digits, or a canvas too small for them.
+            ValueError: unknown split, no images asked for, another number of digits, fragments below 0, or a canvas
+                that is too small.
         """
         if n < 1:
             raise ValueError(f"a data set needs at least 1 image, got n={n}")
@@ -77,6 +78,8 @@ class SeveralDigits(Dataset):
             raise ValueError(f"an image holds at most 1, 2 or 3 digits, got most={most}")
         if canvas < (least := 28 if most == 1 else 48):
             raise ValueError(f"expected a canvas of at least {least} pixels for most={most}, got canvas={canvas}")
+        if fragments < 0:
+            raise ValueError(f"expected 0 fragments or more, got fragments={fragments}")
         self.split, self.seed, self.curriculum = split, seed, curriculum
         self.options = {"canvas": canvas, "fragments": fragments, "most": most}
         rng = torch.Generator().manual_seed(seed)

@@ -149,3 +149,12 @@ def test_a_shipped_network_has_the_scores_of_its_row(form):
     assert len(both) == len(means)
     for column in ("pointing", "energy", "others", "found"):
         assert both[f"{column}_x"].tolist() == pytest.approx(both[f"{column}_y"].tolist(), abs=0.01)
+
+
+def test_what_has_not_been_trained_or_cannot_be_is_said():
+    with pytest.raises(ValueError, match=r"'average_softmax' was trained; choose one of average, sigmoid, softmax"):
+        comparison.network("average_softmax")
+    with pytest.raises(ValueError, match="a network of form 'dual', got 'softmax'"):
+        comparison.without_sigmoid(comparison.build("softmax", 0))
+    with pytest.raises(ValueError, match="at least a batch of 32 images, got 31"):
+        comparison.train({}, Size(TINY.data, 31, 1, TINY.recipe), 0)

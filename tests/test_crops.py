@@ -67,3 +67,16 @@ def test_maps_without_a_centre_are_refused(maps):
 def test_windows_of_no_size_are_refused(options):
     with pytest.raises(ValueError, match=r"a share in \(0, 1\] and a size of at least 1"):
         crop(torch.ones(1, 1, 8, 8), torch.zeros(1, 2), **options)
+
+
+def test_windows_of_other_images_than_squares_are_refused():
+    with pytest.raises(ValueError, match=r"square images, got \(1, 1, 8, 16\)"):
+        crop(torch.ones(1, 1, 8, 16), torch.zeros(1, 2))
+
+
+def test_a_window_that_the_border_has_stopped_does_not_move_in_that_direction():
+    centres = torch.tensor([[0.9, 0.0]], requires_grad=True)
+    crop(torch.rand(1, 1, 32, 32), centres, share=0.5).square().sum().backward()
+    across, down = centres.grad[0]
+    assert across == 0
+    assert down != 0

@@ -57,6 +57,13 @@ def test_it_begins_with_the_first_label_and_carries_the_maps():
         ({"digits": [[], *DIGITS[1:]]}, r"a box each, got \[\] and 1 boxes"),
         ({"digits": [[4], *DIGITS[1:]]}, r"a class from 0 to 3 or more, and a box each, got \[4\] and 1 boxes"),
         ({"boxes": [[], *BOXES[1:]]}, r"got \[2\] and 0 boxes"),
+        ({"images": torch.rand(N, 3, SIZE, SIZE)}, r"square grey images in \[0, 1\], got \(3, 3, 16, 16\)"),
+        ({"images": torch.rand(N, 1, 8, SIZE)}, r"square grey images in \[0, 1\], got \(3, 1, 8, 16\)"),
+        ({"images": torch.full((N, 1, SIZE, SIZE), 255.0)}, "from 255 to 255"),
+        ({"logits": torch.full((N, CLASSES), torch.nan)}, "finite logits"),
+        ({"boxes": [[[2, 3, 9]], *BOXES[1:]]}, r"inside the images, got \[2, 3, 9\]"),
+        ({"boxes": [[[2, 3, 9, 17]], *BOXES[1:]]}, r"inside the images, got \[2, 3, 9, 17\]"),
+        ({"boxes": [[[9, 3, 2, 12]], *BOXES[1:]]}, r"inside the images, got \[9, 3, 2, 12\]"),
         ({"own": -torch.ones(N, CLASSES, 8, 8)}, "finite, non-negative maps"),
     ],
 )

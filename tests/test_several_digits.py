@@ -90,6 +90,7 @@ def test_fresh_images_differ_by_epoch_and_follow_the_curriculum():
     [
         ({"split": "tset"}, "unknown split 'tset': choose one of train, val, test"),
         ({"n": 0}, "at least 1 image, got n=0"),
+        ({"fragments": -1}, "0 fragments or more, got fragments=-1"),
         ({"most": 4}, "at most 1, 2 or 3 digits, got most=4"),
         ({"canvas": 40}, "at least 48 pixels for most=3, got canvas=40"),
         ({"canvas": 20, "most": 1}, "at least 28 pixels for most=1, got canvas=20"),

@@ -17,8 +17,9 @@
     if (!files.has(key))
       files.set(key, new Promise((resolve, reject) => {
         const script = Object.assign(document.createElement("script"), { src });
-        script.onload = () => resolve(decode(window.courseData[key]));
-        script.onerror = () => { files.delete(key); reject(new Error(`there is no answer from ${script.src}`)); };
+        const fail = () => { files.delete(key); script.remove(); reject(new Error(`there is no answer from ${script.src}`)); };
+        script.onload = () => { key in (window.courseData ?? {}) ? resolve(decode(window.courseData[key])) : fail(); };
+        script.onerror = fail;
         document.head.append(script);
       }));
     return files.get(key);

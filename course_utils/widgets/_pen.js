@@ -45,11 +45,17 @@ function drawable(node, size, { begin, go, end, hover }) {
     finger = event.pointerId;
     begin(point(event));
   });
-  node.addEventListener("pointermove", (event) => { if (event.pointerId === finger) go(point(event)); });
-  for (const name of ["pointerup", "pointercancel"])
+  node.addEventListener("pointermove", (event) => {
+    if (event.pointerId !== finger) return;
+    if (!(event.buttons & 1)) return lift(); // it was released where nobody told us
+    const all = event.getCoalescedEvents?.() ?? []; // a quick hand makes more moves than there are pictures of the screen
+    for (const one of all.length ? all : [event]) go(point(one));
+  });
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"])
     node.addEventListener(name, (event) => { if (event.pointerId === finger) lift(); });
   node.addEventListener("blur", () => { if (keys) { lift(); hover(at, false); } });
   node.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     if (event.key === " " && !event.repeat) {
       if (keys) lift();
       else if (finger === undefined) {

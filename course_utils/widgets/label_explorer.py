@@ -61,7 +61,8 @@ class LabelExplorer(anywidget.AnyWidget):
             shared: those of a network with one map for all classes.
 
         Raises:
-            ValueError: parts that do not fit each other, or maps that are negative or not finite.
+            ValueError: parts that do not fit each other, images or boxes out of range, maps that are negative or not
+                finite.
         """
         n, count = len(images), len(classes)
         shapes = [tuple(part.shape) for part in (logits, own, shared)]
@@ -76,6 +77,15 @@ class LabelExplorer(anywidget.AnyWidget):
             if not there or len(there) != len(around) or not all(0 <= c < count for c in there):
                 given = f"{list(there)} and {len(around)} boxes"
                 raise ValueError(f"expected a class from 0 to {count - 1} or more, and a box each, got {given}")
+        if images.shape[1:] != (1, images.shape[-1], images.shape[-1]) or not ((images >= 0) & (images <= 1)).all():
+            given = f"{tuple(images.shape)} from {images.min():.3g} to {images.max():.3g}"
+            raise ValueError(f"expected square grey images in [0, 1], got {given}")
+        if not logits.isfinite().all():
+            raise ValueError("expected finite logits")
+        for box in (box for around in boxes for box in around):
+            x0, y0, x1, y1 = box if len(box) == 4 else [0] * 4
+            if not (0 <= x0 < x1 <= images.shape[-1] and 0 <= y0 < y1 <= images.shape[-1]):
+                raise ValueError(f"expected boxes x0, y0, x1, y1 inside the images, got {list(box)}")
         check_values(own.flatten(0, 1)[:, None])
         check_values(shared)
         return cls(

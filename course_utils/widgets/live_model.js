@@ -23,7 +23,7 @@ function render({ model, el }) {
   });
   const bars = classes.map((name) => {
     const { node, show } = meter(`Probability of ${name}`), text = element("span");
-    const set = (value) => { show(value ?? 0); text.textContent = value === undefined ? "–" : percent(value); };
+    const set = (value) => { show(value ?? 0); text.textContent = value === undefined ? "–" : percent(value); node.setAttribute("aria-valuetext", text.textContent); };
     return { set, row: element("div", { className: "course-row" }, element("span", {}, name), node, text) };
   });
   const status = element("p", { className: "course-status", "aria-live": "polite" });

@@ -58,12 +58,13 @@ class LiveModel(anywidget.AnyWidget):
             labels: their classes.
 
         Raises:
-            ValueError: no background, or of another size than 32, 64, 96 … pixels; no digit, or another number of
+            ValueError: no background, or none that is square, of 32, 64, 96 … pixels; no digit, or another number of
                 labels; see also `folded` and `strokes.traced`.
         """
         size = backgrounds.shape[-1]
-        if not len(backgrounds) or size % 32:
-            raise ValueError(f"expected backgrounds whose sides are multiples of 32, got {tuple(backgrounds.shape)}")
+        if not len(backgrounds) or size % 32 or backgrounds.shape[1:] != (1, size, size):
+            given = tuple(backgrounds.shape)
+            raise ValueError(f"expected one or more square backgrounds whose sides are multiples of 32, got {given}")
         if not len(digits) or len(digits) != len(labels):
             raise ValueError(f"expected a label for each of one or more digits, got {len(digits)} and {len(labels)}")
         tensors = folded(network)
@@ -90,6 +91,8 @@ def folded(network: AttnVGG) -> list[Tensor]:
         ValueError: a network of another form than `AttnVGG` with softmax, taps before the pools and independent heads;
             weights that half precision can't hold, which have batch norms of almost no variance.
     """
+    if not isinstance(network, AttnVGG):
+        raise ValueError(f"expected an AttnVGG, got a {type(network).__name__}")
     form = network.taps, network.classifiers.head, *[b.alignment for b in network.attention]
     if form != ("before", "independent", "softmax", "softmax"):
         raise ValueError(f"expected an AttnVGG with taps before the pools, independent heads and softmax, got {form}")
@@ -105,6 +108,7 @@ def folded(network: AttnVGG) -> list[Tensor]:
         tensors += [*(part.flatten(1) for part in parts), block.score.bias]
     for linear in network.classifiers:
         tensors += [linear.weight, linear.bias]
-    if (most := max(tensor.abs().max().item() for tensor in tensors)) > HALF.max:
+    if not all(tensor.half().isfinite().all() for tensor in tensors):
+        most = torch.stack([tensor.abs().max() for tensor in tensors]).max().item()
         raise ValueError(f"expected weights of at most {HALF.max:.0f}, as half precision has them, got {most:.3g}")
     return [tensor.detach().cpu() for tensor in tensors]

@@ -462,6 +462,46 @@ def test_a_network_that_does_not_come_is_said_and_asked_for_again(page, show_wid
     check(shown, widget)
 
 
+def test_an_answer_that_is_no_network_is_as_good_as_none(page, show_widget, widget):
+    """Some servers answer every address with a page."""
+    shown = show_widget(widget)
+    page.route("**/data/*.js", lambda route: route.fulfill(body="0;", content_type="text/javascript"))
+    drawn(shown, SEVEN)
+    page.wait_for_function("document.querySelector('.course-status').textContent.includes('could not be loaded')")
+    page.unroute("**/data/*.js")
+    drawn(shown, [(10, 10), (10, 40)])
+    answered(shown)
+    check(shown, widget)
+
+
+def at(sheet, kind, x, y, **options):
+    """A pointer's event at a pixel of the sheet."""
+    box = sheet.bounding_box()
+    place = {"clientX": box["x"] + x / SIZE * box["width"], "clientY": box["y"] + y / SIZE * box["height"]}
+    sheet.dispatch_event(kind, {"pointerId": 1, "bubbles": True, **place, **options})
+
+
+@pytest.mark.parametrize("end", ["lostpointercapture", "pointermove"])
+def test_a_pointer_that_is_lost_has_lifted_the_pen(page, show_widget, widget, end):
+    shown = show_widget(widget)
+    sheet = shown.locator(".course-sheet canvas")
+    sheet.scroll_into_view_if_needed()
+    page.evaluate("Element.prototype.setPointerCapture = () => {}")  # these pointers are nobody's
+    at(sheet, "pointerdown", 10, 10, buttons=1)
+    at(sheet, "pointermove", 10, 30, buttons=1)
+    at(sheet, end, 50, 30, buttons=0)
+    settled(page)
+    answered(shown)
+    before = pixels(shown)
+    at(sheet, "pointermove", 50, 50, buttons=0)
+    settled(page)
+    assert torch.equal(pixels(shown), before)
+    at(sheet, "pointerdown", 40, 40, buttons=1, pointerId=2)
+    at(sheet, "pointermove", 40, 60, buttons=1, pointerId=2)
+    settled(page)
+    assert (pixels(shown) > before)[..., 55, 38:42].any()
+
+
 def test_two_on_a_page_fetch_the_network_once_and_do_not_mix(page, show_states, widget):
     other = made(forms.shipped("repaired")[0])
     show_states(one_page.states_of(widget, other), widget.model_id, other.model_id)

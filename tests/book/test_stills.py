@@ -63,3 +63,8 @@ def test_a_page_that_has_its_stills_is_left_alone_and_another_gets_a_sentence(tm
     assert "&quot;1 &lt; 2&quot;" in kept
     stills.main()
     assert one.read_text().count(stills.still()) == 2
+
+
+def test_the_sheet_to_draw_on_is_not_left_empty(html):
+    text = (html / "notebooks" / "00_start_here.html").read_text(encoding="utf-8")
+    assert re.search(r'alt="Draw a digit for the network\. The example is a \d\. The network says \d', text)
