@@ -1,6 +1,7 @@
 """Build the lecture: the deck, then the handout. ``python -m lecture.build``, or ``make lecture``.
 
-The result is in lecture/_build; where the book has been built, a copy of it becomes a part of the book's site.
+The result is in lecture/_build, where the last one stays until a new one is whole. Where the book has been built, a
+copy of it becomes a part of the book's site.
 """
 
 import os
@@ -31,15 +32,17 @@ def deck(out: Path) -> int:
 
 def main() -> int:
     """Build both, and say where they are."""
-    out = HERE / "_build"
-    if deck(out):
+    out, new = HERE / "_build", HERE / "_build.new"
+    if deck(new):
         print("\nThe deck was not built: the first error or warning above says why.", file=sys.stderr)
         return 1
     pages = 0
     if find_spec("playwright") and find_spec("pypdf"):
         from lecture.handout import write
 
-        pages = write(out / "index.html", out / "handout.pdf")
+        pages = write(new / "index.html", new / "handout.pdf")
+    shutil.rmtree(out, ignore_errors=True)
+    new.rename(out)
     if SITE.exists():
         shutil.rmtree(SITE / "lecture", ignore_errors=True)
         shutil.copytree(out, SITE / "lecture")
@@ -47,7 +50,8 @@ def main() -> int:
     if pages:
         print(f"The handout, {pages} pages, is at {out / 'handout.pdf'}")
     else:
-        print("There is no handout: printing it needs Chromium, which make browser installs.", file=sys.stderr)
+        needed = 'Chromium, Playwright and pypdf, which make browser and the extra "test" install'
+        print(f"There is no handout: printing it needs {needed}.", file=sys.stderr)
     return 0
 
 

@@ -11,7 +11,7 @@ from lecture import numbers  # noqa: E402
 project = "Attention in CNNs"
 language = "en"
 root_doc = "slides"
-exclude_patterns = ["_build/**"]
+exclude_patterns = ["_build*/**"]
 extensions = [
     "myst_parser",
     "sphinx_revealjs",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from docutils import nodes
 from ipywidgets.embed import embed_data
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 from book._ext.static_widgets import slim, to_script
@@ -94,7 +95,9 @@ class Chapters(SphinxDirective):
 def with_widgets(app, pagename, templatename, context, doctree):
     """Write the widgets' states and their host into the head of the deck."""
     if live := getattr(app.env, "live", None):
-        state, _ = slim({"state": live})
+        state, files = slim({"state": live})
+        if files:
+            raise ExtensionError(f"lazy traits have no place in the deck, which is one page, got {', '.join(files)}")
         context["metatags"] += (
             f'<script type="application/vnd.jupyter.widget-state+json">{to_script(state)}</script>'
             f"<script>{HOST.read_text(encoding='utf-8')}</script>"

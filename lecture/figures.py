@@ -14,6 +14,7 @@ from course_utils.widgets.alignment_explorer import START
 from lecture import material, results
 
 COOL, WARM, GREY = "#2a788e", "#d95f02", "0.55"
+LOWEST = 1e-18  # where a logarithmic axis of gradients begins, and where a zero stands on it
 UNIT = "value, as a multiple of the mean of its map"
 
 
@@ -128,10 +129,10 @@ def gradients() -> Figure:
     """How much of the gradient reaches each part of three trained networks."""
     figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.9), dpi=plots.DPI, sharey=True, layout="constrained")
     for axis, (name, norms) in zip(axes, results.gradient_norms().items()):
-        axis.barh(norms.index, norms - 1e-18, left=1e-18, color=[COOL] * 5 + [WARM] * 3)
-        axis.set(xscale="log", xlim=(1e-18, 1e6), xticks=[1e-15, 1e-8, 1], title=name)
+        axis.barh(norms.index, norms.clip(LOWEST) - LOWEST, left=LOWEST, color=[COOL] * 5 + [WARM] * 3)
+        axis.set(xscale="log", xlim=(LOWEST, 1e6), xticks=[1e-15, 1e-8, 1], title=name)
         for row, value in enumerate(norms):
-            axis.text(value * 2, row, results.brief(value), va="center", fontsize=9)
+            axis.text(2 * max(value, LOWEST), row, results.brief(value), va="center", fontsize=9)
     axes[0].invert_yaxis()
     axes[1].set_xlabel("norm of the gradient; orange: behind the last tap")
     plt.close(figure)

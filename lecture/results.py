@@ -41,6 +41,8 @@ def percent(share: float, digits: int = 1) -> str:
 
 def brief(value: float) -> str:
     """A number that can be read at a glance; of a very small one the nearest power of ten."""
+    if value == 0:
+        return "0"
     if value > 1e-3:
         return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
     return f"10{str(round(math.log10(value))).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
@@ -143,6 +145,7 @@ def _scoreboard() -> dict[str, str]:
         "one_in": f"{1 / chance:.0f}",
         "seeds": str(scores.seed.nunique()),
         "epochs": str(max(scoreboard.EPOCHS_SHOWN)),
+        "dense_accuracy": percent(by_form["vgg_dense"].accuracy.mean(), 0),
     }
     for form in ("sigmoid", "softmax", "repaired"):
         for tap in (1, 2):

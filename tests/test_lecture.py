@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from course_utils import comparison, forms, scoreboard
+from course_utils import comparison, forms, metrics, scoreboard
 from lecture import figures, material, numbers, results, widgets
 
 ROOT = Path(__file__).parent.parent
@@ -95,6 +95,11 @@ def test_every_function_is_on_a_slide(kind, module):
     assert sorted(called) == sorted(name for name in own if not name.startswith("_"))
 
 
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (2e-17, "10⁻¹⁷"), (123, "123")])
+def test_a_number_at_a_glance(value, text):
+    assert results.brief(value) == text
+
+
 def test_what_the_sentences_say_in_words(found):
     assert (found["one_in"], found["dead_share"], found["compared"], found["stand"]) == ("16", "25 %", "4", "1")
     dense, *others = results.network_sizes().values()
@@ -104,12 +109,16 @@ def test_what_the_sentences_say_in_words(found):
     beyond = {pair[0] for pair, gain in gains.items() if abs(gain.mean()) > scoreboard.interval(gain)[1]}
     assert beyond == {"repaired"}
     assert all((gains[form, "average"] > 0).all() for form in ("sigmoid", "softmax"))
+    assert 0.4 < gains["sigmoid", "average"].mean() < 0.7
+    assert sum(a > b for a in accuracy["sparsemax"] for b in accuracy["average"]) < 12
     assert 45 < (accuracy["sigmoid"] - accuracy["vgg_dense"]).mean() < 55
     sigmoid = scoreboard.scores().set_index(["form", "seed"]).loc["sigmoid"]
     shut, *rest = sigmoid["energy 1"].sort_values()
     assert shut < 0.02 < 3 * sigmoid.chance.mean() < min(rest)
     assert sigmoid.accuracy.min() < sigmoid.accuracy[sigmoid["energy 1"].idxmin()] < sigmoid.accuracy.max()
     assert material.maps("sigmoid")[1].amin() > 0.9
+    regions = material.images(8)[2]
+    assert all(metrics.pointing_game(a, regions).mean() > 0.8 for a in material.maps("repaired"))
 
 
 def test_what_the_sentences_say_of_the_guide():
@@ -134,18 +143,29 @@ def test_what_the_sentences_say_of_grad_cam():
         gap = scores.energy[form, f"attention {tap}"] - scores.energy[form, f"Grad-CAM, {block}"]
         mean, margin = scoreboard.interval(gap)
         assert (mean > margin) == (form != "sigmoid")
-        assert (mean > 0) == (form != "sigmoid")
+        assert (abs(mean) < margin) == (form == "sigmoid")
+    of = scores.energy["softmax"]
+    gap = [(of["attention 1"] - of[f"Grad-CAM, {block}"]).mean() for block in ("block 4", "block 3")]
+    assert 0.4 < gap[1] / gap[0] < 0.6
     cascades = comparison.cascades()
     left = cascades[cascades.form == "softmax"].groupby(["method", "step"]).correlation.mean()
     assert left["Grad-CAM, block 4", 1] < left["Grad-CAM, block 4", 0]
     assert left["attention 1", 1] > 0.999
+    assert left["attention 1", 4] > 0.999
+    assert left["attention 1", 5] < left["attention 1", 0]
     assert left["guided backprop", 1] > 0.9
+    assert left["guided backprop", 11] > 0.8
 
 
 def test_what_the_sentences_say_of_the_photographs():
     scores = pd.read_csv(forms.SHIPPED / "elpv" / "scores.csv").set_index(["form", "seed"])
-    gain = scores.accuracy["attention"] - scores.accuracy["average"]
-    mean, margin = scoreboard.interval(gain)
+    both = scores.loc["attention"] - scores.loc["average"]
+    assert len(both) == 10
+    mean, margin = scoreboard.interval(both.accuracy)
+    assert abs(mean) < margin
+    mean, margin = scoreboard.interval(both.recall.loc[:4])
+    assert mean < -margin
+    mean, margin = scoreboard.interval(both.recall)
     assert abs(mean) < margin
 
 

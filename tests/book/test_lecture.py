@@ -149,8 +149,11 @@ def test_the_handout_has_a_page_for_each_slide(deck):
 def test_a_second_build_writes_the_same_page(deck, tmp_path):
     assert build.deck(tmp_path / "again") == 0
     assert (tmp_path / "again" / "index.html").read_bytes() == (deck / "index.html").read_bytes()
-    drawn = {path.name for path in (deck / "figures").iterdir()}
-    assert {path.name for path in (tmp_path / "again" / "figures").iterdir()} == drawn
+    before, after = (
+        {path.name: path.read_bytes() for path in (out / "figures").iterdir()} for out in (deck, tmp_path / "again")
+    )
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == []
 
 
 def test_the_site_has_the_deck_and_links_to_it(page, site, html, deck):
@@ -165,7 +168,19 @@ def test_the_site_has_the_deck_and_links_to_it(page, site, html, deck):
 def test_without_a_browser_the_deck_is_built_and_the_handout_is_missed(monkeypatch, capsys, tmp_path, deck):
     monkeypatch.setattr(build, "HERE", tmp_path)
     monkeypatch.setattr(build, "SITE", tmp_path / "none")
-    monkeypatch.setattr(build, "deck", lambda out: shutil.copytree(deck, out) and 0)
+    without = shutil.ignore_patterns("*.pdf")
+    monkeypatch.setattr(build, "deck", lambda out: shutil.copytree(deck, out, ignore=without) and 0)
     monkeypatch.setattr("lecture.handout.find_chromium", lambda: None)
     assert build.main() == 0
     assert "make browser" in capsys.readouterr().err
+    assert (tmp_path / "_build" / "index.html").exists()
+    assert not (tmp_path / "_build" / "handout.pdf").exists()
+
+
+def test_a_build_that_fails_leaves_the_last_deck_alone(monkeypatch, tmp_path):
+    (tmp_path / "_build").mkdir()
+    (tmp_path / "_build" / "index.html").write_text("the last deck")
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    monkeypatch.setattr(build, "deck", lambda out: out.mkdir() or 2)
+    assert build.main() == 1
+    assert (tmp_path / "_build" / "index.html").read_text() == "the last deck"
