@@ -44,4 +44,4 @@ browser: .venv/ready
 	else apt-get update && apt-get install -y chromium && $(BIN)/python -m book.browser || $(BIN)/playwright install --with-deps chromium; fi
 
 clean:
-	rm -rf _build lecture/_build .venv .pytest_cache .ruff_cache .coverage
+	rm -rf _build lecture/_build lecture/_build.new .venv .pytest_cache .ruff_cache .coverage
