@@ -9,6 +9,7 @@ here from npm and served from this machine (without npm the row is left out). Th
 """
 
 import gzip
+import json
 import re
 import shutil
 import subprocess
@@ -125,10 +126,12 @@ def _answer_for_the_networks(page: Page, packages: Path, url: str) -> None:
 
 
 def widget_kilobytes(text: str) -> float:
-    """What the modules of a page's widgets and the host take, compressed."""
-    host = (HTML / "_static" / "widget-host.js").read_bytes()
-    sources = re.findall(r'"sources":(\{.*?\}),"state":', text, re.DOTALL)
-    return len(gzip.compress(host + "".join(sources).encode())) / 1000
+    """What the modules of a page's widgets and the host take, compressed; their style is in the page's own bytes."""
+    host = (HTML / "_static" / "widget-host.js").read_text(encoding="utf-8")
+    state = re.search(r'widget-state\+json">(.*?)</script>', text, re.DOTALL)
+    sources = json.loads(state[1])["sources"].values() if state else ()
+    modules = [source for source in sources if "export default" in source]
+    return len(gzip.compress("".join([host, *modules]).encode())) / 1000
 
 
 def stock(folder: Path) -> bool:
