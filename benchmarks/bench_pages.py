@@ -34,8 +34,9 @@ PACKAGES = ("requirejs", "@jupyter-widgets/html-manager", "anywidget")
 SLOW = {"offline": False, "latency": 40, "downloadThroughput": 10e6 / 8, "uploadThroughput": 10e6 / 8}
 # From the start of the navigation until the first slider has changed what the widget shows.
 ANSWERED = """() => {
-  const widget = document.querySelector('.course-widget'), slider = widget?.querySelector('input[type=range]');
-  if (!slider?.offsetWidth) return false;
+  const widget = document.querySelector('.course-widget');
+  const slider = [...(widget?.querySelectorAll('input[type=range]') ?? [])].find((s) => s.offsetWidth);
+  if (!slider) return false;
   const shown = () => widget.innerHTML + [...widget.querySelectorAll('canvas')].map((c) => c.toDataURL());
   const before = shown();
   slider.value = slider.value === slider.min ? slider.max : slider.min;
@@ -43,7 +44,7 @@ ANSWERED = """() => {
   return shown() !== before && performance.now();
 }"""
 DRAG = """async () => {
-  const slider = document.querySelector('.course-widget input[type=range]');
+  const slider = [...document.querySelectorAll('.course-widget input[type=range]')].find((s) => s.offsetWidth);
   const low = Number(slider.min), high = Number(slider.max), steps = 60, spent = [];
   for (let i = 0; i <= steps; i++) {
     await new Promise(requestAnimationFrame);
