@@ -138,13 +138,13 @@ def places_apart(
     """Sides and corners of frames inside the canvas; the inked middles of those that are filled do not overlap."""
     side, corner = torch.empty(filled.shape), torch.empty(*filled.shape, 2)
     both = (filled[:, :, None] & filled[:, None]).triu(diagonal=1)
-    todo = torch.arange(len(filled))
-    while len(todo):  # draw anew where two are too close; one draw in five or more is good
-        some = 28 * torch.empty(len(todo), filled.shape[1]).uniform_(*DIGIT_SCALES, generator=rng)
+    pending = torch.arange(len(filled))
+    while len(pending):  # draw anew where two are too close; one draw in five or more is good
+        some = 28 * torch.empty(len(pending), filled.shape[1]).uniform_(*DIGIT_SCALES, generator=rng)
         places = torch.rand(*some.shape, 2, generator=rng) * (size - some)[..., None]
-        side[todo], corner[todo] = some, places
+        side[pending], corner[pending] = some, places
         middle = places + some[..., None] / 2
-        apart = (middle[:, :, None] - middle[:, None]).abs().amax(dim=-1)  # (todo, slots, slots)
+        apart = (middle[:, :, None] - middle[:, None]).abs().amax(dim=-1)  # (pending, slots, slots)
         needed = (some[:, :, None] + some[:, None]) * (INK_SIDE / 2)
-        todo = todo[((apart < needed) & both[todo]).any(dim=(1, 2))]
+        pending = pending[((apart < needed) & both[pending]).any(dim=(1, 2))]
     return side, corner

@@ -75,6 +75,15 @@ def page(chromium):
     assert page.errors == []
 
 
+def overhanging(shown):
+    """How many parts of a widget stand out of it at the sides."""
+    return shown.evaluate(
+        """w => { const o = w.getBoundingClientRect();
+                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
+                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
+    )
+
+
 def page_with_module(chromium, *names):
     """An empty page in which `own` is a widget's module, to call its functions in full precision."""
     page = chromium.new_page()

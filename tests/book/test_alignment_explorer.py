@@ -10,6 +10,7 @@ from course_utils import alignments, metrics
 from course_utils.widgets import AlignmentExplorer
 from course_utils.widgets._source import module
 from course_utils.widgets.alignment_explorer import ALIGNMENTS
+from tests.book.conftest import overhanging
 
 GRID, SIZE, N = 4, 16, 3
 LINE = torch.arange(1.0, 9.0, dtype=torch.double)[:, None]
@@ -195,12 +196,7 @@ def test_it_fits_a_phone(page, show_widget, alignment):
     page.set_viewport_size({"width": 360, "height": 700})
     shown = show_widget(explorer(alignment=alignment)[0])
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0
 
 
 @pytest.mark.parametrize(

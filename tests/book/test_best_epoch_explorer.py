@@ -8,7 +8,7 @@ from scipy import stats
 
 from course_utils.source_audit import best_of
 from course_utils.widgets import BestEpochExplorer
-from tests.book.conftest import page_with_module
+from tests.book.conftest import overhanging, page_with_module
 
 CASES = [(1, 0.5, 1), (7, 0.3, 4), (100, 0.9, 20), (1000, 0.94, 100), (3000, 0.998, 20), (10_000, 0.999, 100)]
 
@@ -102,9 +102,4 @@ def test_it_fits_a_phone(page, show_widget):
     page.set_viewport_size({"width": 360, "height": 700})
     shown = show_widget(BestEpochExplorer())
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from course_utils import metrics
 from course_utils.widgets.compare_maps import CompareMaps
-from tests.book.conftest import page_with_module
+from tests.book.conftest import overhanging, page_with_module
 from tests.test_compare_maps_widget import CLASSES, HEIGHT, WIDTH, N, parts
 
 MEASURES = ("pointing", "energy", "best", "half", "spread")
@@ -253,9 +253,4 @@ def test_it_fits_a_phone(page, show_widget, traits):
     methods[1] = ("guided back-propagation", methods[1][1])
     shown = show_widget(CompareMaps.from_maps(*shown, methods, **traits))
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0

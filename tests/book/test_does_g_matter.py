@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from course_utils import metrics
 from course_utils.digits import box_regions
 from course_utils.widgets.does_g_matter import DoesGMatter
-from tests.book.conftest import page_with_module
+from tests.book.conftest import overhanging, page_with_module
 from tests.test_does_g_matter_widget import BOXES, DRAWS, KINDS, SIZE, N, networks, traits_of, with_guides
 
 NAMES = [" + ".join(kind) for kind in KINDS]
@@ -182,12 +182,7 @@ def test_it_fits_a_phone(page, show_widget, widget, form):
     widget.form = form
     shown = show_widget(widget)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0
 
 
 @pytest.mark.parametrize("over", ["http", "file"])

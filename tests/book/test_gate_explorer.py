@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from course_utils.widgets.gate_explorer import CELLS
-from tests.book.conftest import page_with_module
+from tests.book.conftest import overhanging, page_with_module
 from tests.test_gate_explorer_widget import BOXES, NAMES, SIZE, N, explorer, kept
 
 WINDOW = 2  # cells
@@ -157,9 +157,4 @@ def test_every_gate_has_a_name_a_picture_and_fits_a_phone(page, show_widget, gat
     assert shown.locator(".course-status").inner_text().startswith(title)
     assert shown.locator("figure canvas").count() == 4
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from course_utils import metrics
 from course_utils.digits import box_regions
-from tests.book.conftest import page_with_module
+from tests.book.conftest import overhanging, page_with_module
 from tests.test_gradcam_explorer_widget import BOXES, CLASSES, LABELS, SIZE, N, made, network, parts
 
 NAMES = ["fine", "coarse"]
@@ -229,12 +229,7 @@ def test_it_fits_a_phone(page, show_widget, layer):
     widget.layer = layer
     shown = show_widget(widget)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0
 
 
 @pytest.mark.parametrize("over", ["http", "file"])

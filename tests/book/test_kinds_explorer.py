@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from course_utils import alignments, kinds, metrics, queries, scores
 from course_utils.attention import Attention, AttentionPooling, MultiDimensional, to_maps
 from course_utils.widgets import KindsExplorer
-from tests.book.conftest import page_with_module
+from tests.book.conftest import overhanging, page_with_module
 
 ROWS, COLUMNS, HEIGHT, WIDTH, N, D, T = 4, 8, 16, 32, 2, 4, 3
 K, SIZE = ROWS * COLUMNS, D + 2
@@ -230,12 +230,7 @@ def test_it_fits_a_phone(page, show_widget, parts, kind):
     explorer.kind = kind
     shown = show_widget(explorer)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0
 
 
 def changed(index, value):

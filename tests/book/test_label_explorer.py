@@ -9,7 +9,7 @@ import torch
 
 from course_utils.digits import box_regions
 from course_utils.metrics import area_share, energy_inside
-from tests.book.conftest import page_with_module
+from tests.book.conftest import overhanging, page_with_module
 from tests.test_label_explorer_widget import BOXES, CLASSES, DIGITS, SIZE, N, made, maps_of
 
 CHOICES = [(0, 2), (1, 0), (1, 3), (2, 1), (2, 2), (0, 1), (1, 2), (2, 0)]
@@ -119,12 +119,7 @@ def test_it_fits_a_phone(page, show_widget):
     widget.image = 2
     shown = show_widget(widget)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0
 
 
 @pytest.mark.parametrize("over", ["http", "file"])

@@ -14,6 +14,7 @@ from course_utils.attention import Attention
 from course_utils.widgets import ScoreExplorer
 from course_utils.widgets._source import module
 from course_utils.widgets.score_explorer import EXTENT, KEYS, SCORES, SIDE
+from tests.book.conftest import overhanging
 
 GRID, SIZE, D, N = 4, 16, 5, 2
 SIZES = {"additive": (D, D, 6), "general": (D, D), "biased general": (D, D), "activated general": (D, D)}
@@ -265,12 +266,7 @@ def test_it_fits_a_phone(page, show_widget, parts, score):
     explorer.score = score
     shown = show_widget(explorer)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0
 
 
 def without(pools, name):

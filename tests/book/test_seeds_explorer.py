@@ -9,7 +9,7 @@ from scipy import stats
 
 from course_utils import scoreboard
 from course_utils.widgets.seeds_explorer import SeedsExplorer
-from tests.book.conftest import page_with_module
+from tests.book.conftest import overhanging, page_with_module
 from tests.test_seeds_explorer_widget import SEEDS, table
 
 
@@ -163,12 +163,7 @@ def test_it_fits_a_phone(page, show_widget, traits):
     page.set_viewport_size({"width": 360, "height": 700})
     shown = show_widget(explorer(**traits))
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0
 
 
 def test_a_notebook_may_sort_what_it_stores(show_widget):

@@ -10,7 +10,7 @@ from sklearn import metrics
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from course_utils.widgets import ThresholdExplorer
-from tests.book.conftest import page_with_module
+from tests.book.conftest import overhanging, page_with_module
 
 N = 150
 
@@ -177,9 +177,4 @@ def test_it_fits_a_phone(page, show_widget):
     page.set_viewport_size({"width": 360, "height": 700})
     shown = show_widget(explorer()[0])
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = shown.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0
+    assert overhanging(shown) == 0
