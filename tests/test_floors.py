@@ -40,7 +40,7 @@ FLOORS = [
     {"beyond_one_label", "forms", "scoreboard"},
     {"comparison", "probes"},
     {"plots", "widgets"},
-    {"pictures"},
+    {"exercises", "pictures"},
     {"cli"},
     {"__main__"},
 ]

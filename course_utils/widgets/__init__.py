@@ -14,6 +14,7 @@ from course_utils.widgets.gradcam_explorer import GradcamExplorer
 from course_utils.widgets.kinds_explorer import KindsExplorer
 from course_utils.widgets.label_explorer import LabelExplorer
 from course_utils.widgets.live_model import LiveModel
+from course_utils.widgets.quiz import Question, Quiz
 from course_utils.widgets.schedule_explorer import ScheduleExplorer
 from course_utils.widgets.score_explorer import ScoreExplorer
 from course_utils.widgets.seeds_explorer import SeedsExplorer
@@ -31,6 +32,8 @@ __all__ = [
     "KindsExplorer",
     "LabelExplorer",
     "LiveModel",
+    "Question",
+    "Quiz",
     "ScheduleExplorer",
     "ScoreExplorer",
     "SeedsExplorer",

@@ -1,0 +1,68 @@
+"""What a check says about an answer: each function raises one sentence, or hands the answer on."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class WrongError(Exception):
+    """The answer is not right; the message is the sentence that the learner reads."""
+
+
+class UnfinishedError(Exception):
+    """There is no answer yet."""
+
+
+def require(good: bool | Tensor, sentence: str) -> None:
+    """Go on where all is well.
+
+    Raises:
+        WrongError: with the sentence, where it is not.
+    """
+    if not good:
+        raise WrongError(sentence)
+
+
+def number(given: object, what: str = "The answer") -> float:
+    """The answer as a number: an int, a float, or a tensor or array with one element.
+
+    Raises:
+        WrongError: it is none, or not finite.
+    """
+    try:
+        value = float(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise WrongError(f"{what} should be one number, not {_kind(given)}.") from None
+    require(math.isfinite(value), f"{what} should be a finite number, not {value}.")
+    return value
+
+
+def tensor(given: object, shape: tuple[int, ...], what: str = "The answer") -> Tensor:
+    """The answer as a tensor of a shape, detached.
+
+    Raises:
+        WrongError: it is no tensor, has another shape, or holds what is not finite.
+    """
+    require(torch.is_tensor(given), f"{what} should be a tensor {_shape(shape)}, not {_kind(given)}.")
+    require(given.shape == shape, f"{what} should have the shape {_shape(shape)}, not {_shape(given.shape)}.")
+    require(torch.isfinite(given).all(), f"{what} should be finite everywhere, and there is inf or nan in it.")
+    return given.detach()
+
+
+def close(given: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
+    """Whether two tensors agree, by the size of the numbers in the second; their kinds of floats may differ."""
+    expected = expected.detach().double()
+    return bool((given.detach().double() - expected).abs().max() <= tolerance * expected.abs().max().clamp(min=1))
+
+
+def _kind(given: object) -> str:
+    if torch.is_tensor(given):
+        return f"a tensor {_shape(given.shape)}"
+    return "None" if given is None else f"{'an' if type(given).__name__[0] in 'aeiou' else 'a'} {type(given).__name__}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"

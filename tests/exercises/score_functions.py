@@ -1,0 +1,46 @@
+import math
+
+import torch
+
+from course_utils import scores
+from tests.exercises.cases import Case
+
+
+def matrices():
+    return {"W_q": torch.randn(4, 6), "W_k": torch.randn(4, 8)}
+
+
+GIVEN = matrices()
+W_q, W_k = GIVEN.values()
+
+CASES = {
+    "temperature": Case(
+        wrong=[
+            (1.0, r"^At 1 the weight is 0\.0282, not 0\.9: a lower temperature is needed"),
+            (1 / math.log(255 * 9), r"weight is 1\.0000, not 0\.9: a higher"),  # cosines from 0 to 1, not from −1
+            (-0.25, "above 0, and yours is -0.25"),
+            ("cold", "^T should be one number, not a str"),
+        ],
+        right=[2 / math.log(255 * 9), torch.tensor(0.2585)],
+    ),
+    "thin_matrices": Case(
+        wrong=[
+            (W_k.T @ W_q, "what is missing is the scale, 1 / √4"),
+            (W_q.T @ W_k / 2, r"so it is \(8, 6\): yours is that, transposed"),
+            (W_k.T @ W_q / 4, "^Other scores come out"),
+            (W_q, r"^W should have the shape \(8, 6\), not \(4, 6\)"),
+        ],
+        right=[torch.einsum("pk,pq->kq", W_k, W_q) / math.sqrt(4)],
+        given=lambda: GIVEN,
+    ),
+    "near": Case(
+        wrong=[
+            (lambda q, k: q @ k.mT, "long key wins at any distance"),
+            (lambda q, k: scores.euclidean(q, k).square() / 2, "^The sign"),
+            (lambda q, k: q @ k.mT - k.square().sum(-1)[:, None], "Expand the square"),
+            (lambda q, k: q @ k.mT - k.square().sum(-1, keepdim=True) / 2, "^It stops with RuntimeError"),
+            (lambda q, k: (q @ k.mT).mT, r"^The scores should have the shape \(2, 3, 5\), not \(2, 5, 3\)"),
+        ],
+        right=[lambda q, k: -scores.euclidean(q, k).square() / 2],
+    ),
+}
