@@ -34,13 +34,14 @@ def photograph(page, file: Path, folder: Path) -> list[str]:
     page.goto(file.as_uri())
     page.wait_for_selector("html[data-widgets=ready]")
     stills = []
-    for n, widget in enumerate(page.locator(".course-widget").all()):
+    for n, widget in enumerate(page.locator(".course-widget, .course-quiz").all()):
         if (example := widget.get_by_role("button", name="Draw an example")).count():  # its sheet is empty
             example.click()
             widget.get_by_text("The network says").wait_for()
         picture = folder / f"{file.stem}_{n}.png"
         widget.screenshot(path=picture, animations="disabled")
-        said = widget.locator(".course-status").first.inner_text() if widget.locator(".course-status").count() else ""
+        status = widget.locator(".course-status")
+        said = (status.first if status.count() else widget).inner_text()  # a quiz is nothing but text
         alt = " ".join(f"{widget.get_attribute('aria-label')}. {said}".split())
         stills.append(still(f"../_static/stills/{picture.name}", alt))
     return stills

@@ -57,6 +57,6 @@ class Quiz(anywidget.AnyWidget):
 
 def _listed(question: Question) -> dict:
     answers = [(question.right, question.why, True), *((text, why, False) for text, why in question.wrong.items())]
-    answers.sort(key=lambda answer: answer[0].casefold())
+    answers.sort(key=lambda answer: answer[0].replace("`", "").casefold())
     keys = "text", "why", "right"
     return {"text": question.text, "answers": [dict(zip(keys, answer)) for answer in answers]}

@@ -19,7 +19,7 @@ def without_scripts(chromium):
 def test_without_scripts_there_is_a_picture_and_a_sentence(without_scripts, page, site, html, name):
     page.goto(f"{site}/{name}.html")
     page.wait_for_selector(READY)
-    widgets = page.locator(".course-widget")
+    widgets = page.locator(".course-widget, .course-quiz")
     assert page.locator(".course-still").count() == widgets.count()
     assert page.locator(".course-still img:visible").count() == 0  # scripts are on
     still = without_scripts
