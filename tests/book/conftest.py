@@ -42,6 +42,12 @@ def site(html):
     server.server_close()
 
 
+@pytest.fixture(params=["http", "file"])
+def root(request, site, html):
+    """Where the book begins: on a server, and on the disk."""
+    return site if request.param == "http" else html.as_uri()
+
+
 @pytest.fixture(scope="package")  # not the session: while its event loop runs, no notebook's kernel can be reached
 def chromium():
     path = find_chromium()
@@ -115,6 +121,18 @@ def show_widget(page, show_states):
 
     def show(widget):
         show_states(one_page.states_of(widget), widget.model_id)
+        return page.locator(".course-widget")
+
+    return show
+
+
+@pytest.fixture
+def open_chapter(page, root):
+    """Open a chapter as it was built, from a server and from the disk; returns the element of its widget."""
+
+    def show(stem):
+        page.goto(f"{root}/notebooks/{stem}.html")
+        page.wait_for_selector("html[data-widgets=ready]")
         return page.locator(".course-widget")
 
     return show

@@ -185,13 +185,9 @@ def test_it_fits_a_phone(page, show_widget, widget, form):
     assert overhanging(shown) == 0
 
 
-@pytest.mark.parametrize("over", ["http", "file"])
-def test_in_the_chapter_only_one_network_stands_still(page, site, html, over):
+def test_in_the_chapter_only_one_network_stands_still(page, open_chapter):
     """The page of the chapter itself, as it was built."""
-    root = site if over == "http" else html.as_uri()
-    page.goto(f"{root}/notebooks/07_learn_to_pay_attention.html")
-    page.wait_for_selector("html[data-widgets=ready]")
-    shown = page.locator(".course-widget")
+    shown = open_chapter("07_learn_to_pay_attention")
     shown.get_by_label("From its own g").press("End")
     status, moved = shown.locator(".course-status"), []
     for form in range(3):

@@ -232,13 +232,9 @@ def test_it_fits_a_phone(page, show_widget, layer):
     assert overhanging(shown) == 0
 
 
-@pytest.mark.parametrize("over", ["http", "file"])
-def test_in_the_chapter(page, site, html, over):
+def test_in_the_chapter(page, open_chapter):
     """The page of the chapter itself, as it was built."""
-    root = site if over == "http" else html.as_uri()
-    page.goto(f"{root}/notebooks/10_grad_cam.html")
-    page.wait_for_selector("html[data-widgets=ready]")
-    shown = page.locator(".course-widget")
+    shown = open_chapter("10_grad_cam")
     status, said = shown.locator(".course-status"), set()
     assert "64 of 64 channels are kept" in status.inner_text()
     for layer in range(3):

@@ -122,13 +122,9 @@ def test_it_fits_a_phone(page, show_widget):
     assert overhanging(shown) == 0
 
 
-@pytest.mark.parametrize("over", ["http", "file"])
-def test_in_the_chapter(page, site, html, over):
+def test_in_the_chapter(page, open_chapter):
     """The page of the chapter itself, as it was built."""
-    root = site if over == "http" else html.as_uri()
-    page.goto(f"{root}/notebooks/12_beyond_one_label.html")
-    page.wait_for_selector("html[data-widgets=ready]")
-    shown = page.locator(".course-widget")
+    shown = open_chapter("12_beyond_one_label")
     status, said = shown.locator(".course-status"), set()
     for label in range(10):
         shown.get_by_role("combobox", name="Label").select_option(str(label))

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from book import stills
-from tests.book.test_widgets import CHAPTERS, READY
+from tests.book.test_pages import CHAPTERS
+from tests.book.test_widgets import READY
 
 
 @pytest.fixture

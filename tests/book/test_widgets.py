@@ -5,30 +5,11 @@ import re
 import numpy as np
 import pytest
 
+from tests.book.test_pages import CHAPTERS
+
 PLAYERS = ["notebooks/00_start_here", "notebooks/06_attn_vgg"]
-CHAPTERS = [
-    *PLAYERS,
-    "notebooks/01_what_is_attention",
-    "notebooks/02_score_functions",
-    "notebooks/03_alignment_functions",
-    "notebooks/04_kinds_of_attention",
-    "notebooks/05_attention_in_a_cnn",
-    "notebooks/07_learn_to_pay_attention",
-    "notebooks/08_training",
-    "notebooks/09_results",
-    "notebooks/10_grad_cam",
-    "notebooks/11_attention_vs_grad_cam",
-    "notebooks/12_beyond_one_label",
-    "notebooks/13_your_own_data",
-    "notebooks/14_source_audit",
-]
 MORE_THAN_ONE = {"notebooks/00_start_here": 2}
 READY = "html[data-widgets=ready]"
-
-
-@pytest.fixture(params=["http", "file"])
-def root(request, site, html):
-    return site if request.param == "http" else html.as_uri()
 
 
 def pictures(page):
