@@ -59,7 +59,7 @@ CASES = {
     ),
     "let_it_act": Case(
         wrong=[
-            (pc, "^No gradient reaches g: it still is the same number at all positions"),
+            (pc, "^No gradient reaches g: it is still one number for all positions"),
             (lambda l, g, u: torch.einsum("bchw,bc->bhw", l, g), "the scores should be those of pc"),
             (lambda l, g, u: torch.einsum("bchw,bc,c->bhw", l, g, u), "^With a product g acts"),
             (lambda l, g, u: F.relu(pc(l, g, u)), "the scores should be those of pc"),
