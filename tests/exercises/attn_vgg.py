@@ -1,0 +1,82 @@
+import numpy as np
+import torch
+
+from course_utils import layers, metrics
+from tests.exercises.cases import Case
+
+
+def gallery():
+    regions = torch.zeros(8, 1, 16, 16, dtype=torch.bool)
+    regions[..., :4] = True
+    background = torch.arange(1.0, 9).view(8, 1, 1, 1)
+    left, top = torch.zeros(2, 8, 1, 4, 4).unbind()
+    left[..., 0], top[..., 0, :] = 1, 1
+    maps = [background + shape + torch.rand(8, 1, 4, 4) / 10 for shape in (top, left)]
+    return {"maps": tuple(maps), "regions": regions}
+
+
+GIVEN = gallery()
+FIRST, SECOND = GIVEN["maps"]
+
+
+def energy(maps):
+    return metrics.energy_inside(maps, GIVEN["regions"]).mean()
+
+
+def alone(l, r, combine):
+    a = r.sigmoid()
+    return combine(l, a), a
+
+
+CASES = {
+    "pointing": Case(
+        wrong=[
+            (lambda a, region: a.argmax(), "^The answer is 1 or 0, and it gives [0-9]+ for one of the maps"),
+            (lambda a, region: a.max(), r"^The answer is 1 or 0, and it gives 0\.\d+ for"),
+            (lambda a, region: (a * region).sum() / a.sum(), "^That is the energy"),
+            (lambda a, region: region.flatten()[a.argmin()], "^It looks where the map is lowest"),
+            (lambda a, region: not region.flatten()[a.argmax()], "^It says 1 where it should say 0"),
+            (lambda a, region: region.any(), r"^It says 1 for \d+ of 50 maps that are highest outside"),
+            (lambda a, region: 0, r"^It says 0 for \d+ of 50 maps that are highest inside"),
+            (lambda a, region: region[a.argmax()], "^It stops with IndexError"),
+            (lambda a, region: a == a.max(), r"^The answer should be one number, not a tensor \(6, 9\)"),
+        ],
+        right=[
+            lambda a, region: a[region].max() == a.max(),
+            lambda a, region: region.numpy()[np.unravel_index(a.argmax(), a.shape)],
+        ],
+    ),
+    "sigmoid": Case(
+        wrong=[
+            (lambda l, r: alone(l, r, lambda l, a: (a * l).sum(dim=(2, 3))), "the context is 20 times too long"),
+            (lambda l, r: layers.attend(r, l, "softmax"), "^In these weights the positions compete"),
+            (lambda l, r: alone(l, r, lambda l, a: (a * l).sum((2, 3)) / a.sum((2, 3))), "divided by their sum"),
+            (lambda l, r: alone(l, r, lambda l, a: l.mean(dim=(2, 3))), "the context does not use them"),
+            (lambda l, r: alone(l, r, lambda l, a: a * l), r"^The context should have the shape \(2, 6\), not"),
+            (lambda l, r: alone(l, r, lambda l, a: (a * l).mean((2, 3)))[::-1], "^The context comes first"),
+            (lambda l, r: ((r * l).mean(dim=(2, 3)), r), "^Other weights come out"),
+            (lambda l, r: (r.sigmoid() * l).mean(dim=(2, 3)), "^It should give two tensors"),
+            (lambda l, r: alone(l, r, lambda l, a: (a * l).amax(dim=(2, 3))), "the context is another one"),
+        ],
+        right=[
+            lambda l, r: alone(l, r, lambda l, a: torch.einsum("bchw,bkhw->bc", l, a) / l[0, 0].numel()),
+            lambda l, r: list(layers.attend(r, l, "sigmoid")),
+        ],
+    ),
+    "stretched": Case(
+        wrong=[
+            (energy(SECOND), "^That is the energy of these maps as they are"),
+            (energy(SECOND - SECOND.min()), "^That stretches all maps together"),
+            (energy(FIRST - FIRST.amin(dim=(2, 3), keepdim=True)), "^That is the first map"),
+            (8 * energy(SECOND - SECOND.amin(dim=(2, 3), keepdim=True)), "^That is the sum over the images"),
+            (0.25, "^That is chance"),
+            (0.99, r"^Stretched it is not 0\.99; unstretched"),
+            (torch.rand(8), r"^The answer should be one number, not a tensor \(8\)"),
+        ],
+        right=[
+            energy((SECOND - SECOND.amin(dim=(2, 3), keepdim=True)) / 7),
+            energy(SECOND - SECOND.amin(dim=(2, 3), keepdim=True)).item() + 1e-6,
+        ],
+        given=lambda: GIVEN,
+    ),
+}
