@@ -1,0 +1,91 @@
+"""The exercises of chapter 09."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from course_utils.exercises._said import number, require
+from course_utils.scoreboard import interval, quantile
+
+
+def paired(answer, one, other) -> str:
+    """The mean of the differences of two forms, seed by seed, and the margin of its interval.
+
+    Args:
+        answer: the mean and the margin.
+        one: a number a seed.
+        other: what it is compared with, for the same seeds.
+    """
+    mean, margin = (number(part, what) for part, what in zip(answer, ("The mean", "The margin")))
+    gain, n = one - other, len(one)
+    expected, reach = interval(gain)
+    require(not _same(mean, -expected), "The sign of the mean: the first minus the second is asked for.")
+    require(_same(mean, expected), "Another mean: take the differences seed by seed, and then their mean.")
+    t, error = quantile(n - 1), gain.sem()
+    slips = {
+        error: "This margin is one standard error: how many of them does the interval of so few numbers reach out?",
+        t * gain.std(): "This margin is for single runs. A mean varies less: what does it depend on?",
+        1.96 * error: "This margin has 1.96 standard errors, which is right for very many seeds only.",
+        2 * reach: "That is the length of the whole interval: the margin reaches to one side.",
+        reach
+        * ((n - 1) / n) ** 0.5: "This standard deviation divides by n: around their own mean n numbers take n − 1.",
+        quantile(n) * error: f"Student's t for {n} numbers has one degree of freedom less than {n}.",
+        t * ((one.var() + other.var()) / n) ** 0.5: "This is the spread of two lists of runs: take that of the gaps.",
+    }
+    _told(margin, reach, slips, "The mean is right, the margin is not: spread of the differences, √n, Student's t.")
+    found = "a null result" if abs(mean) < margin else "beyond the seeds' spread"
+    return f"Right: {mean:+.4f} ± {margin:.4f}, {found}. But taps and losses differ too, not only attention."
+
+
+def sign_flips(function) -> str:
+    """The p value of paired differences by all choices of their signs, without a distribution."""
+    # More than two choices are as far from 0, so no slip gives another's number; sums are exact in any order.
+    sizes = torch.cat([torch.randint(700, 1024, (3,)), -torch.randint(100, 600, (2,))]) / 1024
+    gain = pd.Series(sizes, dtype=float).sample(frac=1, ignore_index=True)
+    p = number(function(gain.copy()), "The p value")
+    signs = np.array(list(itertools.product((1, -1), repeat=len(gain))))
+    means = (signs * gain.to_numpy()).mean(axis=1)
+    own, far = gain.mean(), abs(means)
+    require(0 <= p <= 1, f"A p value is a share of the {len(means)} choices, from 0 to 1, and yours is {p:.3g}.")
+    slips = {
+        (means >= own).mean(): "That counts one side only: a mean as far from 0 on the other side counts as well.",
+        (far > own).mean(): "The signs that were found are one of the choices: they count as well.",
+        stats.ttest_1samp(gain, 0).pvalue: "That is Student's p value, which assumes a distribution.",
+    }
+    every = f"Another share comes out. Are all {len(means)} choices there, each difference with either sign?"
+    _told(p, (far >= own).mean(), slips, every)
+    return f"Right. With five differences it is never below 2 of {len(means)}, {2 / len(means):.4f}."
+
+
+def seeds(n) -> str:
+    """How many seeds make an interval half as long as with five, if the standard deviation stays."""
+    n = number(n, "The number of seeds")
+    require(n == int(n) >= 2, f"Seeds are counted, and an interval needs two or more: not {n:g}.")
+    left, fewer = (_length(k) / _length(5) if k > 1 else 2 for k in (int(n), int(n) - 1))
+    require(left <= 0.5, f"With {n:.0f} seeds the interval is still {left:.2f} of the length that five give.")
+    why = "Student's t shrinks, too: fewer would do" if n == 20 else "fewer would do"
+    require(fewer > 0.5, f"With {n:.0f} seeds the interval is {left:.2f} of the length that five give: {why}.")
+    return f"Right: {n:.0f}. The t of few seeds shrinks as well as 1 / √n."
+
+
+def _length(n: int) -> float:
+    """Of an interval, in standard deviations."""
+    return quantile(n - 1) / n**0.5
+
+
+def _told(given: float, expected: float, slips: dict[float, str], otherwise: str) -> None:
+    """Go on where a number is as expected; where it is not, say which slip gives it, if a known one does."""
+    if not _same(given, expected):
+        for slip, sentence in slips.items():
+            require(not _same(given, slip), sentence)
+        require(False, otherwise)
+
+
+def _same(given: float, expected: float) -> bool:
+    return math.isclose(given, expected, rel_tol=1e-4)

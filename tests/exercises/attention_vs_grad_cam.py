@@ -1,0 +1,77 @@
+import torch
+from torch import nn
+
+from course_utils import metrics
+from tests.exercises.cases import Case
+
+MADE = torch.Generator().manual_seed(0)
+REGIONS = torch.zeros(12, 1, 16, 16, dtype=torch.bool)
+for i, region in enumerate(REGIONS):
+    region[:, 3 + i % 4 : 9, 5 : 10 - i % 3] = True
+SHARE = metrics.area_share(REGIONS).mean().item()
+PRIOR = metrics.centre_prior(16).expand(12, -1, -1, -1)
+HITS = metrics.pointing_game(PRIOR, REGIONS).mean().item()
+
+# The object is a grey square, and a fragment outside of it is brighter.
+OBJECT = REGIONS[:6]
+IMAGES = 0.6 * OBJECT
+IMAGES[:, :, 12, 2] = 1
+
+
+class Brightness(nn.Module):
+    """Sure of class 0 as long as there is much light."""
+
+    def forward(self, x):
+        light = x.sum(dim=(1, 2, 3))
+        return torch.stack([light / 2, torch.zeros_like(light)], dim=1)
+
+
+MAPS = torch.rand(12, 1, 4, 4, generator=MADE) + torch.nn.functional.avg_pool2d(REGIONS.float(), 4)
+EACH = {n / 20: metrics.iou(MAPS, REGIONS, n / 20).mean().item() for n in range(1, 20)}
+BEST = max(EACH, key=EACH.get)
+WORST = min(EACH, key=EACH.get)
+
+CASES = {
+    "centre": Case(
+        wrong=[
+            ((1.0, HITS), "^An even map has its maximum everywhere: not all"),
+            ((0.0, HITS), "^An even map has its maximum everywhere: some"),
+            ((HITS, SHARE), "^Right numbers in the wrong order"),
+            ((0.5, HITS), "^Another score of the even map"),
+            ((SHARE, metrics.energy_inside(PRIOR, REGIONS).mean()), "the prior's energy"),
+            ((SHARE, 0.5), "^The even map is right, the prior is not"),
+            ((metrics.area_share(REGIONS), HITS), r"^The even map's score should be one number, not a tensor \(12\)"),
+        ],
+        right=[(SHARE, HITS), (torch.tensor(SHARE), torch.tensor(HITS)), (round(SHARE, 4), round(HITS, 4))],
+        given=lambda: {"regions": REGIONS},
+    ),
+    "winner": Case(
+        wrong=[
+            (torch.ones_like, "^It names too little of the evidence: its deletion is"),
+            (lambda x: x * (x < 1) + 0.1 * x, r"^As evidence it does; but it points at the object in 1\.000"),
+            (lambda x: x - 0.5, "below zero here, and there is -0.5"),
+            (torch.zeros_like, "^The maps are zero everywhere"),
+            (lambda x: x[:, 0], r"^The maps should have the shape \(6, 1, 16, 16\), not \(6, 16, 16\)"),
+        ],
+        right=[lambda x: x, lambda x: x.square()],
+        given=lambda: {
+            "network": Brightness(),
+            "tried": IMAGES,
+            "rival": 1.0 * OBJECT,
+            "images": IMAGES,
+            "regions": OBJECT,
+        },
+    ),
+    "threshold": Case(
+        wrong=[
+            ((WORST, EACH[WORST]), f"^With the share {WORST:.2f} the mean IoU is {EACH[WORST]:.3f}"),
+            ((list(EACH).index(BEST) + 1, EACH[BEST]), "is it the place in the list"),
+            ((BEST + 0.02, EACH[BEST]), "should be one of 0.05, 0.10, … 0.95"),
+            ((BEST, metrics.best_iou(MAPS, REGIONS).mean()), "the best threshold for each map"),
+            ((BEST, 0.99), r"but its mean IoU is not 0\.990"),
+            ((BEST, metrics.iou(MAPS, REGIONS, BEST)), r"^The IoU should be one number, not a tensor \(12\)"),
+        ],
+        right=[(BEST, EACH[BEST]), (torch.tensor(BEST), torch.tensor(EACH[BEST]))],
+        given=lambda: {"maps": MAPS, "regions": REGIONS},
+    ),
+}

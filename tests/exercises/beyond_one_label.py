@@ -1,0 +1,74 @@
+import numpy as np
+import torch
+
+from course_utils import metrics
+from tests.exercises.cases import Case
+
+
+def together(m, boxes):
+    return metrics.energy_inside(m, boxes.any(dim=1, keepdim=True))
+
+
+def labels_of(boxes):
+    return boxes.any(dim=(2, 3)).sum(dim=1)
+
+
+def label_by_label(m, boxes):
+    each = torch.stack([metrics.energy_inside(m, boxes[:, [k]]) for k in range(10)], dim=1)
+    return each.sum(dim=1) / labels_of(boxes)
+
+
+def evidence(l, w):
+    return torch.einsum("mc,bchw->bmhw", w, l)
+
+
+def answers():
+    logits = torch.linspace(-3, 3, 60).view(6, 10)[:, torch.randperm(10)]
+    targets = (logits > 0.5).float()
+    targets[0, 0] = 1  # and one that is missed
+    return {"logits": logits, "targets": targets}
+
+
+CHANGES = {"mAP": False, "all ten right": False, "cross-entropy": True}
+
+CASES = {
+    "fair_share": Case(
+        wrong=[
+            (together, "^That is what all boxes get together"),
+            (lambda m, boxes: together(m, boxes) / 10, "^Not all ten labels are in an image"),
+            (lambda m, boxes: boxes.any(dim=1).float().mean(dim=(1, 2)) / labels_of(boxes), "an even map would give"),
+            (lambda m, boxes: together(m, boxes) * labels_of(boxes), "^Another share comes out"),
+            (lambda m, boxes: (together(m, boxes) / labels_of(boxes)).mean(), r"the shape \(5\), not \(\)"),
+        ],
+        right=[lambda m, boxes: together(m, boxes) / labels_of(boxes), label_by_label],
+        given=lambda: {"maps": torch.rand(3, 1, 4, 4), "regions": torch.rand(3, 10, 16, 16) > 0.9},
+    ),
+    "contributions": Case(
+        wrong=[
+            (lambda l, a, w: evidence(l, w), "^That is the evidence at each position"),
+            (lambda l, a, w: (a * evidence(l, w)).sum(dim=(2, 3)), "added up over the positions"),
+            (lambda l, a, w: (a * evidence(l, w)).relu(), "speaks against a label"),
+            (lambda l, a, w: a.mean(dim=1, keepdim=True) * evidence(l, w), "one map for all labels"),
+            (lambda l, a, w: a * evidence(l, w) / 20, "^No mean here"),
+            (lambda l, a, w: a.flatten(2).softmax(dim=2).view_as(a) * evidence(l, w), "^Other numbers come out"),
+            (lambda l, a, w: a * l, "^It stops with RuntimeError"),
+            (lambda l, a, w: a[:, :, None] * l[:, None], r"not \(2, 10, 6, 4, 5\)"),
+        ],
+        right=[
+            lambda l, a, w: a * evidence(l, w),
+            lambda l, a, w: a * (w @ l.flatten(2)).unflatten(2, l.shape[2:]),
+        ],
+    ),
+    "too_sure": Case(
+        wrong=[
+            (CHANGES | {"mAP": True}, "^mAP: does it look at the order"),
+            (CHANGES | {"all ten right": True}, "^all ten right: does it"),
+            (CHANGES | {"cross-entropy": False}, "^cross-entropy: does it"),
+            (CHANGES | {"mAP": "no"}, "^mAP: True or False is expected, not 'no'"),
+            ({"mAP": False}, "^An answer is expected for each of: mAP, all ten right, cross-entropy"),
+            (CHANGES | {"mAP": ...}, "^Nothing to check yet"),
+        ],
+        right=[CHANGES, CHANGES | {"mAP": np.False_}],
+        given=answers,
+    ),
+}
