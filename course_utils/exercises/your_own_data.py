@@ -33,7 +33,7 @@ def copies(function) -> str:
     require(not turned, "In each pair the file of the first folder should come first.")
     for pair in pairs:
         common = "their name" if pair[0].name == pair[1].name else "their size"
-        both = " and ".join(str(path.relative_to(scratch)) for path in pair)
+        both = " and ".join(path.relative_to(scratch).as_posix() for path in pair)
         require(pair in expected, f"{both} have {common} in common, and not their bytes.")
     deep_only = " The other is in a folder of a folder." if set(pairs) == {(mine, yours)} else ""
     require(set(pairs) == expected, f"Two files have a copy, under another name, and you find {len(pairs)}.{deep_only}")
