@@ -12,8 +12,6 @@ FLOORS = [
     {
         "alignments",
         "augmentation",
-        "bugs_in_tensors",
-        "bugs_in_training",
         "choices",
         "classification",
         "crops",
@@ -29,7 +27,7 @@ FLOORS = [
         "source_audit",
         "strokes",
     },
-    {"archives", "attention", "bug_hunt", "costs", "elpv", "folders"}
+    {"archives", "attention", "costs", "elpv", "folders"}
     | {"gates", "layers", "recipes", "sampling", "several_digits"},
     {"callbacks", "data", "kinds", "queries"},
     {"models"},

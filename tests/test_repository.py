@@ -63,7 +63,7 @@ def test_a_chapter_has_its_parts(notebook):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert "setup" in code[0].metadata.tags
     solutions = [cell for cell in code if "# @title Solution" in cell.source]
-    hunted = [cell for cell in solutions if "bug_hunt.check(" in cell.source]  # counted by tests/test_bug_hunt.py
+    hunted = [cell for cell in solutions if 'exercises.confirm("bugs_in_' in cell.source]  # in test_bug_hunt.py
     assert 2 <= len(solutions) - len(hunted) <= 3
     assert any(re.search(r"from course_utils\.widgets import", cell.source) for cell in code)
 

@@ -1,0 +1,127 @@
+import filecmp
+import hashlib
+
+import torch
+
+from tests.exercises.cases import Case
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def copies(one, other, same=lambda a, b: a.read_bytes() == b.read_bytes(), files=files):
+    return [(a, b) for a in files(one) for b in files(other) if same(a, b)]
+
+
+def copies_by_digest(one, other):
+    known = {hashlib.md5(path.read_bytes()).digest(): str(path) for path in files(one)}
+    digests = ((hashlib.md5(path.read_bytes()).digest(), str(path)) for path in files(other))
+    return ([known[digest], path] for digest, path in digests if digest in known)
+
+
+P = (torch.arange(40) + 0.5) / 40
+IS_DEFECTIVE = torch.arange(40) % 2  # 18 of the 20 are found from the sixth of all on
+
+PHOTOGRAPHS = torch.rand(6, 1, 32, 32) + torch.tensor([2.0, 3.0]).repeat(3).view(6, 1, 1, 1)
+DEFECTIVE = torch.tensor([True, False]).repeat(3)
+ORDERS = {"highest": torch.rand(6, 1, 8, 8), "random": torch.rand(6, 1, 8, 8)}
+
+
+def log_odds(images):
+    return images.mean(dim=(1, 2, 3))
+
+
+def blacken(images, order, share, value=0.0):
+    images = images.clone()
+    for image, places in zip(images, order.flatten(1).argsort(dim=1, descending=True)):
+        for place in places[: round(share * 64)].tolist():
+            row, column = place // 8 * 4, place % 8 * 4
+            image[:, row : row + 4, column : column + 4] = value
+    return images
+
+
+def in_place(images, order, share):
+    return images.copy_(blacken(images, order, share))
+
+
+def falls(which=DEFECTIVE, sign=1.0):
+    each = {
+        name: log_odds(PHOTOGRAPHS) - log_odds(blacken(PHOTOGRAPHS, order, 1 / 8)) for name, order in ORDERS.items()
+    }
+    return {name: sign * fall[which].mean().item() for name, fall in each.items()}
+
+
+RIGHT = falls()
+
+CASES = {
+    "copies": Case(
+        wrong=[
+            (lambda one, other: copies(one, other, lambda a, b: a.name == b.name), "have their name in common"),
+            (
+                lambda one, other: copies(one, other, lambda a, b: filecmp.cmp(a, b) or a.name != b.name),
+                "have their size in common",
+            ),
+            (lambda one, other: [(b, a) for a, b in copies(one, other)], "file of the first folder should come first"),
+            (lambda one, other: [a for a, _ in copies(one, other)], "^A list of pairs was asked for"),
+            (lambda one, other: [(a.name, b.name) for a, b in copies(one, other)], "the paths of files"),
+            (
+                lambda one, other: copies(one, other, files=lambda folder: list(folder.glob("*/*.jpg"))),
+                r"and you find 1\. The other is in a folder of a folder\.$",
+            ),
+            (lambda one, other: copies(one, other, files=lambda folder: list(folder.glob("*.jpg"))), r"you find 0\.$"),
+            (lambda one, other: 2 * copies(one, other), "more than once"),
+            (
+                lambda one, other: copies(one, other, files=lambda f: list(f.rglob("*"))),
+                "^It stops with (IsADirectory|Permission)Error",
+            ),
+        ],
+        right=[copies, copies_by_digest],
+    ),
+    "nine_of_ten": Case(
+        wrong=[
+            ((0.5, 0.5), "^At 0.500 10 of 20 defective cells are found: fewer than nine of ten"),
+            ((0.1, 0.9), "^At 0.100 18 of 20 defective cells are found, and at a higher threshold"),
+            ((5.5 / 40, 17), "^A share is from 0 to 1, and yours is 17"),
+            ((5.5 / 40, 17 / 40), r"0\.425 is a share of all cells"),
+            ((5.5 / 40, 17 / 35), r"0\.486 is how many of the alarms are false"),
+            ((5.5 / 40, 3 / 20), r"0\.150 is the share of the functional cells that raise none"),
+            ((5.5 / 40, 0.7), r"Not 0\.700 of the functional cells"),
+            ((5.5 / 40, ...), "^Nothing to check yet"),
+            ((P, 0.85), "^The threshold should be one number"),
+        ],
+        right=[(5.5 / 40, 0.85), (P[5], torch.tensor(0.85))],
+        given=lambda: {"p": P, "is_defective": IS_DEFECTIVE},
+    ),
+    "in_black": Case(
+        wrong=[
+            ((lambda images, order, share: images, RIGHT), "^No square has changed"),
+            ((lambda *given: blacken(*given, value=0.2), RIGHT), r"they are 0\.20 on average; black is 0"),
+            (
+                (lambda images, order, share: blacken(images, -order, share), RIGHT),
+                "^The squares with the lowest order",
+            ),
+            (
+                (lambda images, order, share: blacken(images, order[:1].expand_as(order), share), RIGHT),
+                "each has an order of its own",
+            ),
+            ((lambda images, order, share: blacken(images, order, share / 2), RIGHT), "are 8, and 4 are black"),
+            ((lambda images, order, share: blacken(images, order.mT, share), RIGHT), "^Other squares are black"),
+            (
+                (lambda images, order, share: blacken(images, order, 1 / 8), RIGHT),
+                "At a share of 1/4, 16 of 64 squares",
+            ),
+            ((in_place, RIGHT), "have changed as well"),
+            ((lambda *given: blacken(*given)[:, :1], RIGHT), r"the shape \(3, 2, 32, 32\), not \(3, 1, 32, 32\)"),
+            ((blacken, falls(sign=-1)), "^highest: -0.* has the wrong sign"),
+            ((blacken, falls(slice(None))), "is the mean over all cells"),
+            ((blacken, falls(~DEFECTIVE)), "is the mean over the functional cells"),
+            ((blacken, {name: 10.0 for name in RIGHT}), r"the mean fall for highest is not \+10\.000"),
+            ((blacken, {"highest": 0.1}), "by the names highest and random"),
+            ((blacken, {"highest": ..., "random": ...}), "^Nothing to check yet"),
+            ((lambda *_: None, RIGHT), "^Nothing to check yet"),
+        ],
+        right=[(blacken, RIGHT)],
+        given=lambda: {"log_odds": log_odds, "images": PHOTOGRAPHS, "orders": ORDERS, "defective": DEFECTIVE},
+    ),
+}
