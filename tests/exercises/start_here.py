@@ -1,0 +1,67 @@
+import numpy as np
+import torch
+
+from tests.exercises.cases import Case
+
+
+def maps_of(energies):
+    """Maps with these shares in their left halves, which are the boxes."""
+    share = torch.tensor(energies)[:, None, None, None] / 32
+    left = share.expand(-1, 1, 8, 4)
+    return torch.cat([left, 1 / 32 - left], dim=3)
+
+
+def eight():
+    maps = [maps_of([0.9, 0.8, 0.9, 0.7, 0.9, 0.8, 0.2, 0.9]), maps_of([0.5, 0.3, 0.9, 0.1, 0.4, 0.6, 0.7, 0.8])]
+    regions = torch.zeros(8, 1, 8, 8, dtype=torch.bool)
+    regions[..., :4] = True
+    return {"maps": maps, "regions": regions}
+
+
+SCORES = {"pointing 1": 0.99, "energy 1": 0.93, "energy 2": 0.77, "chance": 0.06}
+INSIDE = (1, 2, 3)
+
+CASES = {
+    "worst": Case(
+        wrong=[
+            (0.1, "whole number, and 0.1 is none: is it an energy"),
+            (8, "from 0 to 7: there is no image 8"),
+            (-1, "from 0 to 7"),
+            (2, r"^Image 2 has 0\.900 .* has the most"),
+            (6, "worst of the first map"),
+            (4, "Do you count from 0"),
+            (5, r"^Image 5 has 0\.600 of its second map in the box, and another image has less"),
+            (torch.rand(8), r"^worst should be one number, not a tensor \(8\)"),
+        ],
+        right=[3, torch.tensor(3), np.int64(3)],
+        given=eight,
+    ),
+    "factor": Case(
+        wrong=[
+            (0.06 / 0.93, "upside down"),
+            (0.93 - 0.06, "as a difference"),
+            (0.99 / 0.06, "^That is the factor of pointing"),
+            (0.77 / 0.06, "^That is the factor of the second map"),
+            (0.93, "^That is the energy itself"),
+            (7.0, r"energy would be 0\.420, and the table has 0\.930"),
+        ],
+        right=[0.93 / 0.06, np.float64(15.5), 15.4],
+        given=lambda: {"scores": SCORES},
+    ),
+    "energy": Case(
+        wrong=[
+            (lambda maps, regions: (maps * regions).sum(INSIDE), "which share of it is that"),
+            (lambda maps, regions: (maps * regions).sum(INSIDE) / regions.sum(INSIDE), "mean of the map in the box"),
+            (lambda maps, regions: (maps * ~regions).sum(INSIDE) / maps.sum(INSIDE), "outside of the box"),
+            (lambda maps, regions: (maps * regions).sum(INSIDE) / maps.sum(), "yours is the sum of all maps"),
+            (lambda maps, regions: (maps * regions).sum() / maps.sum(), "^One number for all images"),
+            (lambda maps, regions: regions.float().mean(INSIDE), "chance"),
+            (lambda maps, regions: (maps * regions).mean(INSIDE), "^Other shares"),
+            (lambda maps, regions: (maps * regions).sum((2, 3)), r"the shape \(3\), not \(3, 1\)"),
+        ],
+        right=[
+            lambda maps, regions: maps.masked_fill(~regions, 0).flatten(1).sum(1) / maps.flatten(1).sum(1),
+            lambda maps, regions: torch.stack([m[box].sum() / m.sum() for m, box in zip(maps, regions)]),
+        ],
+    ),
+}
