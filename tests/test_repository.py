@@ -54,6 +54,7 @@ def test_a_chapter_has_its_parts(notebook):
         "**Minutes:**",
         "**GPU:**",
         "**Predict",
+        "## Quiz",
         "## Exercises",
         "## Key points",
     ):
@@ -65,7 +66,10 @@ def test_a_chapter_has_its_parts(notebook):
     solutions = [cell for cell in code if "# @title Solution" in cell.source]
     hunted = [cell for cell in solutions if 'exercises.confirm("bugs_in_' in cell.source]  # in test_bug_hunt.py
     assert 2 <= len(solutions) - len(hunted) <= 3
-    assert any(re.search(r"from course_utils\.widgets import", cell.source) for cell in code)
+    imported = [re.search(r"from course_utils\.widgets import (.+)", cell.source) for cell in code]
+    assert len([found[1] for found in imported if found]) == 2  # one for the quiz, one for what can be moved
+    (quiz,) = (cell for cell in code if cell.source.startswith("# @title Quiz\n"))
+    assert quiz.metadata == {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": ["remove-input"]}
 
 
 def test_figures_have_alt_text_and_cells_are_short(notebook):
@@ -74,7 +78,7 @@ def test_figures_have_alt_text_and_cells_are_short(notebook):
             continue
         if "plots.show_" in cell.source:
             assert len(cell.metadata.mystnb.image.alt) > 60
-        if not {"hide-input", "hide-cell", "remove-cell"} & set(cell.metadata.get("tags", [])):
+        if not {"hide-input", "hide-cell", "remove-cell", "remove-input"} & set(cell.metadata.get("tags", [])):
             assert cell.source.count("\n") < 15, cell.source
 
 

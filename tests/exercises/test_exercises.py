@@ -71,14 +71,13 @@ def previous_markdown(stem, cell):
 
 
 @STUBS
-@pytest.mark.parametrize("stub", [..., lambda *_: None, lambda *_: ...], ids=["value", "function", "dots"])
-def test_an_untouched_stub_is_said_to_be_one(stem, name, stub):
+def test_an_untouched_stub_is_said_to_be_one(stem, name):
     case = CASES[stem, name]
-    if callable(stub) and not callable(case.wrong[0][0]):
-        pytest.skip("its answer is no function")
-    said = exercises.check(f"{stem}.{name}", stub, **case.given())
-    assert not said.solved
-    assert said.sentence.startswith("Nothing to check yet")
+    stubs = [..., lambda *_: None, lambda *_: ...] if callable(case.wrong[0][0]) else [...]
+    for stub in stubs:
+        said = exercises.check(f"{stem}.{name}", stub, **case.given())
+        assert not said.solved
+        assert said.sentence.startswith("Nothing to check yet")
 
 
 @EXERCISES
