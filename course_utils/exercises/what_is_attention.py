@@ -64,7 +64,7 @@ def without_length(pointing, features, query) -> str:
         }
         for mistaken, sentence in mistakes.items():
             require(abs(pointing - mistaken) > 0.0005, sentence)
-        require(False, "Another share comes out. Score unit keys, make weights of the scores, and measure those.")
+        require(False, "Another share comes out: only the keys should have changed since the chapter asked.")
     return f"Right: {expected:.3f} without the lengths, {with_length:.3f} with them."
 
 
