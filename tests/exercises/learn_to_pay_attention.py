@@ -51,6 +51,7 @@ CASES = {
             ((off_by_one, ACTS | {"sparsemax": "no"}), "should say True or False for sparsemax, not 'no'"),
             ((off_by_one, {"sparsemax": False}), "has no answer for entmax"),
             ((off_by_one, ACTS | {"sparsemax": ...}), "^Nothing to check yet"),
+            ((lambda r: None, ACTS), "^Nothing to check yet"),
         ],
         right=[
             (off_by_one, ACTS),
