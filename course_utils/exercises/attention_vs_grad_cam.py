@@ -46,9 +46,10 @@ def winner(function, network: nn.Module, tried: Tensor, rival: Tensor, images: T
     require(one < other + 0.02, behind)
     hits = metrics.pointing_game(function(images).detach(), regions).mean().item()
     chance = metrics.area_share(regions).mean().item()
-    require(
-        hits <= chance, f"As evidence it does; but it points at the object in {hits:.3f}, and chance is {chance:.3f}."
+    beside = (
+        f"Deletion is good enough, but it points at the object in {hits:.3f} of the images; chance is {chance:.3f}."
     )
+    require(hits <= chance, beside)
     return f"Right: deletion {one:.3f} against {other:.3f}, and pointing {hits:.3f}, where chance is {chance:.3f}."
 
 

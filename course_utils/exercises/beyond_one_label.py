@@ -61,7 +61,7 @@ def too_sure(changes, logits: Tensor, targets: Tensor) -> str:
     named = isinstance(changes, dict) and changes.keys() == scores.keys()
     require(named, f"An answer is expected for each of: {', '.join(scores)}.")
     for name, said in changes.items():
-        require(str(said) in ("True", "False"), f"{name}: True or False is expected, not {said!r}.")
+        require(said in (True, False), f"{name}: True or False is expected, not {said!r}.")
         before, after = scores[name](logits), scores[name](4 * logits)
         look = f"{name}: does it look at the order, the sign or the size of a logit?"
         require(bool(said) == (abs(before - after) > 1e-6), look)

@@ -61,7 +61,7 @@ def hires_cam(answer, network: nn.Module, images: Tensor, labels: Tensor, layers
     require(not close(m, early), "The ReLU comes too early: channels that speak against the class should count.")
     require(close(m, whole.relu()), "Other values come out. At a position, all channels of that position count.")
     for name, said in equal.items():
-        require(str(said) in ("True", "False"), f"{name}: True or False is expected, not {said!r}.")
+        require(said in (True, False), f"{name}: True or False is expected, not {said!r}.")
         A, G = activation_and_gradient(network, images, layers[name], labels)
         same = _alike((G * A).sum(dim=1, keepdim=True).relu(), gradcam(network, images, layers[name], labels))
         require(bool(said) == same, f"The function is right. {name}: is its gradient the same at all positions?")
@@ -90,7 +90,7 @@ def contrast(answer, network: nn.Module, images: Tensor, layer: str) -> str:
     require(
         _alike(m, expected), "Another map comes out. How does the gradient of a difference follow from two gradients?"
     )
-    require(str(same_with_relu) in ("True", "False"), f"True or False is expected, not {same_with_relu!r}.")
+    require(same_with_relu in (True, False), f"True or False is expected, not {same_with_relu!r}.")
     compare = "The function is right. Now subtract two maps that were cut at zero: is that the same map?"
     require(bool(same_with_relu) == _alike(one - other, expected), compare)
     return "Right: two maps say all that a map of the contrast would, as long as nothing has been cut off."

@@ -36,7 +36,9 @@ def paired(answer, one, other) -> str:
         reach
         * ((n - 1) / n) ** 0.5: "This standard deviation divides by n: around their own mean n numbers take n − 1.",
         quantile(n) * error: f"Student's t for {n} numbers has one degree of freedom less than {n}.",
-        t * ((one.var() + other.var()) / n) ** 0.5: "This is the spread of two lists of runs: take that of the gaps.",
+        t
+        * ((one.var() + other.var()) / n)
+        ** 0.5: "This margin is for two separate lists of runs: it does not know which are pairs.",
     }
     _told(margin, reach, slips, "The mean is right, the margin is not: spread of the differences, √n, Student's t.")
     found = "a null result" if abs(mean) < margin else "beyond the seeds' spread"

@@ -69,7 +69,7 @@ CASES = {
             ((lambda A, G: (A * G.abs()).sum(dim=1, keepdim=True), EQUAL), "^Other values come out"),
             ((hires, EQUAL | {"block 5": True}), "^The function is right. block 5: is its gradient the same"),
             ((hires, EQUAL | {"last pool": False}), "^The function is right. last pool"),
-            ((hires, EQUAL | {"block 4": "no"}), "^block 4: True or False is expected, not 'no'"),
+            ((hires, EQUAL | {"block 4": "False"}), "^block 4: True or False is expected, not 'False'"),
             ((hires, EQUAL | {"block 4": ...}), "^Nothing to check yet"),
             ((lambda A, G: None, EQUAL), "^Nothing to check yet"),
         ],

@@ -48,7 +48,7 @@ CASES = {
             ((MEAN, 2 * T * ERROR), "length of the whole interval"),
             ((MEAN, T * GAIN.std(ddof=0) / 5**0.5), "divides by n"),
             ((MEAN, 2.5706 * ERROR), "one degree of freedom less than 5"),
-            ((MEAN, T * ((ONE.var() + OTHER.var()) / 5) ** 0.5), "spread of two lists of runs"),
+            ((MEAN, T * ((ONE.var() + OTHER.var()) / 5) ** 0.5), "two separate lists of runs"),
             ((MEAN, 0.5), "^The mean is right, the margin is not"),
             ((GAIN, T * ERROR), "^The mean should be one number, not a Series"),
         ],
