@@ -29,7 +29,7 @@ class Answer(NamedTuple):
     sentence: str
 
     def __repr__(self) -> str:
-        return textwrap.fill(self.sentence, width=80)
+        return textwrap.fill(self.sentence, width=80, break_on_hyphens=False)
 
 
 class _StopError(Exception):
