@@ -86,6 +86,7 @@ def rehearse(path: Path, wheel: Path, python: Path, freeze: Path) -> str | None:
     uv("pip", "sync", "--quiet", "--python", python, freeze)
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")},
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger has nothing to say here
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
         "COURSE_PRESET": "smoke",
         "TQDM_DISABLE": "1",
@@ -101,7 +102,7 @@ def rehearse(path: Path, wheel: Path, python: Path, freeze: Path) -> str | None:
         if subprocess.run([python, "-c", EXECUTE, copy], **run).returncode:
             return "the notebook could not be started"
         found = failure(nbformat.read(copy, as_version=4))
-    changes = replaced(parse(freeze.read_text()), parse(uv("pip", "freeze", "--python", python)))
+    changes = replaced(parse(freeze.read_text()), parse(uv("pip", "freeze", "--quiet", "--python", python)))
     return found or ("replaced what Colab has: " + ", ".join(changes) if changes else None)
 
 
@@ -114,7 +115,7 @@ def main(names: list[str]) -> int:
         wheel = next(Path(scratch).glob("*.whl"))
         python = colab(Path(scratch, "colab"))
         freeze = Path(scratch, "freeze.txt")
-        freeze.write_text(uv("pip", "freeze", "--python", python))
+        freeze.write_text(uv("pip", "freeze", "--quiet", "--python", python))
         print(subprocess.run([python, "--version"], capture_output=True, text=True).stdout.strip(), end=", ")
         print(f"torch {parse(freeze.read_text())['torch']}, {len(parse(FREEZE.read_text()))} of Colab's versions")
         for path in paths:
