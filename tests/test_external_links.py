@@ -1,4 +1,4 @@
-"""Links that leave the course: well formed here, without a network; `python -m book.external_links` asks the servers."""
+"""Links that leave the course: well formed here, without a network; `book.external_links` asks the servers."""
 
 import pytest
 
