@@ -114,4 +114,14 @@ def test_forms_and_updates_are_what_github_reads():
             assert all(part["attributes"]["label"] for part in content["body"])
     updates = read(ROOT / ".github" / "dependabot.yml")
     assert updates["version"] == 2
-    assert {update["package-ecosystem"] for update in updates["updates"]} == {"github-actions", "pip"}
+    pip = {update["package-ecosystem"]: update for update in updates["updates"]}["pip"]
+    assert pip["exclude-paths"] == ["constraints-colab.txt"]  # Colab's to change
+
+
+def test_the_files_that_the_contributing_page_names_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    names = re.findall(
+        r"`(?:\.venv/bin/python -m book\.rehearse )?((?:[\w.-]+/)*[\w-]+\.(?:py|ipynb|md|txt|toml|yml))`", text
+    )
+    assert len(names) > 8
+    assert [name for name in names if not (ROOT / name).is_file()] == []
