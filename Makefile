@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 .DEFAULT_GOAL = book
-.PHONY: book lecture test serve bench lint links browser clean
+.PHONY: book lecture test serve bench rehearsal lint links browser clean
 
 # uv makes the installation whole or says what is missing; the stamp is written only when everything is there.
 .venv/ready: pyproject.toml constraints.txt
@@ -32,6 +32,9 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.bench_gradcam
 	$(BIN)/python -m benchmarks.bench_live_model
 	$(BIN)/python -m benchmarks.bench_gpu
+
+rehearsal: .venv/ready
+	$(BIN)/python -m book.rehearse
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell

@@ -1,11 +1,16 @@
 """The benchmarks run; what they measure is no test's business."""
 
+import gzip
 import shutil
 
+import nbformat
 import pytest
 import torch
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
 
 from benchmarks import (
+    bench_book,
     bench_gpu,
     bench_gradcam,
     bench_live_model,
@@ -157,3 +162,34 @@ def test_several_labels_are_trained_and_collected(tmp_path, monkeypatch):
         assert row["parameters"] == sum(p.numel() for p in network.parameters())
         kept = beyond_one_label.localised(home).query(f"form == '{form}' and seed == 0")
         assert kept.energy.tolist() == pytest.approx(means.energy.tolist(), abs=1e-4)
+
+
+def test_a_page_weighs_what_it_makes_the_browser_load(tmp_path):
+    """Each file once, text compressed, images as they are; what comes from elsewhere or inside the page is no file."""
+    text, style, picture = "let a = 1;\n" * 500, "p { color: red }\n" * 500, bytes(range(256)) * 40
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "a b.js").write_text(text)
+    (tmp_path / "_static" / "part.html").write_text("no page of its own")
+    (tmp_path / "style.css").write_text(style)
+    (tmp_path / "picture.png").write_bytes(picture)
+    page = """<link rel="stylesheet" href="../style.css?digest=1"><link rel="next" href="../other.html">
+    <script src="../_static/a%20b.js"></script><script src="../_static/a%20b.js?v=2"></script><script>1</script>
+    <img src="../picture.png"><img src="data:image/png;base64,AAAA"><img src="https://example.org/a.png">"""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "page.html").write_text(page)
+    table = bench_book.pages(tmp_path).set_index("page")
+    assert list(table.index) == ["book/page"]
+    assert table.images["book/page"] == len(picture) / 1000
+    for column, content in (("HTML", page), ("JS", text), ("CSS", style)):
+        assert table[column]["book/page"] == len(gzip.compress(content.encode(), 6)) / 1000
+    assert table.kB.tolist() == pytest.approx(table[["HTML", "JS", "CSS", "images"]].sum(axis=1).tolist())
+
+
+def test_the_seconds_of_a_notebook_are_those_of_its_last_run(tmp_path):
+    cache = get_cache(str(tmp_path / "executed" / "state"))
+    for name, source, spent in (("01_b", "1", 3.5), ("00_a", "2", 9.0), ("00_a", "3", 2.0)):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source, execution_count=1)])
+        bundle = CacheBundleIn(notebook, str(tmp_path / f"{name}.ipynb"), data={"execution_seconds": spent})
+        cache.cache_notebook_bundle(bundle, check_validity=False)
+    found = bench_book.notebooks(tmp_path)
+    assert found.values.tolist() == [["00_a", 2.0], ["01_b", 3.5]]

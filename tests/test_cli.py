@@ -1,3 +1,5 @@
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 from course_utils import checkpoints, cli, training
 from course_utils.models import ResNet, SoftAttentionCNN
+from tests import readme
 
 TINY = ["--img-size", "32", "--epochs", "2", "--batch-size", "8", "--set", "width=0.0625"]
 
@@ -78,6 +81,18 @@ def test_visualize_writes_a_picture_an_image(trained, photos, tmp_path):
     assert len(list(tmp_path.glob("*.png"))) == 6
     picture = imread(tmp_path / "red__bild 0.jpg.png")
     assert picture[..., :3].std() > 0.1
+
+
+def test_the_readmes_commands_run_as_written(photos, tmp_path, monkeypatch):
+    """On few photographs; the training, and nothing else, is told to be short."""
+    shutil.copytree(photos, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    for line in readme.block("bash", 1).splitlines():
+        python, *module, command = (words := shlex.split(line, comments=True))[:4]
+        assert (python, module) == (".venv/bin/python", ["-m", "course_utils"])
+        result = run(command, *words[4:], *(TINY[2:] if command == "train" else []))
+        assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "output").glob("*.png"))) == 6
 
 
 @pytest.mark.parametrize(
