@@ -1,0 +1,70 @@
+"""Sphinx extension: a Content-Security-Policy in every page, so that a page runs and loads what the site has, nothing else.
+
+Scripts that stand in a page are named by their hash. Styles may stand in a page (`unsafe-inline`): MathJax, the widgets
+and pandas write theirs while or after the page is built. Widgets are modules imported from blobs, because browsers
+refuse modules on file://.
+"""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
+DATA = re.compile(r"\bsrc=|\btype=\"(?!text/javascript|module)")  # nothing that the browser would run
+HANDLER = re.compile(r"<[^<>]*\son\w+=\"([^\"]*)\"")
+HEAD = re.compile(r"<meta charset=\"utf-8\" ?/?>", re.IGNORECASE)
+MARK = '<meta http-equiv="Content-Security-Policy"'
+
+
+def fingerprint(code: str) -> str:
+    """A script's hash as a policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
+
+
+def policy(text: str, scripts: str = "") -> str:
+    """The policy of a page.
+
+    Args:
+        text: the page.
+        scripts: what may run in the place of what stands in the page now.
+    """
+    codes = [code for attributes, code in SCRIPT.findall(text) if not DATA.search(attributes)]
+    handlers = HANDLER.findall(SCRIPT.sub("", text))
+    hashes = sorted({fingerprint(code) for code in (*codes, *handlers)})
+    inline = scripts or " ".join([*hashes, *(["'unsafe-hashes'"] if handlers else [])])
+    rules = {
+        "default-src": "'none'",
+        "script-src": f"'self' blob: {inline}".strip(),
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data: blob:",
+        "font-src": "'self'",
+        "connect-src": "'self'",
+        "form-action": "'self'",
+        "base-uri": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def guard(page: Path, scripts: str = "") -> None:
+    """Write the policy into a page that has none yet, before anything that it is about."""
+    text = page.read_text(encoding="utf-8")
+    if MARK not in text:
+        meta = f'{MARK} content="{policy(text, scripts)}">'
+        page.write_text(HEAD.sub(lambda charset: charset[0] + meta, text, count=1), encoding="utf-8")
+
+
+def guard_all(app, error):
+    """See to every page that this build has written."""
+    if error is None:
+        out = Path(app.outdir)
+        for page in out.rglob("*.html"):
+            if "_static" not in page.relative_to(out).parts:
+                guard(page, app.config.policy_inline_scripts)
+
+
+def setup(app):
+    """Run when all pages are written."""
+    app.add_config_value("policy_inline_scripts", "", "html", str)
+    app.connect("build-finished", guard_all, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
