@@ -13,7 +13,7 @@ from pathlib import Path
 SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
 DATA = re.compile(r"\bsrc=|\btype=\"(?!text/javascript|module)")  # nothing that the browser would run
 HANDLER = re.compile(r"<[^<>]*\son\w+=\"([^\"]*)\"")
-HEAD = re.compile(r"<meta charset=\"utf-8\" ?/?>", re.IGNORECASE)
+HEAD = re.compile(r"<meta charset=\"utf-8\" ?/?>")
 MARK = '<meta http-equiv="Content-Security-Policy"'
 
 
@@ -22,35 +22,34 @@ def fingerprint(code: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 
-def policy(text: str, scripts: str = "") -> str:
+def policy(text: str, own: dict[str, str] | None = None) -> str:
     """The policy of a page.
 
     Args:
         text: the page.
-        scripts: what may run in the place of what stands in the page now.
+        own: rules in the place of those that follow from the page, or beside them.
     """
     codes = [code for attributes, code in SCRIPT.findall(text) if not DATA.search(attributes)]
     handlers = HANDLER.findall(SCRIPT.sub("", text))
     hashes = sorted({fingerprint(code) for code in (*codes, *handlers)})
-    inline = scripts or " ".join([*hashes, *(["'unsafe-hashes'"] if handlers else [])])
     rules = {
         "default-src": "'none'",
-        "script-src": f"'self' blob: {inline}".strip(),
+        "script-src": " ".join(["'self'", "blob:", *(["'unsafe-hashes'"] if handlers else []), *hashes]),
         "style-src": "'self' 'unsafe-inline'",
-        "img-src": "'self' data: blob:",
+        "img-src": "'self' data:",
         "font-src": "'self'",
         "connect-src": "'self'",
         "form-action": "'self'",
         "base-uri": "'none'",
     }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
+    return "; ".join(f"{name} {value}" for name, value in (rules | (own or {})).items())
 
 
-def guard(page: Path, scripts: str = "") -> None:
+def guard(page: Path, own: dict[str, str] | None = None) -> None:
     """Write the policy into a page that has none yet, before anything that it is about."""
     text = page.read_text(encoding="utf-8")
     if MARK not in text:
-        meta = f'{MARK} content="{policy(text, scripts)}">'
+        meta = f'{MARK} content="{policy(text, own)}">'
         page.write_text(HEAD.sub(lambda charset: charset[0] + meta, text, count=1), encoding="utf-8")
 
 
@@ -60,11 +59,11 @@ def guard_all(app, error):
         out = Path(app.outdir)
         for page in out.rglob("*.html"):
             if "_static" not in page.relative_to(out).parts:
-                guard(page, app.config.policy_inline_scripts)
+                guard(page, app.config.policy_rules)
 
 
 def setup(app):
     """Run when all pages are written."""
-    app.add_config_value("policy_inline_scripts", "", "html", str)
+    app.add_config_value("policy_rules", {}, "html", dict)
     app.connect("build-finished", guard_all, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
