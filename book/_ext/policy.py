@@ -1,4 +1,4 @@
-"""Sphinx extension: a Content-Security-Policy in every page, so that a page runs and loads what the site has, nothing else.
+"""Sphinx extension: a Content-Security-Policy in every page: it runs and loads what the site has, and nothing else.
 
 Scripts that stand in a page are named by their hash. Styles may stand in a page (`unsafe-inline`): MathJax, the widgets
 and pandas write theirs while or after the page is built. Widgets are modules imported from blobs, because browsers
