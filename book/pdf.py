@@ -47,7 +47,7 @@ def printed(page, file: Path) -> tuple[str, PdfReader]:
     if page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count():
         page.wait_for_selector("html[data-widgets=ready]", state="attached")
     page.evaluate(TYPESET)
-    title = page.locator("article h1").first.evaluate("h => h.firstChild.parentNode.innerText").rstrip("#").strip()
+    title = page.locator("article h1").first.inner_text().rstrip("#").strip()
     footer = FOOTER.replace("TITLE", html.escape(title))
     options = {"format": "A4", "margin": MARGINS, "print_background": True, "display_header_footer": True}
     return title, PdfReader(io.BytesIO(page.pdf(**options, header_template="<span></span>", footer_template=footer)))
@@ -70,21 +70,17 @@ def relink(writer: PdfWriter, first: dict[str, int]) -> None:
             annotation.get_object()[NameObject("/A")] = DictionaryObject(new)
 
 
-def write(pdf: Path, chromium: str) -> int:
+def write(pdf: Path, browser) -> int:
     """Print all pages into one file; returns how many sheets it has."""
-    from playwright.sync_api import sync_playwright
-
     writer, first = PdfWriter(), {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1000, "height": 1400}, color_scheme="light", reduced_motion="reduce")
-        for name in contents():
-            file = HTML / f"{name}.html"
-            title, sheets = printed(page, file)
-            first[file.as_uri()] = len(writer.pages)
-            writer.append(sheets, import_outline=False)
-            writer.add_outline_item(title=title, page_number=first[file.as_uri()])
-        browser.close()
+    page = browser.new_page(viewport={"width": 1000, "height": 1400}, color_scheme="light", reduced_motion="reduce")
+    for name in contents():
+        file = HTML / f"{name}.html"
+        title, sheets = printed(page, file)
+        first[file.as_uri()] = len(writer.pages)
+        writer.append(sheets, import_outline=False)
+        writer.add_outline_item(title=title, page_number=first[file.as_uri()])
+    page.close()
     relink(writer, first)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     writer.add_metadata({"/Title": CONFIG["title"], "/Author": project["authors"][0]["name"]})
@@ -92,6 +88,15 @@ def write(pdf: Path, chromium: str) -> int:
     writer.compress_identical_objects()
     writer.write(pdf)
     return len(writer.pages)
+
+
+def link(pages: int) -> None:
+    """Name the PDF where there is a place for it."""
+    sentence = f'The whole course is also <a href="../course.pdf">one PDF</a> of {pages} pages.'
+    for file in (HTML / "book").glob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        if PLACE.search(text):
+            file.write_text(PLACE.sub(f'<p class="course-pdf">{sentence}</p>', text), encoding="utf-8")
 
 
 def main() -> int:
@@ -103,13 +108,14 @@ def main() -> int:
     if not chromium:
         print("Printing the book needs Playwright and a Chromium, which make browser installs.", file=sys.stderr)
         return 1
+    from playwright.sync_api import sync_playwright
+
     pdf = HTML / "course.pdf"
-    pages = write(pdf, chromium)
-    sentence = f'The whole course is also <a href="../{pdf.name}">one PDF</a> of {pages} pages.'
-    for file in (HTML / "book").glob("*.html"):
-        text = file.read_text(encoding="utf-8")
-        if PLACE.search(text):
-            file.write_text(PLACE.sub(f'<p class="course-pdf">{sentence}</p>', text), encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        pages = write(pdf, browser)
+        browser.close()
+    link(pages)
     print(f"The book, {pages} pages, is at {pdf}")
     return 0
 

@@ -37,8 +37,9 @@ revealjs_style_theme = "white"  # black and white are the themes that import no 
 revealjs_use_section_ids = True
 revealjs_css_files = ["deck.css"]
 policy_rules = {
-    "script-src": "'self' blob: 'unsafe-inline'",  # the speaker's view is a window into which Reveal writes its own script
-    "frame-src": "'self'",  # and that shows the slides in frames
+    # the speaker's view is a window into which Reveal writes a script, and which shows the slides in frames
+    "script-src": "'self' blob: 'unsafe-inline'",
+    "frame-src": "'self'",
 }
 revealjs_script_plugins = [{"name": "RevealNotes", "src": "revealjs/plugin/notes/notes.js"}]
 revealjs_script_conf = """{
