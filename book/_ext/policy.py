@@ -22,19 +22,24 @@ def fingerprint(code: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 
-def policy(text: str, own: dict[str, str] | None = None) -> str:
+def handlers(text: str) -> set[str]:
+    """What stands in the elements of a page for a click and the like."""
+    return set(HANDLER.findall(SCRIPT.sub("", text)))
+
+
+def policy(text: str, clicks: set[str] = frozenset(), own: dict[str, str] | None = None) -> str:
     """The policy of a page.
 
     Args:
         text: the page.
+        clicks: the handlers of all pages. The search reads other pages, and browsers then look for theirs, too.
         own: rules in the place of those that follow from the page, or beside them.
     """
-    codes = [code for attributes, code in SCRIPT.findall(text) if not DATA.search(attributes)]
-    handlers = HANDLER.findall(SCRIPT.sub("", text))
-    hashes = sorted({fingerprint(code) for code in (*codes, *handlers)})
+    codes = {code for attributes, code in SCRIPT.findall(text) if not DATA.search(attributes)}
+    hashes = sorted(fingerprint(code) for code in codes | clicks)
     rules = {
         "default-src": "'none'",
-        "script-src": " ".join(["'self'", "blob:", *(["'unsafe-hashes'"] if handlers else []), *hashes]),
+        "script-src": " ".join(["'self'", "blob:", *(["'unsafe-hashes'"] if clicks else []), *hashes]),
         "style-src": "'self' 'unsafe-inline'",
         "img-src": "'self' data:",
         "font-src": "'self'",
@@ -45,21 +50,18 @@ def policy(text: str, own: dict[str, str] | None = None) -> str:
     return "; ".join(f"{name} {value}" for name, value in (rules | (own or {})).items())
 
 
-def guard(page: Path, own: dict[str, str] | None = None) -> None:
-    """Write the policy into a page that has none yet, before anything that it is about."""
-    text = page.read_text(encoding="utf-8")
-    if MARK not in text:
-        meta = f'{MARK} content="{policy(text, own)}">'
-        page.write_text(HEAD.sub(lambda charset: charset[0] + meta, text, count=1), encoding="utf-8")
-
-
 def guard_all(app, error):
-    """See to every page that this build has written."""
-    if error is None:
-        out = Path(app.outdir)
-        for page in out.rglob("*.html"):
-            if "_static" not in page.relative_to(out).parts:
-                guard(page, app.config.policy_rules)
+    """Write the policy into every page that has none yet, before anything that it is about."""
+    if error is not None:
+        return
+    out = Path(app.outdir)
+    pages = [page for page in out.rglob("*.html") if "_static" not in page.relative_to(out).parts]
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    clicks = set().union(*map(handlers, texts.values()))
+    for page, text in texts.items():
+        if MARK not in text:
+            meta = f'{MARK} content="{policy(text, clicks, app.config.policy_rules)}">'
+            page.write_text(HEAD.sub(lambda charset, meta=meta: charset[0] + meta, text, count=1), encoding="utf-8")
 
 
 def setup(app):

@@ -1,6 +1,8 @@
 """When a page was executed, and with which versions."""
 
 import re
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 
 import nbformat
@@ -46,8 +48,8 @@ def test_the_day_is_that_of_the_execution(tmp_path, notebook, monkeypatch):
     assert executed.executed(tmp_path / "cache", notebook) == ""
     bundle = CacheBundleIn(nbformat.read(notebook, as_version=4), str(notebook), data={"execution_seconds": 191.7})
     cache.cache_notebook_bundle(bundle, check_validity=False)
-    before = datetime(2026, 2, 3, 23, 59)
-    monkeypatch.setattr(type(cache.list_cache_records()[0]), "created", before)
+    with closing(sqlite3.connect(tmp_path / "cache" / "global.db")) as records, records:
+        records.execute("UPDATE nbcache SET created = '2026-02-03 23:59:00.000000'")
     said = executed.executed(tmp_path / "cache", notebook)
     assert (
         said == "Executed on 3 February 2026 in 3 min 12 s at the preset smoke, with Python 3.11.0 and PyTorch 2.9.0."
