@@ -187,12 +187,10 @@ def test_a_lost_reader_finds_back(page, as_on_github, lost):
 def test_search_finds_chapters_functions_and_words(page, root, word, title):
     page.goto(f"{root}/search.html?q={word}")
     page.wait_for_selector("#search-results li a")
-    page.wait_for_function(
-        "!document.querySelector('#search-summary, .search-summary')?.textContent.includes('Searching')"
-    )
     assert title in " ".join(page.locator("#search-results li a").all_inner_texts())
-    if root.startswith("file"):
-        page.errors.clear()  # from the disk there are titles, and no excerpts: browsers fetch no files
+    if root.startswith("file"):  # from the disk there are titles, and no excerpts: browsers fetch no files
+        page.goto("about:blank")
+        page.errors.clear()
 
 
 def test_a_key_opens_the_search(page, site):
