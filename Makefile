@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 .DEFAULT_GOAL = book
-.PHONY: book lecture test serve bench rehearsal lint links browser clean
+.PHONY: book pdf lecture test serve bench rehearsal lint links browser clean
 
 # uv makes the installation whole or says what is missing; the stamp is written only when everything is there.
 .venv/ready: pyproject.toml constraints.txt
@@ -15,6 +15,9 @@ BIN = .venv/bin
 
 book: .venv/ready
 	$(BIN)/python -m book.build
+
+pdf: book
+	$(BIN)/python -m book.pdf
 
 lecture: .venv/ready
 	$(BIN)/python -m lecture.build

@@ -25,6 +25,21 @@ def _starts(path: str) -> bool:
     return subprocess.run([path, "--version"], capture_output=True).returncode == 0
 
 
+def until(page, condition: str) -> None:
+    """Wait until an expression is true: Playwright's own wait makes code of text, which the policy of a page refuses."""
+    page.evaluate(
+        f"""() => new Promise((done, fail) => {{
+              const last = performance.now() + 30_000;
+              const look = () => {{
+                if ({condition}) done();
+                else if (performance.now() > last) fail(new Error("this was not true within 30 s: " + {condition!r}));
+                else setTimeout(look, 10);
+              }};
+              look();
+            }})"""
+    )
+
+
 if __name__ == "__main__":
     found = find_chromium()
     print(found or "no Chromium found: make browser installs one", file=sys.stdout if found else sys.stderr)

@@ -1,8 +1,8 @@
 """Write the repository's address wherever it is needed. ``python -m book.links``, or ``make links``.
 
 The address stands once, in pyproject.toml under ``[project.urls]``; the one before it is found in _config.yml. From it
-come the theme's buttons, the notebooks' set-up cell and Colab link, the README's table and the citation; with
-``--check`` nothing is written and a difference is an error.
+come the theme's buttons, the address of the pages, the notebooks' set-up cell and Colab link, the tables of README and
+front page, and the citation; with ``--check`` nothing is written and a difference is an error.
 """
 
 import re
@@ -30,6 +30,12 @@ def colab(notebook: str) -> str:
     return f"https://colab.research.google.com/github/{NAME}/blob/main/notebooks/{notebook}"
 
 
+def pages(repository: str) -> str:
+    """Where GitHub shows the built book of a repository."""
+    owner, name = repository.removeprefix("https://github.com/").lower().split("/")
+    return f"https://{owner}.github.io/" + (f"{name}/" if name != f"{owner}.github.io" else "")
+
+
 def with_links(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
     """The notebook with its set-up cell and its Colab link as they should be."""
     for cell in notebook.cells:
@@ -44,8 +50,9 @@ def expected() -> dict[Path, str]:
     texts = {}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         texts[path] = nbformat.writes(with_links(nbformat.read(path, as_version=4), path.name)) + "\n"
-    for name in ("_config.yml", "CITATION.cff", "README.md"):
+    for name in ("_config.yml", "CITATION.cff", "README.md", "book/index.md"):
         text = (ROOT / name).read_text(encoding="utf-8").replace(BEFORE, REPOSITORY)
+        text = text.replace(pages(BEFORE), pages(REPOSITORY))
         text = re.sub(r"https://colab\.research\.google\.com/github/[^)\s]+/(\w+\.ipynb)", lambda m: colab(m[1]), text)
         texts[ROOT / name] = text
     return texts

@@ -19,6 +19,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinxcontrib.bibtex",
     "lecture.deck",
+    "book._ext.policy",
 ]
 nitpicky = True
 
@@ -35,6 +36,11 @@ revealjs_html_theme = "revealjs-simple"
 revealjs_style_theme = "white"  # black and white are the themes that import no font from elsewhere
 revealjs_use_section_ids = True
 revealjs_css_files = ["deck.css"]
+policy_rules = {
+    # the speaker's view is a window into which Reveal writes a script, and which shows the slides in frames
+    "script-src": "'self' blob: 'unsafe-inline'",
+    "frame-src": "'self'",
+}
 revealjs_script_plugins = [{"name": "RevealNotes", "src": "revealjs/plugin/notes/notes.js"}]
 revealjs_script_conf = """{
     width: 1280, height: 720, margin: 0.03, center: false, transition: "none", controls: false, viewDistance: 1000,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pypdf import PdfReader
 
-from book.browser import find_chromium
+from book.browser import find_chromium, until
 
 NOTES_HEIGHT = 300  # pixels, below the slide
 MARGIN = 40
@@ -27,7 +27,7 @@ def write(index: Path, pdf: Path) -> int:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.goto(index.as_uri() + PRINTED)
-        page.wait_for_function(READY)
+        until(page, READY)
         page.wait_for_selector("html[data-widgets=ready]")
         page.evaluate("MathJax.startup.promise.then(() => document.fonts.ready).then(() => true)")
         slides, height, width, too_long = page.evaluate(

@@ -34,6 +34,7 @@ def test_a_new_address_reaches_every_file(monkeypatch):
     for path, text in links.expected().items():
         assert "someone/fork" in text, path
         assert "attention-in-cnns/attention-in-cnns" not in text, path
+        assert "attention-in-cnns.github.io" not in text, path
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -99,6 +100,38 @@ def test_tables_and_contents_list_every_chapter_as_it_is(path):
         row = next(line for line in page.read_text(encoding="utf-8").splitlines() if f"{path.name})" in line)
         assert f"| {minutes} | no |" in row
     assert f"file: notebooks/{path.stem}\n" in (ROOT / "_toc.yml").read_text(encoding="utf-8")
+
+
+def test_the_front_page_says_how_long_all_chapters_take():
+    minutes = [int(re.search(r"\*\*Minutes:\*\* (\d+)", path.read_text(encoding="utf-8"))[1]) for path in NOTEBOOKS]
+    hours = {9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}[round(sum(minutes) / 60)]
+    assert f"about {hours} hours" in (ROOT / "book" / "index.md").read_text(encoding="utf-8")
+
+
+def test_on_every_way_through_the_course_a_chapter_comes_after_what_it_needs():
+    text = (
+        (ROOT / "book" / "index.md").read_text(encoding="utf-8").partition("## Ways through")[2].partition("\n## ")[0]
+    )
+    ways = [re.findall(r"notebooks/(\w+)\.ipynb", way) for way in text.split("\n\n**")[1:]]
+    needs = {}
+    for path in NOTEBOOKS:
+        before = re.search(r"\*\*Before:\*\* ([^·]*)·", path.read_text(encoding="utf-8"))[1]
+        needs[path.stem] = set(re.findall(r"\((\w+)\.ipynb\)", before))
+    assert {chapter for way in ways for chapter in way} == needs.keys()
+    for way in ways:
+        for i, chapter in enumerate(way):
+            assert needs[chapter] <= set(way[:i]), way
+
+
+@pytest.mark.parametrize(
+    ("repository", "address"),
+    [
+        ("https://github.com/Someone/course", "https://someone.github.io/course/"),
+        ("https://github.com/someone/someone.github.io", "https://someone.github.io/"),
+    ],
+)
+def test_where_github_shows_the_pages(repository, address):
+    assert links.pages(repository) == address
 
 
 def test_text_uses_no_syntax_that_only_the_book_knows(notebook):

@@ -6,10 +6,25 @@ with and of the preset; Sphinx reads every page again when that path changes, an
 
 import hashlib
 import os
+import platform
 import shutil
+from importlib import metadata
 from pathlib import Path
 
 SOURCES = {".py", ".js", ".css", ".safetensors", ".csv"}
+SHOWN = {  # what a page names, as its readers call it
+    "PyTorch": "torch",
+    "torchvision": "torchvision",
+    "Lightning": "lightning",
+    "NumPy": "numpy",
+    "ipywidgets": "ipywidgets",
+    "anywidget": "anywidget",
+}
+
+
+def versions() -> dict[str, str]:
+    """The versions that notebooks run with now. As the key holds them, they are those of every page in the cache."""
+    return {"Python": platform.python_version()} | {name: metadata.version(package) for name, package in SHOWN.items()}
 
 
 def key(package: Path, setting: str) -> str:
@@ -22,7 +37,8 @@ def key(package: Path, setting: str) -> str:
 
 def path(root: Path, build: Path) -> Path:
     """The cache of the state that the package is in, under a build folder."""
-    setting = os.environ.get("COURSE_PRESET", "") + (root / "constraints.txt").read_text(encoding="utf-8")
+    constraints = (root / "constraints.txt").read_text(encoding="utf-8")
+    setting = f"{os.environ.get('COURSE_PRESET', '')}{versions()}{constraints}"
     return build / "executed" / key(root / "course_utils", setting)
 
 

@@ -58,7 +58,7 @@ SEVEN = [(40, 8), (56, 8), (46, 30)]
 def answered(shown):
     """Wait for an answer, and for the picture that goes with the last stroke; returns what is said."""
     status = shown.locator(".course-status")
-    shown.page.wait_for_function("(s) => s.textContent.includes('The network says')", arg=status.element_handle())
+    status.filter(has_text="The network says").wait_for()
     settled(shown.page)
     return status.inner_text()
 

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from pypdf import PdfReader
 
+from book.browser import until
 from book.build import ROOT
 from lecture import build, numbers
 
@@ -31,7 +32,7 @@ def opened(page, deck):
 
 
 def ready(page):
-    page.wait_for_function("window.Reveal?.isReady()")
+    until(page, "window.Reveal?.isReady()")
     page.wait_for_selector("html[data-widgets=ready]")
     page.evaluate("MathJax.startup.promise.then(() => document.fonts.ready).then(() => true)")
 
@@ -98,7 +99,7 @@ def test_the_speaker_sees_the_notes(opened):
     with opened.expect_popup() as popup:
         opened.keyboard.press("s")
     view = popup.value
-    view.wait_for_function("document.querySelector('.speaker-controls-notes .value')?.textContent.includes('Welcome')")
+    until(view, "document.querySelector('.speaker-controls-notes .value')?.textContent.includes('Welcome')")
     assert "until minute 1" in view.locator(".speaker-controls-notes .value").inner_text()
     view.close()
 

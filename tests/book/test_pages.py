@@ -32,6 +32,8 @@ PAGES = [
     "book/api_training",
     "book/api_widgets",
     "book/references",
+    "book/credits",
+    "book/changelog",
 ]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks")]
 

@@ -1,0 +1,10 @@
+/* Paper is white: a page that is read in the dark is printed in light colours, pictures included. */
+(() => {
+  "use strict";
+  let theme;
+  window.addEventListener("beforeprint", () => {
+    theme = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+  });
+  window.addEventListener("afterprint", () => { document.documentElement.dataset.theme = theme; });
+})();
