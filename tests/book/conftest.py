@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,8 +61,8 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def page(chromium):
+@contextmanager
+def guarded(chromium):
     """A page that can reach the book only; `page.outside` and `page.errors` hold what went wrong."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.outside, page.errors = [], []
@@ -79,6 +80,13 @@ def page(chromium):
     page.close()
     assert page.outside == []
     assert page.errors == []
+
+
+@pytest.fixture
+def page(chromium):
+    """A page of its own for a test."""
+    with guarded(chromium) as page:
+        yield page
 
 
 def overhanging(shown):

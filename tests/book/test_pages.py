@@ -2,6 +2,8 @@ import re
 
 import pytest
 
+from tests.book.conftest import guarded
+
 PAGES = [
     "book/index",
     "notebooks/00_start_here",
@@ -43,50 +45,58 @@ def test_every_page_of_the_book_is_listed_here(html):
     assert built == set(PAGES)
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("name", PAGES)
-def test_pages_open_complete_and_fit(page, site, name, width):
-    page.set_viewport_size({"width": width, "height": 800})
-    page.goto(f"{site}/{name}.html")
-    assert page.locator("article h1").count() == 1
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.evaluate("[...document.querySelectorAll('article img')].every(i => i.complete && i.naturalWidth > 0)")
+@pytest.fixture(scope="module")
+def opened(request, chromium, site):
+    """A page, loaded once for all the tests that only look at it."""
+    with guarded(chromium) as page:
+        page.goto(f"{site}/{request.param}.html")
+        yield page
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_code_and_text_outputs_fit_the_column_of_a_laptop(page, site, name):
-    page.goto(f"{site}/{name}.html")
+each_page = pytest.mark.parametrize("opened", PAGES, indirect=True)
+each_chapter = pytest.mark.parametrize("opened", CHAPTERS, indirect=True)
+
+
+@each_page
+def test_pages_open_complete_and_fit(opened):
+    assert opened.locator("article h1").count() == 1
+    complete = "[...document.querySelectorAll('article img')].every(i => i.complete && i.naturalWidth > 0)"
+    assert opened.evaluate(complete)
+    for width in (360, 1280):
+        opened.set_viewport_size({"width": width, "height": 900})
+        assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+
+
+@each_chapter
+def test_code_and_text_outputs_fit_the_column_of_a_laptop(opened):
     wide = "[...document.querySelectorAll('article pre')].filter(p => p.scrollWidth > p.clientWidth + 1)"
-    assert page.evaluate(f"{wide}.map(p => p.textContent)") == []
+    assert opened.evaluate(f"{wide}.map(p => p.textContent)") == []
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_every_figure_has_alt_text(page, site, name):
-    page.goto(f"{site}/{name}.html")
-    figures = page.locator("article .cell_output img")
-    assert figures.count() >= 2
-    for i in range(figures.count()):
-        assert len(figures.nth(i).get_attribute("alt")) > 60
+@each_chapter
+def test_every_figure_has_alt_text(opened):
+    alts = opened.locator("article .cell_output img").evaluate_all("all => all.map(i => i.alt)")
+    assert len(alts) >= 2
+    assert all(len(alt) > 60 for alt in alts)
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_chapters_show_what_they_computed_and_hide_solutions(page, site, name):
-    page.goto(f"{site}/{name}.html")
-    text = page.locator("article").inner_text()
+@each_chapter
+def test_chapters_show_what_they_computed_and_hide_solutions(opened):
+    text = opened.locator("article").inner_text()
     assert "Traceback" not in text
     assert "needs a running notebook" not in text
-    assert re.search(r"preset cpu", text)
-    solutions = page.locator("details.hide:has-text('Show a solution')")
+    assert "preset cpu" in text
+    solutions = opened.locator("details.hide:has-text('Show a solution')")
     assert solutions.count() >= 2
-    for i in range(solutions.count()):
-        assert solutions.nth(i).get_attribute("open") is None
+    assert solutions.evaluate_all("all => all.some(details => details.open)") is False
+    said = solutions.locator(".cell_output").all_text_contents()
+    assert sum(output.strip().startswith("Right") for output in said) >= 2
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_chapters_open_in_colab_and_binder(page, site, name):
-    page.goto(f"{site}/{name}.html")
-    links = page.evaluate("[...document.querySelectorAll('a')].map(a => a.href)")
-    path = "attention-in-cnns/attention-in-cnns"
+@each_chapter
+def test_chapters_open_in_colab_and_binder(opened):
+    links = opened.evaluate("[...document.querySelectorAll('a')].map(a => a.href)")
+    path, name = "attention-in-cnns/attention-in-cnns", opened.url.partition("/html/")[2].removesuffix(".html")
     assert any(f"colab.research.google.com/github/{path}/blob/main/{name}.ipynb" in link for link in links)
     assert any(f"mybinder.org/v2/gh/{path}/main" in link for link in links)
 
