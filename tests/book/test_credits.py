@@ -2,6 +2,7 @@
 
 import re
 from importlib import metadata
+from itertools import chain
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_every_package_that_is_asked_for_is_listed_with_its_licence(page, site):
     page.goto(f"{site}/book/credits.html")
     rows = [row.split("\t") for row in page.locator("article table tbody tr").all_inner_texts()]
     listed = {name.strip(): [cell.strip() for cell in rest] for name, *rest in rows}
-    requirements = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
+    requirements = chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
     asked = {re.match(r"[\w.-]+", requirement)[0] for requirement in requirements} - {PROJECT["name"]}
     assert listed.keys() == asked
     for name, (version, licence, _) in listed.items():
