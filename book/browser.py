@@ -26,7 +26,7 @@ def _starts(path: str) -> bool:
 
 
 def until(page, condition: str) -> None:
-    """Wait until an expression is true. Playwright's own wait makes code of text, which a page's policy refuses."""
+    """Wait for an expression to be true. Playwright's own wait makes code of text, which a page's policy refuses."""
     page.evaluate(
         f"""() => new Promise((done, fail) => {{
               const last = performance.now() + 30_000;

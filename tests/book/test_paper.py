@@ -9,7 +9,7 @@ from book import pdf
 from tests.book.test_pages import CHAPTERS, PAGES
 from tests.book.test_widgets import READY
 
-SOME = ["book/index", "notebooks/00_start_here", "notebooks/03_alignment_functions", "book/glossary"]
+SOME = ["book/index", "notebooks/00_start_here", "notebooks/03_alignment_functions", "book/api_attention"]
 
 
 @pytest.mark.parametrize("name", ["book/index", "notebooks/03_alignment_functions", "book/api_maps"])
