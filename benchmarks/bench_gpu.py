@@ -49,11 +49,12 @@ def speed(
     network = torch.compile(model) if compiled else model
     optimizer = torch.optim.SGD(model.parameters(), 1e-6)
     result = {}
-    with torch.autocast(device, torch.bfloat16) if bf16 else nullcontext():
-        for kind, call in {
-            "forward": (forward, network, images),
-            "training": (training_step, network, optimizer, images, labels),
-        }.items():
+    for kind, call in {
+        "forward": (forward, network, images),
+        "training": (training_step, network, optimizer, images, labels),
+    }.items():
+        # each in its own: autocast keeps the weights it has cast, and those of an inference can't be trained
+        with torch.autocast(device, torch.bfloat16) if bf16 else nullcontext():
             for _ in range(3):
                 clock(*call)
             result[f"{kind} images/s"] = batch / median(clock(*call) for _ in range(repetitions))
