@@ -74,6 +74,7 @@ def write(pdf: Path, browser) -> int:
     """Print all pages into one file; returns how many sheets it has."""
     writer, first = PdfWriter(), {}
     page = browser.new_page(viewport={"width": 1000, "height": 1400}, color_scheme="light", reduced_motion="reduce")
+    page.set_default_timeout(120_000)  # a machine that executes notebooks at the same time is slow, not broken
     for name in contents():
         file = HTML / f"{name}.html"
         title, sheets = printed(page, file)
