@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils import metrics
-from course_utils.exercises._said import close, require, tensor
+from course_utils.exercises._said import close, require, tensor, truth
 from course_utils.multi_label import mean_average_precision
 
 
@@ -61,10 +61,10 @@ def too_sure(changes, logits: Tensor, targets: Tensor) -> str:
     named = isinstance(changes, dict) and changes.keys() == scores.keys()
     require(named, f"An answer is expected for each of: {', '.join(scores)}.")
     for name, said in changes.items():
-        require(said in (True, False), f"{name}: True or False is expected, not {said!r}.")
+        said = truth(said, name)
         before, after = scores[name](logits), scores[name](4 * logits)
         look = f"{name}: does it look at the order, the sign or the size of a logit?"
-        require(bool(said) == (abs(before - after) > 1e-6), look)
+        require(said == (abs(before - after) > 1e-6), look)
     before, after = (scores["cross-entropy"](factor * logits) for factor in (1, 4))
     return f"Right. The cross-entropy was {before:.3f}, and is {after:.3f} now."
 

@@ -13,7 +13,7 @@ def accumulate(function, model: nn.Module, images: Tensor, labels: Tensor) -> st
     """The gradient of a whole batch, of which only parts are in memory at a time."""
     n = len(images)
     part = int(torch.randint(1, n // 4 + 1, ()))
-    for sizes in ([n // 2, n - n // 2], [n - part, part], [n]):
+    for sizes in ([n // 2, n - n // 2], [part, n - part], [n]):
         each = [_gradient(model, *pair) for pair in zip(images.split(sizes), labels.split(sizes))]
         seen = _run(function, model, images, labels, sizes)
         require(seen == sizes, f"The network should see {sizes} images at a time, and it saw {seen}.")
@@ -28,7 +28,7 @@ def accumulate(function, model: nn.Module, images: Tensor, labels: Tensor) -> st
             require(not _same(found, total / 2), f"For {sizes} both parts count alike, and one has more images.")
             require(not _same(found, each[-1]), f"For {sizes} what is left is the gradient of the last part only.")
             require(False, f"For {sizes} another gradient is left than that of the whole batch.")
-    return f"Right: in parts of {n - part} and {part} images too, it is the gradient of all {n}."
+    return f"Right: in parts of {part} and {n - part} images too, it is the gradient of all {n}."
 
 
 def one_cycle(function) -> str:

@@ -64,7 +64,7 @@ CASES = {
             (CHANGES | {"mAP": True}, "^mAP: does it look at the order"),
             (CHANGES | {"all ten right": True}, "^all ten right: does it"),
             (CHANGES | {"cross-entropy": False}, "^cross-entropy: does it"),
-            (CHANGES | {"mAP": "no"}, "^mAP: True or False is expected, not 'no'"),
+            (CHANGES | {"mAP": "no"}, "^mAP should be True or False, not 'no'"),
             ({"mAP": False}, "^An answer is expected for each of: mAP, all ten right, cross-entropy"),
             (CHANGES | {"mAP": ...}, "^Nothing to check yet"),
         ],

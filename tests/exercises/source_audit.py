@@ -1,5 +1,7 @@
 import math
 
+import numpy as np
+
 from course_utils.source_audit import best_of
 from tests.exercises.cases import Case
 
@@ -57,11 +59,11 @@ CASES = {
             ((with_one_more, False), "^With 1 images no count rounds to .* and you have that size"),
             ((lambda *given: [n for n in sizes_by_all_counts(*given) if n < 10], False), "your list lacks that size"),
             ((sizes_by_all_counts, True), "By your function 128 is not among the sizes for 97.27 %"),
-            ((sizes_by_all_counts, 110), "answer is True or False"),
+            ((sizes_by_all_counts, 110), "^could_be_one_batch should be True or False, not 110"),
             ((lambda *_: None, False), "^Nothing to check yet"),
             ((lambda percentage, limit: limit, False), "TypeError"),
         ],
-        right=[(sizes_by_all_counts, False), (sizes_by_nearest, False)],
+        right=[(sizes_by_all_counts, False), (sizes_by_nearest, np.False_)],
     ),
     "validation_images": Case(
         wrong=[

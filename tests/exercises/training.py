@@ -40,6 +40,11 @@ def at_once(model, images, labels, sizes):
     heads_loss(model(images), labels).backward()
 
 
+def in_equal_parts(model, images, labels, sizes):
+    equal = [len(part) for part in images.split(sizes[0])]
+    in_parts(lambda part, n, parts: part / n)(model, images, labels, equal)
+
+
 def no_backward(model, images, labels, sizes):
     return [heads_loss(model(some), labels[: len(some)]) for some in images.split(sizes)]
 
@@ -80,6 +85,7 @@ CASES = {
             (in_parts(lambda part, n, parts: 1, forget=True), "the gradient of the last part only"),
             (in_parts(lambda part, n, parts: part), "another gradient is left"),
             (at_once, r"should see \[10, 10\] images at a time, and it saw \[20\]"),
+            (in_equal_parts, r"should see \[\d+, \d+\] images at a time, and it saw \[\d+, \d+, \d+"),
             (no_backward, "no gradient is left in .grad"),
         ],
         right=[in_parts(lambda part, n, parts: part / n), by_optimizer],
