@@ -58,7 +58,7 @@ def let_it_act(function) -> str:
     above, g = torch.rand(2, 16).double(), torch.randn(2, 16).double().requires_grad_()
     r = function(l, g, u)
     tensor(r, (2, 6, 6), "The scores")
-    require(r.requires_grad, "No gradient reaches g: the scores do not depend on it.")
+    require(r.requires_grad, "No gradient reaches g: for autograd, the scores do not depend on it.")
     for v in (u, -u):
         same = tensor(function(l, above, v), (2, 6, 6), "The scores")
         product = _product(l * above[..., None, None], v)

@@ -29,7 +29,7 @@ def _require_all(function, percentage: float, limit: int) -> list[int]:
     found = _sizes(function, percentage, limit)
     for size in range(1, limit + 1):
         possible = percentage in {round(100 * count / size, 2) for count in range(size + 1)}
-        fact = f"With {size} images {'one' if possible else 'no'} count rounds to {percentage} %"
+        fact = f"With N = {size} {'one' if possible else 'no'} count rounds to {percentage} %"
         require(possible == (size in found), f"{fact}, and {'your list lacks' if possible else 'you have'} that size.")
     return found
 

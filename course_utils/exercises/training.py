@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from course_utils.losses import heads_loss
 
 def accumulate(function, model: nn.Module, images: Tensor, labels: Tensor) -> str:
     """The gradient of a whole batch, of which only parts are in memory at a time."""
-    n = len(images)
+    model, n = copy.deepcopy(model), len(images)
     part = int(torch.randint(1, n // 4 + 1, ()))
     for sizes in ([n // 2, n - n // 2], [part, n - part], [n]):
         each = [_gradient(model, *pair) for pair in zip(images.split(sizes), labels.split(sizes))]
@@ -40,14 +42,14 @@ def one_cycle(function) -> str:
         off = [abs(a / b - 1) > 1e-6 for a, b in zip(found, expected)]
         require(not off[0], f"It starts at {found[0] / peak:.3g} of the peak, and should at a 25th.")
         at_top = (
-            f"The top is at t = {top} of {n} for warmup = {p}, and step {top} has {found[top] / peak:.3g} of the peak."
+            f"The top is at t = {top} of {n} for warmup = {p}, and step {top} has {found[top] / peak:.6g} of the peak."
         )
         require(not off[top], at_top)
         last = f"The last step has {found[-1] / found[0]:.2g} of the first rate, and should have a 10,000th."
         require(not off[-1], last)
         for way, t in (("up", top // 4), ("down", (3 * top + n) // 4)):
-            there = f"on the way {way} step {t} of {n} has {found[t] / peak:.3g} of the peak"
-            require(not off[t], f"The ends are right; {there}, half a cosine has {expected[t] / peak:.3g}.")
+            there = f"on the way {way} step {t} of {n} has {found[t] / peak:.5g} of the peak"
+            require(not off[t], f"The ends are right; {there}, half a cosine has {expected[t] / peak:.5g}.")
         require(not any(off), f"Steps {[t for t in range(n) if off[t]]} of {n} have other rates than half a cosine.")
     return "Right: PyTorch's, step for step."
 
@@ -78,6 +80,7 @@ def _run(function, model, images, labels, sizes) -> list[int]:
     """Call the learner's function, and note how many images the network gets each time."""
     seen: list[int] = []
     model.zero_grad()
+    weights = [p.detach().clone() for p in model.parameters()]
     hook = model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     try:
         function.run(model, images, labels, list(sizes))
@@ -85,6 +88,8 @@ def _run(function, model, images, labels, sizes) -> list[int]:
         hook.remove()
     if not seen:
         raise UnfinishedError
+    still = all(map(torch.equal, weights, model.parameters()))
+    require(still, "The weights have changed: the gradient is asked for, and no step.")
     return seen
 
 

@@ -69,9 +69,12 @@ CASES = {
             (lambda l, g, u: F.relu(pc(l, g, u)), "the scores should be those of pc"),
             (
                 lambda l, g, u: torch.einsum("bchw,c->bhw", l, u),
-                "^No gradient reaches g: the scores do not depend on it",
+                "^No gradient reaches g: for autograd, the scores do not depend on it",
             ),
-            (lambda l, g, u: cut(l, g.detach(), u), "^No gradient reaches g: the scores do not depend on it"),
+            (
+                lambda l, g, u: cut(l, g.detach(), u),
+                "^No gradient reaches g: for autograd, the scores do not depend on it",
+            ),
             (lambda l, g, u: cut(l, g, u)[:, None], r"^The scores should have the shape \(2, 6, 6\)"),
         ],
         right=[

@@ -45,6 +45,11 @@ def in_equal_parts(model, images, labels, sizes):
     in_parts(lambda part, n, parts: part / n)(model, images, labels, equal)
 
 
+def with_a_step(model, images, labels, sizes):
+    in_parts(lambda part, n, parts: part / n)(model, images, labels, sizes)
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+
+
 def no_backward(model, images, labels, sizes):
     return [heads_loss(model(some), labels[: len(some)]) for some in images.split(sizes)]
 
@@ -85,6 +90,7 @@ CASES = {
             (in_parts(lambda part, n, parts: 1, forget=True), "the gradient of the last part only"),
             (in_parts(lambda part, n, parts: part), "another gradient is left"),
             (at_once, r"should see \[10, 10\] images at a time, and it saw \[20\]"),
+            (with_a_step, "^The weights have changed"),
             (in_equal_parts, r"should see \[\d+, \d+\] images at a time, and it saw \[\d+, \d+, \d+"),
             (no_backward, "no gradient is left in .grad"),
         ],
@@ -100,6 +106,7 @@ CASES = {
             ),
             (cycle(shift=0), r"^The top is at t = \d+ of \d+"),
             (cycle(last=400), r"^The last step has 0\.0025 of the first rate"),
+            (lambda *given: 0.9999 * cycle()(*given) if given[0] else cycle()(*given), r"step \d+ has 0\.9999 of"),
             (up_again, "^The ends are right; on the way down"),
             (lambda t, n, peak, warmup: [peak], "^The rate of step 0 of [0-9]+ should be one number, not a list"),
         ],
