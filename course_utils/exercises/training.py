@@ -58,7 +58,8 @@ def reported(accuracy, right: Tensor) -> str:
     """The test accuracy to report, of epochs × images that were right: 25 for validation, 25 for the test, the rest."""
     accuracy = number(accuracy)
     val, test, fresh = (right[:, part].double().mean(dim=1) for part in (slice(25), slice(25, 50), slice(50, None)))
-    best = val.argmax()
+    equally_good = (val == val.max()).nonzero().flatten()  # with 25 images there may be several
+    best = min(equally_good, key=lambda epoch: abs(test[epoch] - accuracy))
     picked = test[best].item()
     others = (
         (test.max(), "That is the best epoch's *on the test images*, which are then no test any more."),
@@ -66,8 +67,8 @@ def reported(accuracy, right: Tensor) -> str:
         (test.mean(), "That is the mean of all epochs; which one of them would you hand on?"),
         (test[-1], "That is the last epoch's. Do the validation images say that it is the best?"),
         (100 * picked, "Right as a percentage; the tensors hold shares from 0 to 1."),
-        (best, "That is the number of the epoch: its accuracy is asked for."),
-        (best + 1, "That is the number of the epoch: its accuracy is asked for."),
+        *((epoch, "That is the number of the epoch: its accuracy is asked for.") for epoch in equally_good),
+        *((epoch + 1, "That is the number of the epoch: its accuracy is asked for.") for epoch in equally_good),
     )
     if abs(accuracy - picked) > 1e-6:
         for value, sentence in others:

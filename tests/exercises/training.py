@@ -77,8 +77,8 @@ def up_again(t, n, peak, warmup):
     return peak if warmup * n - 1 < t < n - 1 else cycle()(t, n, peak, warmup)
 
 
-RIGHT = torch.zeros(4, 80)  # epochs × images
-for row, (val, test) in zip(RIGHT, ((10, 10), (22, 14), (15, 20), (12, 16))):
+RIGHT = torch.zeros(5, 80)  # epochs × images; the second and the third are equally good in validation
+for row, (val, test) in zip(RIGHT, ((10, 10), (22, 14), (22, 17), (15, 20), (12, 16))):
     row[:val] = row[25 : 25 + test] = 1
 
 
@@ -116,15 +116,15 @@ CASES = {
         wrong=[
             (20 / 25, r"^That is the best epoch's \*on the test images\*"),
             (22 / 25, "^That is the accuracy on the validation images"),
-            (15 / 25, "^That is the mean of all epochs"),
+            (15.4 / 25, "^That is the mean of all epochs"),
             (16 / 25, "^That is the last epoch's"),
             (1, "^That is the number of the epoch"),
             (2, "^That is the number of the epoch"),
-            (56, "^Right as a percentage"),
+            (68, "^Right as a percentage"),
             (0.5, "^It is another one"),
             (RIGHT[1, 25:50], r"^The answer should be one number, not a tensor \(25\)"),
         ],
-        right=[14 / 25, RIGHT[1, 25:50].mean()],
+        right=[14 / 25, RIGHT[1, 25:50].mean(), 17 / 25],
         given=lambda: {"right": RIGHT},
     ),
 }
