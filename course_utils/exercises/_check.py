@@ -107,7 +107,7 @@ def _watched(answer: object) -> object:
     if isinstance(answer, dict):
         return {name: _watched(part) for name, part in answer.items()}
     if isinstance(answer, list | tuple):
-        return type(answer)(map(_watched, answer))
+        return (list if isinstance(answer, list) else tuple)(map(_watched, answer))  # a tuple with names, too
     return _Watched(answer) if callable(answer) and not isinstance(answer, type | torch.nn.Module) else answer
 
 

@@ -33,7 +33,7 @@ def number(given: object, what: str = "The answer") -> float:
         WrongError: it is none, or not finite.
     """
     try:
-        value = float(given)
+        value = float(given.item() if hasattr(given, "item") else given)
     except (TypeError, ValueError, RuntimeError):
         value = None
     require(value is not None and not isinstance(given, str), f"{what} should be one number, not {_kind(given)}.")

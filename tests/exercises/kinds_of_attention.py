@@ -1,7 +1,10 @@
+from collections import namedtuple
+
 import torch
 
 from tests.exercises.cases import Case
 
+Projections = namedtuple("Projections", "query key value")
 ZERO, ONE = torch.zeros(32, 32), torch.eye(32)
 
 
@@ -28,7 +31,12 @@ CASES = {
             ((ZERO, ONE, ONE[:16]), r"^W_v should have the shape \(32, 32\), not \(16, 32\)"),
             ((0, ONE, ONE), r"^W_q should be a tensor \(32, 32\), not an int"),
         ],
-        right=[(ZERO, torch.randn(32, 32), ONE), (torch.randn(32, 32), ZERO, ONE.double()), [ZERO, ZERO, ONE]],
+        right=[
+            (ZERO, torch.randn(32, 32), ONE),
+            (torch.randn(32, 32), ZERO, ONE.double()),
+            [ZERO, ZERO, ONE],
+            Projections(ZERO, ZERO, ONE),
+        ],
     ),
     "row_mask": Case(
         wrong=[

@@ -1,6 +1,7 @@
 """What `exercises.check` makes of answers of every kind; the exercises themselves are tried in test_exercises.py."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -114,7 +115,18 @@ def test_gradients_are_there_even_where_the_learner_has_switched_them_off(exerci
 
 
 @pytest.mark.parametrize(
-    "given", [3, 3.0, torch.tensor(3), torch.tensor([[3.0]]), np.float32(3), np.array(3), True + 2]
+    "given",
+    [
+        3,
+        3.0,
+        torch.tensor(3),
+        torch.tensor([[3.0]]),
+        np.float32(3),
+        np.array(3),
+        np.array([3]),
+        pd.Series([3]),
+        True + 2,
+    ],
 )
 def test_numbers_of_every_kind_are_numbers(given):
     assert number(given) == 3
