@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 import course_utils.exercises
-from course_utils.exercises._said import UnfinishedError, WrongError
+from course_utils.exercises._said import UnfinishedError, WrongError, require
 
-TO_DO = "Nothing to check yet: put your answer in the place of each ... above, and run both cells."
+TO_DO = "Nothing to check yet: put your answer in the place of each ... (a function returns it), and run both cells."
+CHANGED = "It changes a tensor that it was given, which others may need as it was: let it make a new one."
 
 
 class Answer(NamedTuple):
@@ -106,7 +107,7 @@ def _watched(answer: object) -> object:
     if isinstance(answer, dict):
         return {name: _watched(part) for name, part in answer.items()}
     if isinstance(answer, list | tuple):
-        return type(answer)(map(_watched, answer))
+        return (list if isinstance(answer, list) else tuple)(map(_watched, answer))  # a tuple with names, too
     return _Watched(answer) if callable(answer) and not isinstance(answer, type | torch.nn.Module) else answer
 
 
@@ -124,8 +125,12 @@ class _Watched:
         return returned
 
     def run(self, *given, **named) -> object:
-        """Call it for what it does; it may return nothing."""
+        """Call it for what it does; it may return nothing. It gets copies of tensors, and should leave them alone."""
+        copies = [part.clone() if torch.is_tensor(part) else part for part in given]
         try:
-            return self.function(*given, **named)
+            returned = self.function(*copies, **named)
         except Exception as error:  # whatever a learner's function may raise
             raise _StopError(f"It stops with {type(error).__name__}: {error}") from error
+        alone = (torch.equal(part, copy) for part, copy in zip(given, copies) if torch.is_tensor(part))
+        require(all(alone), CHANGED)
+        return returned

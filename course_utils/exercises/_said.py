@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class WrongError(Exception):
@@ -33,9 +33,10 @@ def number(given: object, what: str = "The answer") -> float:
         WrongError: it is none, or not finite.
     """
     try:
-        value = float(given)
+        value = float(given.item() if hasattr(given, "item") else given)
     except (TypeError, ValueError, RuntimeError):
-        raise WrongError(f"{what} should be one number, not {_kind(given)}.") from None
+        value = None
+    require(value is not None and not isinstance(given, str), f"{what} should be one number, not {_kind(given)}.")
     require(math.isfinite(value), f"{what} should be a finite number, not {value}.")
     return value
 
@@ -48,8 +49,18 @@ def tensor(given: object, shape: tuple[int, ...], what: str = "The answer") -> T
     """
     require(torch.is_tensor(given), f"{what} should be a tensor {_shape(shape)}, not {_kind(given)}.")
     require(given.shape == shape, f"{what} should have the shape {_shape(shape)}, not {_shape(given.shape)}.")
-    require(torch.isfinite(given).all(), f"{what} should be finite everywhere, and there is inf or nan in it.")
+    require(torch.isfinite(given).all(), f"{what} should be finite everywhere, and there is inf or nan.")
     return given.detach()
+
+
+def truth(given: object, what: str = "The answer") -> bool:
+    """The answer as True or False, of Python, NumPy or PyTorch.
+
+    Raises:
+        WrongError: it is neither.
+    """
+    require(given in (True, False), f"{what} should be True or False, not {given!r}.")
+    return bool(given)
 
 
 def close(given: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
@@ -61,7 +72,10 @@ def close(given: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
 def _kind(given: object) -> str:
     if torch.is_tensor(given):
         return f"a tensor {_shape(given.shape)}"
-    return "None" if given is None else f"{'an' if type(given).__name__[0] in 'aeiou' else 'a'} {type(given).__name__}"
+    if given is None:
+        return "None"
+    name = type(given).__name__ if isinstance(given, nn.Module) or not callable(given) else "function"
+    return f"{'an' if name[0] in 'aeiou' or name == 'ndarray' else 'a'} {name}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

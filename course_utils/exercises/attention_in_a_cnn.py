@@ -29,12 +29,12 @@ def squeeze(function, blocks: Sequence[int]) -> str:
 
 def pair(pictures) -> str:
     """Two pictures that are one to squeeze-and-excitation, whatever its parameters, and two to CBAM's channel gate."""
-    one, two = (tensor(p, (1, 2, 8, 8), name).float() for p, name in zip(pictures, ("The first", "The second")))
+    one, two = (tensor(p, (1, 2, 8, 8), name).double() for p, name in zip(pictures, ("The first", "The second")))
     require(not torch.equal(one, two), "That is the same picture twice, and nothing can tell it from itself.")
     squeezed = _apart(gates.SqueezeExcitation, one, two)
-    require(squeezed < 1e-5, f"Squeeze-and-excitation tells them apart, by up to {squeezed:.1g}. What does it see?")
+    require(squeezed < 1e-9, f"Squeeze-and-excitation tells them apart, by up to {squeezed:.1g}. What does it see?")
     told = _apart(gates.ChannelAttention, one, two)
-    require(told > 1e-4, "CBAM's channel gate cannot tell them apart either. What does it see beyond the means?")
+    require(told > 1e-9, "CBAM's channel gate cannot tell them apart either. What does it see beyond the means?")
     return f"Right: CBAM's channel gate tells them apart by up to {told:.2g}, squeeze-and-excitation does not."
 
 
@@ -61,7 +61,7 @@ def _of_squeezes(blocks, r: int) -> int:
 def _apart(kind, one, two, draws: int = 100) -> float:
     """How far the weights of two pictures differ, at most, with random parameters."""
     with torch.no_grad():
-        every = (kind(2, 1) for _ in range(draws))
+        every = (kind(2, 1).double() for _ in range(draws))
         return max((gate.weights(one) - gate.weights(two)).abs().max().item() for gate in every)
 
 

@@ -12,7 +12,7 @@ from course_utils.exercises._said import close, number, require, tensor
 def pointing(function) -> str:
     """The pointing game for one map and one region."""
     maps, regions = torch.rand(50, 1, 6, 9), torch.rand(50, 1, 6, 9) < 0.3
-    found = torch.tensor([number(function(a[0].clone(), region[0])) for a, region in zip(maps, regions)])
+    found = torch.tensor([number(function(a[0], region[0])) for a, region in zip(maps, regions)])
     expected = metrics.pointing_game(maps, regions)
     energy = (maps * regions).sum(dim=(1, 2, 3)) / maps.sum(dim=(1, 2, 3))
     require(

@@ -73,12 +73,10 @@ def weights(function) -> str:
 def own_range(function) -> str:
     """Maps (B, 1, H, W) → each stretched from its own minimum, 0, to its own maximum, 1."""
     maps = torch.rand(3, 1, 4, 5) * torch.tensor([1.0, 0.1, 3.0]).view(3, 1, 1, 1) + torch.rand(3, 1, 1, 1)
-    before = maps.clone()
     answer = tensor(function.run(maps), maps.shape, "For maps (3, 1, 4, 5) the answer")
     ranges = [(each.min().item(), each.max().item()) for each in answer]
-    wrong = [f"{low:.2f} to {high:.2f}" for low, high in ranges if abs(low) + abs(high - 1) > 1e-3]
+    wrong = [f"{low:.3f} to {high:.3f}" for low, high in ranges if abs(low) + abs(high - 1) > 1e-3]
     require(not wrong, f"{len(wrong)} of 3 maps do not go from 0 to 1; one goes from {''.join(wrong[:1])}.")
-    require(torch.equal(maps, before), "The maps that it was given have changed as well.")
     expected = torch.stack([(each - each.min()) / (each.max() - each.min()) for each in maps])
     require(close(answer, expected, 1e-3), "The values between 0 and 1 are not in proportion.")
     return "Right: each map goes from 0 to 1."

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -36,8 +38,9 @@ def split(function) -> str:
     strange = (~(plain | mirrored)).sum() + (~(val_plain | val_mirrored)).sum()
     said = f"{strange} images are neither the photograph that their label belongs to nor its mirror image."
     require(strange == 0, said)
-    said = f"Of the 64 training images {plain.sum()} are photographs as they were and {mirrored.sum()} are mirrored."
-    require(plain.sum() == 32, said)
+    as_they_were, turned = len(labels[plain].unique()), len(labels[mirrored].unique())
+    said = f"Of 32 photographs {as_they_were} are in the training part as they were, and {turned} mirrored."
+    require(as_they_were == turned == 32, said)
     return "Right: no photograph is in both parts, as it was or mirrored."
 
 
@@ -126,7 +129,9 @@ def seed_worker(function) -> str:
         numbers = []
         for worker in range(4):
             torch.default_generator.manual_seed(base + worker)  # a GPU's random numbers are left alone
-            function.run(worker)
+            info = SimpleNamespace(id=worker, num_workers=4, seed=base + worker)  # of get_worker_info
+            with mock.patch("torch.utils.data._utils.worker._worker_info", info):
+                function.run(worker)
             numbers.append(float(np.random.rand()))
         return numbers
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import metrics
-from course_utils.exercises._said import close, number, require, tensor
+from course_utils.exercises._said import close, number, require, tensor, truth
 from course_utils.gradcam import activation_and_gradient, gradcam, logits_of
 
 
@@ -60,11 +60,12 @@ def hires_cam(answer, network: nn.Module, images: Tensor, labels: Tensor, layers
     early = (G * A).relu().sum(dim=1, keepdim=True)
     require(not close(m, early), "The ReLU comes too early: channels that speak against the class should count.")
     require(close(m, whole.relu()), "Other values come out. At a position, all channels of that position count.")
+    require(equal.keys() == layers.keys(), f"An answer is expected for each of: {', '.join(layers)}.")
     for name, said in equal.items():
-        require(said in (True, False), f"{name}: True or False is expected, not {said!r}.")
+        said = truth(said, name)
         A, G = activation_and_gradient(network, images, layers[name], labels)
         same = _alike((G * A).sum(dim=1, keepdim=True).relu(), gradcam(network, images, layers[name], labels))
-        require(bool(said) == same, f"The function is right. {name}: is its gradient the same at all positions?")
+        require(said == same, f"The function is right. {name}: is its gradient the same at all positions?")
     return "Right: where the gradient is the same at all positions, the mean takes nothing from it."
 
 
@@ -90,9 +91,9 @@ def contrast(answer, network: nn.Module, images: Tensor, layer: str) -> str:
     require(
         _alike(m, expected), "Another map comes out. How does the gradient of a difference follow from two gradients?"
     )
-    require(same_with_relu in (True, False), f"True or False is expected, not {same_with_relu!r}.")
+    same = truth(same_with_relu, "same_with_relu")
     compare = "The function is right. Now subtract two maps that were cut at zero: is that the same map?"
-    require(bool(same_with_relu) == _alike(one - other, expected), compare)
+    require(same == _alike(one - other, expected), compare)
     return "Right: two maps say all that a map of the contrast would, as long as nothing has been cut off."
 
 

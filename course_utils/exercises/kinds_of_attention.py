@@ -46,6 +46,9 @@ def row_mask(function) -> str:
     for one, other in (mask != own).nonzero()[:1].tolist():
         may, row = ("may not", "its own") if own[one, other] else ("may", "another")
         require(False, f"On 3 × 5, position {one} {may} look at {other}, which is in {row} row.")
+    smaller = torch.block_diag(*[torch.ones(4, 4)] * 2).bool()
+    also = torch.equal(tensor(function(2, 4), (8, 8), "For a grid of 2 × 4 the mask"), smaller)
+    require(also, "On a grid of 3 × 5 the mask is right, and on one of 2 × 4 it is not.")
     return "Right: each position sees one row. On a grid of 8 × 8 that uses 0.125 of the matrix."
 
 

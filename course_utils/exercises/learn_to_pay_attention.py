@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from course_utils import alignments
-from course_utils.exercises._said import close, require, tensor
+from course_utils.exercises._said import close, require, tensor, truth
 from course_utils.layers import PayAttention, attend
 
 
@@ -32,8 +32,11 @@ def other_alignments(answers) -> str:
     """Softmax with one more in its denominator, and in which of three alignments g acts with pc."""
     off_by_one, g_acts = answers
     r = 2 * torch.randn(9, dtype=torch.double)
-    found = tensor(off_by_one(r.clone()), (9,), "The weights")
-    require(not close(found, r.softmax(dim=0)), "That is softmax: its weights sum to 1, and nothing may get a share.")
+    found = tensor(off_by_one(r), (9,), "The weights")
+    require(
+        not close(found, r.softmax(dim=0)),
+        "That is softmax: its weights sum to 1, and here something should be left over.",
+    )
     require(not close(found, r.exp()), "Nothing divides these weights yet.")
     inside = r.exp() / (1 + r.exp())
     require(not close(found, inside), "That is the sigmoid of each score: the sum of the others is missing below.")
@@ -43,9 +46,9 @@ def other_alignments(answers) -> str:
     aligns = {"sparsemax": alignments.sparsemax, "entmax": alignments.entmax, "off by one": off_by_one}
     for name, align in aligns.items():
         require(name in g_acts, f"g_acts has no answer for {name}.")
-        require(g_acts[name] in (True, False), f"g_acts should say True or False for {name}, not {g_acts[name]!r}.")
+        acts = truth(g_acts[name], f"g_acts for {name}")
         moved = (align(r + 0.7) - align(r)).abs().max().item()
-        require(g_acts[name] == (moved > 1e-6), f"{name}: add the same number to all scores. Do the weights move?")
+        require(acts == (moved > 1e-6), f"{name}: add the same number to all scores. Do the weights move?")
     return f"Right: 0.7 more on all scores moves a weight of off by one by {moved:.1g}, and none of the others."
 
 
@@ -55,7 +58,7 @@ def let_it_act(function) -> str:
     above, g = torch.rand(2, 16).double(), torch.randn(2, 16).double().requires_grad_()
     r = function(l, g, u)
     tensor(r, (2, 6, 6), "The scores")
-    require(r.requires_grad, "No gradient reaches g: the scores do not depend on it.")
+    require(r.requires_grad, "No gradient reaches g: for autograd, the scores do not depend on it.")
     for v in (u, -u):
         same = tensor(function(l, above, v), (2, 6, 6), "The scores")
         product = _product(l * above[..., None, None], v)

@@ -26,7 +26,7 @@ def thin_matrices(W, W_q, W_k) -> str:
     d_k, d_q = W_k.shape[1], W_q.shape[1]
     turned = torch.is_tensor(W) and W.shape == (d_q, d_k)
     require(not turned, f"W takes q into the space of k, so it is ({d_k}, {d_q}): yours is that, transposed.")
-    W = tensor(W, (d_k, d_q), "W")
+    W = tensor(W, (d_k, d_q), "W").float()
     q, k = torch.randn(2, 3, d_q), torch.randn(2, 5, d_k)
     thin = scores.scaled_multiplicative(q @ W_q.mT, k @ W_k.mT)
     found, scale = q @ W.mT @ k.mT, math.sqrt(len(W_q))
@@ -48,4 +48,7 @@ def near(function) -> str:
     )
     hint = "Other weights come out. Expand the square: which of its three terms is the same for all keys?"
     require(close(alignments.softmax(r), alignments.softmax(-distances)), hint)
+    of_keys = r - q @ k.mT
+    needless = "The right weights. But |q|² is the same for all keys: without it, no difference of q and k is needed."
+    require(close(of_keys, of_keys[:, :1].expand_as(r)), needless)
     return "Right: softmax cannot tell it from the distance."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from course_utils.exercises._said import number, require
+from course_utils.exercises._said import number, require, truth
 from course_utils.source_audit import best_of
 
 
@@ -21,8 +21,7 @@ def possible_sizes(answer) -> str:
     n = torch.randint(11, 32, ()).item()  # below 32 images no share lies half-way between two percentages
     _require_all(function, round(100 * torch.randint(1, n, ()).item() / n, 2), 31)
     sizes = _require_all(function, 97.27, 128)
-    require(isinstance(one_batch, bool), "Whether it could be one batch of 128: the answer is True or False.")
-    require(not one_batch, "By your function 128 is not among the sizes for 97.27 %.")
+    require(not truth(one_batch, "could_be_one_batch"), "By your function 128 is not among the sizes for 97.27 %.")
     return f"Right. Up to 128 images: {', '.join(map(str, sizes))}."
 
 
@@ -30,7 +29,7 @@ def _require_all(function, percentage: float, limit: int) -> list[int]:
     found = _sizes(function, percentage, limit)
     for size in range(1, limit + 1):
         possible = percentage in {round(100 * count / size, 2) for count in range(size + 1)}
-        fact = f"With {size} images {'one' if possible else 'no'} count rounds to {percentage} %"
+        fact = f"With N = {size} {'one' if possible else 'no'} count rounds to {percentage} %"
         require(possible == (size in found), f"{fact}, and {'your list lacks' if possible else 'you have'} that size.")
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -11,9 +13,9 @@ from course_utils.losses import heads_loss
 
 def accumulate(function, model: nn.Module, images: Tensor, labels: Tensor) -> str:
     """The gradient of a whole batch, of which only parts are in memory at a time."""
-    n = len(images)
+    model, n = copy.deepcopy(model), len(images)
     part = int(torch.randint(1, n // 4 + 1, ()))
-    for sizes in ([n // 2, n - n // 2], [n - part, part], [n]):
+    for sizes in ([n // 2, n - n // 2], [part, n - part], [n]):
         each = [_gradient(model, *pair) for pair in zip(images.split(sizes), labels.split(sizes))]
         seen = _run(function, model, images, labels, sizes)
         require(seen == sizes, f"The network should see {sizes} images at a time, and it saw {seen}.")
@@ -28,7 +30,7 @@ def accumulate(function, model: nn.Module, images: Tensor, labels: Tensor) -> st
             require(not _same(found, total / 2), f"For {sizes} both parts count alike, and one has more images.")
             require(not _same(found, each[-1]), f"For {sizes} what is left is the gradient of the last part only.")
             require(False, f"For {sizes} another gradient is left than that of the whole batch.")
-    return f"Right: in parts of {n - part} and {part} images too, it is the gradient of all {n}."
+    return f"Right: in parts of {part} and {n - part} images too, it is the gradient of all {n}."
 
 
 def one_cycle(function) -> str:
@@ -40,14 +42,14 @@ def one_cycle(function) -> str:
         off = [abs(a / b - 1) > 1e-6 for a, b in zip(found, expected)]
         require(not off[0], f"It starts at {found[0] / peak:.3g} of the peak, and should at a 25th.")
         at_top = (
-            f"The top is at t = {top} of {n} for warmup = {p}, and step {top} has {found[top] / peak:.3g} of the peak."
+            f"The top is at t = {top} of {n} for warmup = {p}, and step {top} has {found[top] / peak:.6g} of the peak."
         )
         require(not off[top], at_top)
         last = f"The last step has {found[-1] / found[0]:.2g} of the first rate, and should have a 10,000th."
         require(not off[-1], last)
         for way, t in (("up", top // 4), ("down", (3 * top + n) // 4)):
-            there = f"on the way {way} step {t} of {n} has {found[t] / peak:.3g} of the peak"
-            require(not off[t], f"The ends are right; {there}, half a cosine has {expected[t] / peak:.3g}.")
+            there = f"on the way {way} step {t} of {n} has {found[t] / peak:.5g} of the peak"
+            require(not off[t], f"The ends are right; {there}, half a cosine has {expected[t] / peak:.5g}.")
         require(not any(off), f"Steps {[t for t in range(n) if off[t]]} of {n} have other rates than half a cosine.")
     return "Right: PyTorch's, step for step."
 
@@ -56,7 +58,8 @@ def reported(accuracy, right: Tensor) -> str:
     """The test accuracy to report, of epochs × images that were right: 25 for validation, 25 for the test, the rest."""
     accuracy = number(accuracy)
     val, test, fresh = (right[:, part].double().mean(dim=1) for part in (slice(25), slice(25, 50), slice(50, None)))
-    best = val.argmax()
+    equally_good = (val == val.max()).nonzero().flatten()  # with 25 images there may be several
+    best = min(equally_good, key=lambda epoch: abs(test[epoch] - accuracy))
     picked = test[best].item()
     others = (
         (test.max(), "That is the best epoch's *on the test images*, which are then no test any more."),
@@ -64,8 +67,8 @@ def reported(accuracy, right: Tensor) -> str:
         (test.mean(), "That is the mean of all epochs; which one of them would you hand on?"),
         (test[-1], "That is the last epoch's. Do the validation images say that it is the best?"),
         (100 * picked, "Right as a percentage; the tensors hold shares from 0 to 1."),
-        (best, "That is the number of the epoch: its accuracy is asked for."),
-        (best + 1, "That is the number of the epoch: its accuracy is asked for."),
+        *((epoch, "That is the number of the epoch: its accuracy is asked for.") for epoch in equally_good),
+        *((epoch + 1, "That is the number of the epoch: its accuracy is asked for.") for epoch in equally_good),
     )
     if abs(accuracy - picked) > 1e-6:
         for value, sentence in others:
@@ -78,6 +81,7 @@ def _run(function, model, images, labels, sizes) -> list[int]:
     """Call the learner's function, and note how many images the network gets each time."""
     seen: list[int] = []
     model.zero_grad()
+    weights = [p.detach().clone() for p in model.parameters()]
     hook = model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     try:
         function.run(model, images, labels, list(sizes))
@@ -85,6 +89,8 @@ def _run(function, model, images, labels, sizes) -> list[int]:
         hook.remove()
     if not seen:
         raise UnfinishedError
+    still = all(map(torch.equal, weights, model.parameters()))
+    require(still, "The weights have changed: the gradient is asked for, and no step.")
     return seen
 
 

@@ -23,6 +23,7 @@ def masked(function) -> str:
     require(not turned, "The context should come first, and then the weights.")
     context, weights = tensor(given[0], (2, 3, 4), "The context"), tensor(given[1], (2, 3, 5), "The weights")
     hidden = weights.masked_fill(mask, 0)
+    require(weights.any(), "All weights are 0; those of a query should sum to 1.")
     require((weights - hidden).any(), "It looks only where it may not: the mask is true where it may look.")
     r = scores.scaled_multiplicative(q, k)
     zeros = alignments.softmax(r * mask)

@@ -29,8 +29,8 @@ def copies(function) -> str:
     require(len(pairs) == len(given), "A list of pairs was asked for: a path of the first folder, one of the second.")
     require({*sum(pairs, ())} <= set(files), "The pairs should hold the paths of files, as rglob gives them.")
     expected = {(mine, yours), (deep, deeper)}
-    turned = set(pairs) & {(theirs, ours) for ours, theirs in expected}
-    require(not turned, "In each pair the file of the first folder should come first.")
+    in_order = all(ours.is_relative_to(one) and theirs.is_relative_to(other) for ours, theirs in pairs)
+    require(in_order, "In each pair a file of the first folder should come first, and then one of the second.")
     for pair in pairs:
         common = "their name" if pair[0].name == pair[1].name else "their size"
         both = " and ".join(path.relative_to(scratch).as_posix() for path in pair)
@@ -92,9 +92,7 @@ def in_black(answer, log_odds, images, orders, defective) -> str:
 
 def _require_black(function) -> None:
     images, order = torch.rand(3, 2, 32, 32) + 0.5, torch.rand(3, 1, 8, 8)
-    before = images.clone()
     found = tensor(function(images, order, 1 / 8), images.shape, "For images (3, 2, 32, 32) the answer")
-    require(torch.equal(images, before), "The images that it was given have changed as well.")
     filled = found[~torch.isclose(found, images)]
     require(len(filled) > 0, "No square has changed.")
     require((filled == 0).all(), f"Where the images have changed, they are {filled.mean():.2f} on average; black is 0.")

@@ -46,6 +46,7 @@ CASES = {
             (lambda r: scattered(r.roll(1, dims=-1)), "not the three highest"),
             (cut, r"^The weights of a row sum to 0\.\d+: what is left out"),
             (lambda r: scattered(r).sign() / 3, "not those of softmax over them"),
+            (lambda r: r.masked_fill_(r < r.topk(3).values[..., -1:], -torch.inf).softmax(-1), "^It changes a tensor"),
             (lambda r: r.softmax(dim=-1), "^Nothing is left out"),
             (lambda r: above(r, r.topk(3).values[:, :, -1:]), "^It stops with IndexError"),
             (lambda r: r.topk(3).values.softmax(dim=-1), r"the shape \(4, 5, 20\), not \(4, 5, 3\)"),

@@ -7,6 +7,9 @@ from course_utils import gates
 from tests.exercises.cases import Case
 
 BLOCKS = [16, 16, 32]
+LARGE = 1000 * torch.randn(1, 2, 8, 8).double()
+UNEVEN = LARGE + 5000 * torch.tensor([1.0, -1] + 6 * [0]) * torch.eye(8)[:1].T  # one row: as much more as less
+SLIGHT = torch.full((1, 2, 8, 8), 0.5).double() + 1e-5 * torch.tensor([1.0, -1] * 4).double()
 crossed = torch.tensor([1.0, 1, 0, 0]).repeat(2).expand(8, 8)
 crossed = torch.stack([crossed, crossed.T])[None]
 together = torch.stack([crossed[0, 0]] * 2)[None]
@@ -63,7 +66,13 @@ CASES = {
             ((even, crossed[0]), r"^The second should have the shape \(1, 2, 8, 8\), not \(2, 8, 8\)"),
             ((even, 0.5), r"^The second should be a tensor \(1, 2, 8, 8\), not a float"),
         ],
-        right=[(even, crossed), (crossed, even), (2 * crossed.long(), torch.ones(1, 2, 8, 8).long())],
+        right=[
+            (even, crossed),
+            (crossed, even),
+            (LARGE, UNEVEN),
+            (even, SLIGHT),
+            (2 * crossed.long(), torch.ones(1, 2, 8, 8).long()),
+        ],
     ),
     "most_needed": Case(
         wrong=[

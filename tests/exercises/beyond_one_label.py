@@ -1,5 +1,6 @@
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from course_utils import metrics
 from tests.exercises.cases import Case
@@ -16,6 +17,11 @@ def labels_of(boxes):
 def label_by_label(m, boxes):
     each = torch.stack([metrics.energy_inside(m, boxes[:, [k]]) for k in range(10)], dim=1)
     return each.sum(dim=1) / labels_of(boxes)
+
+
+def at_the_size_of_the_map(m, boxes):
+    anywhere = F.adaptive_avg_pool2d(boxes.any(dim=1, keepdim=True).float(), m.shape[2:])
+    return (m * anywhere).sum(dim=(1, 2, 3)) / m.sum(dim=(1, 2, 3)) / labels_of(boxes)
 
 
 def evidence(l, w):
@@ -40,7 +46,7 @@ CASES = {
             (lambda m, boxes: together(m, boxes) * labels_of(boxes), "^Another share comes out"),
             (lambda m, boxes: (together(m, boxes) / labels_of(boxes)).mean(), r"the shape \(5\), not \(\)"),
         ],
-        right=[lambda m, boxes: together(m, boxes) / labels_of(boxes), label_by_label],
+        right=[lambda m, boxes: together(m, boxes) / labels_of(boxes), label_by_label, at_the_size_of_the_map],
         given=lambda: {"maps": torch.rand(3, 1, 4, 4), "regions": torch.rand(3, 10, 16, 16) > 0.9},
     ),
     "contributions": Case(
@@ -64,7 +70,7 @@ CASES = {
             (CHANGES | {"mAP": True}, "^mAP: does it look at the order"),
             (CHANGES | {"all ten right": True}, "^all ten right: does it"),
             (CHANGES | {"cross-entropy": False}, "^cross-entropy: does it"),
-            (CHANGES | {"mAP": "no"}, "^mAP: True or False is expected, not 'no'"),
+            (CHANGES | {"mAP": "no"}, "^mAP should be True or False, not 'no'"),
             ({"mAP": False}, "^An answer is expected for each of: mAP, all ten right, cross-entropy"),
             (CHANGES | {"mAP": ...}, "^Nothing to check yet"),
         ],

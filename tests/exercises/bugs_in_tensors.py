@@ -49,6 +49,7 @@ CASES = {
         wrong=[
             (lambda scores: scores.flatten().softmax(0).view_as(scores), "maps sum to 0"),
             (lambda scores: scores.flatten(2).softmax(2), r"not \(3, 1, 20\)"),
+            (lambda s: s.exp_() / s.sum(dim=(2, 3), keepdim=True), "^It changes a tensor that it was given"),
             (lambda scores: torch.full_like(scores, 1 / 20), "no softmax"),
         ],
         right=[lambda scores: scores.exp() / scores.exp().sum(dim=(2, 3), keepdim=True)],
@@ -56,7 +57,10 @@ CASES = {
     "own_range": Case(
         wrong=[
             (lambda maps: maps / maps.amax(dim=(2, 3), keepdim=True), "^3 of 3 maps do not go from 0 to 1"),
-            (lambda maps: maps.sub_(maps.amin((2, 3), True)).div_(maps.amax((2, 3), True)), "have changed as well"),
+            (
+                lambda maps: maps.sub_(maps.amin((2, 3), True)).div_(maps.amax((2, 3), True)),
+                "^It changes a tensor that it was given",
+            ),
             (lambda maps: (maps == maps.amax((2, 3), True)).float(), "not in proportion"),
         ],
         right=[lambda maps: torch.stack([(a - a.min()) / (a.max() - a.min() + 1e-8) for a in maps])],

@@ -1,6 +1,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.utils.data import get_worker_info
 
 from tests.exercises.cases import Case
 
@@ -24,6 +25,11 @@ def split_doubled_by(copies):
 
 def split_by_order(images, labels):
     return (images[8:].repeat(2, 1, 1, 1), labels[8:].roll(1).repeat(2)), (images[:8], labels[:8])
+
+
+def split_half_mirrored(images, labels):
+    (doubled, numbers), val = split_doubled_by(lambda images: images)(images, labels)
+    return (torch.cat([doubled[::2], doubled[1::2].flip(-1)]), torch.cat([numbers[::2], numbers[1::2]])), val
 
 
 def split_without_labels_of_the_mirrored(images, labels):
@@ -108,9 +114,13 @@ CASES = {
     "split": Case(
         wrong=[
             (split_by_order, "^64 images are neither the photograph that their label belongs to nor"),
+            (split_half_mirrored, "^Of 32 photographs 16 are in the training part as they were, and 16 mirrored"),
             (split_without_labels_of_the_mirrored, "training part has 64 images and 32 labels"),
             (split_doubled_by(lambda images: images.flip(-2)), "^32 images are neither"),
-            (split_doubled_by(lambda images: images), "64 are photographs as they were and 0 are mirrored"),
+            (
+                split_doubled_by(lambda images: images),
+                "^Of 32 photographs 32 are in the training part as they were, and 0 mirrored",
+            ),
             (lambda x, y: ((x[8:], y[8:]), (x[:8], y[:8])), "64 training images, not 32"),
             (lambda x, y: ((x[20:], y[20:]), (x[:20], y[:20])), "the parts hold 20 and 20"),
         ],
@@ -139,7 +149,10 @@ CASES = {
             (lambda worker: np.random.seed(torch.initial_seed()), r"ValueError: Seed must be between 0 and 2\*\*32"),
             (lambda worker: np.random.seed(), "should be as they were"),
         ],
-        right=[lambda worker: np.random.seed(torch.randint(2**31, ()).item())],
+        right=[
+            lambda worker: np.random.seed(torch.randint(2**31, ()).item()),
+            lambda worker: np.random.seed(get_worker_info().seed % 2**32),
+        ],
     ),
     "report": Case(
         wrong=[

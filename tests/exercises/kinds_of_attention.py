@@ -1,7 +1,10 @@
+from collections import namedtuple
+
 import torch
 
 from tests.exercises.cases import Case
 
+Projections = namedtuple("Projections", "query key value")
 ZERO, ONE = torch.zeros(32, 32), torch.eye(32)
 
 
@@ -28,7 +31,12 @@ CASES = {
             ((ZERO, ONE, ONE[:16]), r"^W_v should have the shape \(32, 32\), not \(16, 32\)"),
             ((0, ONE, ONE), r"^W_q should be a tensor \(32, 32\), not an int"),
         ],
-        right=[(ZERO, torch.randn(32, 32), ONE), (torch.randn(32, 32), ZERO, ONE.double()), [ZERO, ZERO, ONE]],
+        right=[
+            (ZERO, torch.randn(32, 32), ONE),
+            (torch.randn(32, 32), ZERO, ONE.double()),
+            [ZERO, ZERO, ONE],
+            Projections(ZERO, ZERO, ONE),
+        ],
     ),
     "row_mask": Case(
         wrong=[
@@ -38,6 +46,8 @@ CASES = {
             (lambda h, w: torch.eye(h * w).bool(), "itself only"),
             (lambda h, w: rows(h, w).float(), r"should be boolean, and yours is torch\.float32"),
             (lambda h, w: same(torch.arange(h)), r"should have the shape \(15, 15\), not \(3, 3\)"),
+            (lambda h, w: same(torch.arange(15) // 5), r"^For a grid of 2 × 4 .* the shape \(8, 8\), not \(15, 15\)"),
+            (lambda h, w: same(torch.arange(h * w) // 5), r"and on one of 2 × 4 it is not"),
             (neighbours, "position 1 may look at 5, which is in another row"),
             (lambda h, w: rows(h, w).tril(), "position 0 may not look at 1, which is in its own row"),
         ],

@@ -41,14 +41,17 @@ CASES = {
     ),
     "other_alignments": Case(
         wrong=[
-            ((lambda r: r.softmax(dim=0), ACTS), "^That is softmax: its weights sum to 1"),
+            (
+                (lambda r: r.softmax(dim=0), ACTS),
+                "^That is softmax: its weights sum to 1, and here something should be left over",
+            ),
             ((torch.sigmoid, ACTS), "^That is the sigmoid of each score"),
             ((lambda r: r.exp() / (len(r) + r.exp().sum()), ACTS), "^Other weights come out"),
             ((torch.exp, ACTS), "^Nothing divides"),
             ((lambda r: off_by_one(r).sum(), ACTS), r"^The weights should have the shape \(9\), not \(\)"),
             ((off_by_one, ACTS | {"entmax": True}), "^entmax: add the same number to all scores"),
             ((off_by_one, ACTS | {"off by one": False}), "^off by one: add the same number"),
-            ((off_by_one, ACTS | {"sparsemax": "no"}), "should say True or False for sparsemax, not 'no'"),
+            ((off_by_one, ACTS | {"sparsemax": "no"}), "^g_acts for sparsemax should be True or False, not 'no'"),
             ((off_by_one, {"sparsemax": False}), "has no answer for entmax"),
             ((off_by_one, ACTS | {"sparsemax": ...}), "^Nothing to check yet"),
             ((lambda r: None, ACTS), "^Nothing to check yet"),
@@ -66,9 +69,12 @@ CASES = {
             (lambda l, g, u: F.relu(pc(l, g, u)), "the scores should be those of pc"),
             (
                 lambda l, g, u: torch.einsum("bchw,c->bhw", l, u),
-                "^No gradient reaches g: the scores do not depend on it",
+                "^No gradient reaches g: for autograd, the scores do not depend on it",
             ),
-            (lambda l, g, u: cut(l, g.detach(), u), "^No gradient reaches g: the scores do not depend on it"),
+            (
+                lambda l, g, u: cut(l, g.detach(), u),
+                "^No gradient reaches g: for autograd, the scores do not depend on it",
+            ),
             (lambda l, g, u: cut(l, g, u)[:, None], r"^The scores should have the shape \(2, 6, 6\)"),
         ],
         right=[

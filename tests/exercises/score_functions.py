@@ -30,7 +30,7 @@ CASES = {
             (W_k.T @ W_q / 4, "^Other scores come out"),
             (W_q, r"^W should have the shape \(8, 6\), not \(4, 6\)"),
         ],
-        right=[torch.einsum("pk,pq->kq", W_k, W_q) / math.sqrt(4)],
+        right=[torch.einsum("pk,pq->kq", W_k, W_q) / math.sqrt(4), W_k.double().T @ W_q.double() / 2],
         given=lambda: GIVEN,
     ),
     "near": Case(
@@ -38,9 +38,14 @@ CASES = {
             (lambda q, k: q @ k.mT, "long key wins at any distance"),
             (lambda q, k: scores.euclidean(q, k).square() / 2, "^The sign"),
             (lambda q, k: q @ k.mT - k.square().sum(-1)[:, None], "Expand the square"),
+            (lambda q, k: -scores.euclidean(q, k).square() / 2, "without it, no difference of q and k is needed"),
+            (lambda q, k: q @ k.mT - k.square_().sum(-1)[:, None] / 2, "^It changes a tensor that it was given"),
             (lambda q, k: q @ k.mT - k.square().sum(-1, keepdim=True) / 2, "^It stops with RuntimeError"),
             (lambda q, k: (q @ k.mT).mT, r"^The scores should have the shape \(2, 3, 5\), not \(2, 5, 3\)"),
         ],
-        right=[lambda q, k: -scores.euclidean(q, k).square() / 2],
+        right=[
+            lambda q, k: q @ k.mT - (k * k).sum(-1)[:, None] / 2 + 3,
+            lambda q, k: torch.baddbmm(k.square().sum(-1)[:, None], q, k.mT, beta=-0.5),
+        ],
     ),
 }

@@ -1,5 +1,7 @@
 import math
 
+import numpy as np
+
 from course_utils.source_audit import best_of
 from tests.exercises.cases import Case
 
@@ -51,17 +53,17 @@ CASES = {
             ((exact, False), r"^1 of 3 rounds to 33\.33 %, so 3, 6 and 9 are possible up to 9, and yours are \[\]"),
             ((rounded_down, False), r"^1 of 3 rounds to 33\.33 %"),
             ((rounded_up, False), r"^2 of 3 rounds to 66\.67 %"),
-            ((within_a_tenth, False), r"^With \d+ images no count rounds to 97\.27 %, and you have that size"),
+            ((within_a_tenth, False), r"^With N = \d+ no count rounds to 97\.27 %, and you have that size"),
             ((without_the_limit, False), "^A limit of 6 images includes 6"),
             ((counts, False), r"2, 4 or 6 of at most 6 images, and yours are \[1, 2, 3\]"),
-            ((with_one_more, False), "^With 1 images no count rounds to .* and you have that size"),
+            ((with_one_more, False), "^With N = 1 no count rounds to .* and you have that size"),
             ((lambda *given: [n for n in sizes_by_all_counts(*given) if n < 10], False), "your list lacks that size"),
             ((sizes_by_all_counts, True), "By your function 128 is not among the sizes for 97.27 %"),
-            ((sizes_by_all_counts, 110), "answer is True or False"),
+            ((sizes_by_all_counts, 110), "^could_be_one_batch should be True or False, not 110"),
             ((lambda *_: None, False), "^Nothing to check yet"),
             ((lambda percentage, limit: limit, False), "TypeError"),
         ],
-        right=[(sizes_by_all_counts, False), (sizes_by_nearest, False)],
+        right=[(sizes_by_all_counts, False), (sizes_by_nearest, np.False_)],
     ),
     "validation_images": Case(
         wrong=[

@@ -1,12 +1,13 @@
 """What `exercises.check` makes of answers of every kind; the exercises themselves are tried in test_exercises.py."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from course_utils.exercises import Answer, _check, check, confirm
-from course_utils.exercises._said import UnfinishedError, WrongError, close, number, require, tensor
+from course_utils.exercises._said import UnfinishedError, WrongError, close, number, require, tensor, truth
 
 NAME = "score_functions.near"
 
@@ -70,6 +71,15 @@ def test_the_learners_errors_are_told_from_what_an_odd_answer_leads_to(exercise)
     assert said.sentence.startswith("It runs, but what it gives is not what was asked for (TypeError:")
 
 
+def test_a_function_that_changes_what_it_is_given_is_told_so_and_has_changed_a_copy(exercise):
+    of_the_chapter = torch.ones(3)
+    exercise(lambda function: f"Right: {function(of_the_chapter)}.")
+    said = check(NAME, lambda x: x.mul_(2))
+    assert said == (False, _check.CHANGED)
+    assert of_the_chapter.equal(torch.ones(3))
+    assert check(NAME, lambda x: x + 1).solved
+
+
 def test_functions_are_watched_wherever_they_stand_and_modules_stay_modules(exercise):
     def look(answer):
         functions, module, kind = answer
@@ -105,7 +115,18 @@ def test_gradients_are_there_even_where_the_learner_has_switched_them_off(exerci
 
 
 @pytest.mark.parametrize(
-    "given", [3, 3.0, torch.tensor(3), torch.tensor([[3.0]]), np.float32(3), np.array(3), True + 2]
+    "given",
+    [
+        3,
+        3.0,
+        torch.tensor(3),
+        torch.tensor([[3.0]]),
+        np.float32(3),
+        np.array(3),
+        np.array([3]),
+        pd.Series([3]),
+        True + 2,
+    ],
 )
 def test_numbers_of_every_kind_are_numbers(given):
     assert number(given) == 3
@@ -115,6 +136,10 @@ def test_numbers_of_every_kind_are_numbers(given):
     ("given", "sentence"),
     [
         ("x", "T should be one number, not a str."),
+        ("3", "T should be one number, not a str."),
+        (print, "T should be one number, not a function."),
+        (np.ones(2), "T should be one number, not an ndarray."),
+        (nn.ReLU(), "T should be one number, not a ReLU."),
         (None, "T should be one number, not None."),
         ([1], "T should be one number, not a list."),
         (torch.ones(2, 3), r"T should be one number, not a tensor \(2, 3\)."),
@@ -132,12 +157,24 @@ def test_what_is_no_number_is_said(given, sentence):
     [
         (3, r"W should be a tensor \(2, 3\), not an int."),
         (torch.ones(3, 2), r"W should have the shape \(2, 3\), not \(3, 2\)."),
-        (torch.ones(2, 3) / 0, "W should be finite everywhere, and there is inf or nan in it."),
+        (torch.ones(2, 3) / 0, "W should be finite everywhere, and there is inf or nan."),
     ],
 )
 def test_what_is_no_such_tensor_is_said(given, sentence):
     with pytest.raises(WrongError, match=f"^{sentence}$"):
         tensor(given, (2, 3), "W")
+
+
+@pytest.mark.parametrize("given", [True, np.True_, 1, torch.tensor(True)])
+def test_true_of_every_kind_is_true(given):
+    assert truth(given) is True
+    assert truth(not given) is False
+
+
+@pytest.mark.parametrize("given", ["True", None, 2, 0.5])
+def test_what_is_neither_true_nor_false_is_said(given):
+    with pytest.raises(WrongError, match=f"^mAP should be True or False, not {given!r}.$"):
+        truth(given, "mAP")
 
 
 def test_a_tensor_is_handed_on_without_its_gradient():

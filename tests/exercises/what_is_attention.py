@@ -78,6 +78,7 @@ CASES = {
             (lambda q, k, v, mask: attend((-scaled(q, k)).masked_fill(~mask, -torch.inf), v), "^Other weights"),
             (lambda q, k, v, mask: context_unmasked(q, k, v, mask)[::-1], "context should come first"),
             (context_unmasked, "the context is not what they make"),
+            (lambda q, k, v, mask: (torch.zeros(2, 3, 4), torch.zeros(2, 3, 5)), "^All weights are 0"),
             (only_context, "^Two things are wanted"),
         ],
         right=[
