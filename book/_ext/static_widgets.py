@@ -41,7 +41,7 @@ def slim(document: dict, where: str = "") -> tuple[dict, dict[str, str]]:
             for name, value in model["state"].items()
             if name not in MANAGER_TRAITS and not (name[0] == "_" and name.endswith(MANAGER_SUFFIXES))
         }
-        for name in {"_esm", "_css"} & state.keys():
+        for name in [name for name in ("_esm", "_css") if name in state]:  # in this order: builds are alike
             key = _key(state[name])
             sources[key], state[name] = state[name], key
         # nbclient never forgets a buffer: those of traits set to None since then are dropped

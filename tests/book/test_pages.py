@@ -90,7 +90,7 @@ def test_chapters_show_what_they_computed_and_hide_solutions(opened):
     assert solutions.count() >= 2
     assert solutions.evaluate_all("all => all.some(details => details.open)") is False
     said = solutions.locator(".cell_output").all_text_contents()
-    assert sum(output.strip().startswith("Right") for output in said) >= 2
+    assert sum("Right" in output for output in said) >= 2
 
 
 @each_chapter

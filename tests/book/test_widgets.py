@@ -100,7 +100,7 @@ def test_numbers_and_pictures_are_those_of_the_traits(page, site):
     page.wait_for_selector(READY)
     state = page.evaluate(
         """() => { const s = JSON.parse(document.querySelector('script[type*="widget-state"]').textContent);
-                   const m = Object.values(s.state)[0];
+                   const m = Object.values(s.state).find((m) => 'epochs' in m.state);
                    return {...m.state, ...Object.fromEntries(m.buffers.map(b => [b.path[0],
                      [...Uint8Array.from(atob(b.data), c => c.charCodeAt(0))]]))}; }"""
     )
