@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+Number = float | Tensor  # of one element
+
 
 class WrongError(Exception):
     """The answer is not right; the message is the sentence that the learner reads."""
@@ -61,6 +63,24 @@ def truth(given: object, what: str = "The answer") -> bool:
     """
     require(given in (True, False), f"{what} should be True or False, not {given!r}.")
     return bool(given)
+
+
+def expect(given: float, expected: Number, slips: dict[str, Number], otherwise: str, tolerance: float = 1e-3) -> None:
+    """Go on where a number is what it should be; elsewhere say which known slip gives it.
+
+    Args:
+        given: the learner's number.
+        expected: the right one.
+        slips: a sentence about each mistake, and the number that it leads to.
+        otherwise: the sentence about any other number.
+        tolerance: how far apart two numbers may be and still count as one.
+
+    Raises:
+        WrongError: it is another number.
+    """
+    if abs(given - expected) > tolerance:
+        nearest, slip = min(slips.items(), key=lambda pair: abs(given - pair[1]), default=(otherwise, given))
+        require(False, nearest if abs(given - slip) <= tolerance else otherwise)
 
 
 def close(given: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from course_utils import alignments
-from course_utils.exercises._said import close, number, require, tensor
+from course_utils.exercises._said import close, expect, number, require, tensor
 
 
 def temperature(T, r) -> str:
@@ -50,17 +52,16 @@ def constant(constant, r) -> str:
     weights = alignments.sigmoid(r + constant)
     total = weights.sum().item()
     if abs(total - 1) > 1e-3:
-        missing = 1 - alignments.sigmoid(r).sum().item()
-        mistakes = {
-            -r.logsumexp(dim=-1).item(): f"It makes the exponentials sum to 1, and the sigmoids to {total:.3f}.",
-            missing: "So much is missing in the sum of the weights; the constant is added to the scores.",
-            missing / len(r): "So much would each weight need; the constant is added to the scores.",
+        missing, turned = (1 - alignments.sigmoid(each).sum().item() for each in (r, r - constant))
+        slips = {
+            f"It makes the exponentials sum to 1, and the sigmoids to {total:.3f}.": -r.logsumexp(dim=-1).item(),
+            "So much is missing in the sum of the weights; the constant is added to the scores.": missing,
+            "So much would each weight need; the constant is added to the scores.": missing / len(r),
         }
-        for mistaken, sentence in mistakes.items():
-            require(abs(constant - mistaken) > 1e-3, sentence)
-        turned = alignments.sigmoid(r - constant).sum().item()
-        require(abs(turned - 1) > 1e-3, "The sign: taken away from the scores it does it, and not added.")
+        if abs(turned) < 1e-3:
+            slips["The sign: taken away from the scores it does it, and not added."] = constant
         lower = "lower" if total > 1 else "higher"
-        require(False, f"With {constant:.4g} they sum to {total:.4f}, not 1: a {lower} constant is needed.")
+        otherwise = f"With {constant:.4g} they sum to {total:.4f}, not 1: a {lower} constant is needed."
+        expect(constant, math.inf, slips, otherwise)
     apart = (weights - alignments.softmax(r)).abs().max().item()
     return f"Right: they sum to {total:.4f}. The weights of softmax are others, by up to {apart:.3f}."

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import metrics
-from course_utils.exercises._said import close, number, require, tensor, truth
+from course_utils.exercises._said import close, expect, number, require, tensor, truth
 from course_utils.gradcam import activation_and_gradient, gradcam, logits_of
 
 
@@ -18,24 +18,17 @@ def below_zero(share, raw_maps: Tensor, regions: Tensor) -> str:
     require(0 <= share <= 1, f"A share is from 0 to 1, and yours is {share:.3g}.")
     below, chance = (-raw_maps).relu(), metrics.area_share(regions).mean().item()
     large = metrics.fit_to(below, regions)
+    of_all, at_once = below.sum() / raw_maps.abs().sum(), (large * regions).sum() / large.sum()
     slips = {
         "That is what lies above zero: this is about the rest.": _inside(raw_maps.relu(), regions),
         "That counts what lies above zero, too.": _inside(raw_maps.abs(), regions),
         "That is chance, the share of an even map.": chance,
-        "That is how much of the maps lies below zero. How much of that is in the box?": below.sum()
-        / raw_maps.abs().sum(),
-        "That is one share for all maps together: strong maps count more. Take the mean of the images' own shares.": (
-            large * regions
-        ).sum()
-        / large.sum(),
+        "That is how much of the maps lies below zero. How much of that is in the box?": of_all,
+        "That is one share for all maps together, where strong maps count more: take the mean of the images'.": at_once,
     }
     expected = _inside(below, regions)
-    right = abs(share - expected) < 1e-3
-    for sentence, slip in slips.items():
-        require(right or abs(share - float(slip)) >= 1e-3, sentence)
-    require(
-        right, "Another share comes out: it is the energy inside of a map of what was below zero, and of nothing else."
-    )
+    otherwise = "Another share comes out: it is the energy inside of a map of what was below zero, and of nothing else."
+    expect(share, expected, slips, otherwise)
     return f"Right: {expected:.3f}, {'less' if expected < chance else 'more'} than chance, which is {chance:.3f}."
 
 

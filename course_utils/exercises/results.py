@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
 
-from course_utils.exercises._said import number, require
+from course_utils.exercises._said import expect, number, require
 from course_utils.scoreboard import interval, quantile
 
 
@@ -25,22 +24,22 @@ def paired(answer, one, other) -> str:
     mean, margin = (number(part, what) for part, what in zip(answer, ("The mean", "The margin")))
     gain, n = one - other, len(one)
     expected, reach = interval(gain)
-    require(not _same(mean, -expected), "The sign of the mean: the first minus the second is asked for.")
-    require(_same(mean, expected), "Another mean: take the differences seed by seed, and then their mean.")
+    sign = {"The sign of the mean: the first minus the second is asked for.": -expected}
+    otherwise = "Another mean: take the differences seed by seed, and then their mean."
+    expect(mean, expected, sign, otherwise, tolerance=1e-4 * abs(expected))
     t, error = quantile(n - 1), gain.sem()
+    single, separate = (part**0.5 for part in (gain.var(), (one.var() + other.var()) / n))
     slips = {
-        error: "This margin is one standard error: how many of them does the interval of so few numbers reach out?",
-        t * gain.std(): "This margin is for single runs. A mean varies less: what does it depend on?",
-        1.96 * error: "This margin has 1.96 standard errors, which is right for very many seeds only.",
-        2 * reach: "That is the length of the whole interval: the margin reaches to one side.",
-        reach
-        * ((n - 1) / n) ** 0.5: "This standard deviation divides by n: around their own mean n numbers take n − 1.",
-        quantile(n) * error: f"Student's t for {n} numbers has one degree of freedom less than {n}.",
-        t
-        * ((one.var() + other.var()) / n)
-        ** 0.5: "This margin is for two separate lists of runs: it does not know which are pairs.",
+        "This margin is one standard error: how many of them does the interval of so few numbers reach out?": error,
+        "This margin is for single runs. A mean varies less: what does it depend on?": t * single,
+        "This margin has 1.96 standard errors, which is right for very many seeds only.": 1.96 * error,
+        "That is the length of the whole interval: the margin reaches to one side.": 2 * reach,
+        "This standard deviation divides by n: around their own mean n numbers take n − 1.": reach * (1 - 1 / n) ** 0.5,
+        f"Student's t for {n} numbers has one degree of freedom less than {n}.": quantile(n) * error,
+        "This margin is for two separate lists of runs: it does not know which are pairs.": t * separate,
     }
-    _told(margin, reach, slips, "The mean is right, the margin is not: spread of the differences, √n, Student's t.")
+    otherwise = "The mean is right, the margin is not: spread of the differences, √n, Student's t."
+    expect(margin, reach, slips, otherwise, tolerance=1e-4 * abs(margin))
     found = "a null result" if abs(mean) < margin else "beyond the seeds' spread"
     return f"Right: {mean:+.4f} ± {margin:.4f}, {found}. But taps and losses differ too, not only attention."
 
@@ -56,12 +55,12 @@ def sign_flips(function) -> str:
     own, far = gain.mean(), abs(means)
     require(0 <= p <= 1, f"A p value is a share of the {len(means)} choices, from 0 to 1, and yours is {p:.3g}.")
     slips = {
-        (means >= own).mean(): "That counts one side only: a mean as far from 0 on the other side counts as well.",
-        (far > own).mean(): "The signs that were found are one of the choices: they count as well.",
-        stats.ttest_1samp(gain, 0).pvalue: "That is Student's p value, which assumes a distribution.",
+        "That counts one side only: a mean as far from 0 on the other side counts as well.": (means >= own).mean(),
+        "The signs that were found are one of the choices: they count as well.": (far > own).mean(),
+        "That is Student's p value, which assumes a distribution.": stats.ttest_1samp(gain, 0).pvalue,
     }
-    every = f"Another share comes out. Are all {len(means)} choices there, each difference with either sign?"
-    _told(p, (far >= own).mean(), slips, every)
+    otherwise = f"Another share comes out. Are all {len(means)} choices there, each difference with either sign?"
+    expect(p, (far >= own).mean(), slips, otherwise, tolerance=1e-5)
     return f"Right. With five differences it is never below 2 of {len(means)}, {2 / len(means):.4f}."
 
 
@@ -79,15 +78,3 @@ def seeds(n) -> str:
 def _length(n: int) -> float:
     """Of an interval, in standard deviations."""
     return quantile(n - 1) / n**0.5
-
-
-def _told(given: float, expected: float, slips: dict[float, str], otherwise: str) -> None:
-    """Go on where a number is as expected; where it is not, say which slip gives it, if a known one does."""
-    if not _same(given, expected):
-        for slip, sentence in slips.items():
-            require(not _same(given, slip), sentence)
-        require(False, otherwise)
-
-
-def _same(given: float, expected: float) -> bool:
-    return math.isclose(given, expected, rel_tol=1e-4)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from course_utils import metrics
-from course_utils.exercises._said import close, number, require, tensor
+from course_utils.exercises._said import close, expect, number, require, tensor
 
 
 def worst(index, maps, regions) -> str:
@@ -29,17 +27,15 @@ def worst(index, maps, regions) -> str:
 def factor(factor, scores) -> str:
     """How many times as high as chance the mean energy of the first map is; the scores are those of `evaluate`."""
     factor, energy, chance = number(factor, "factor"), scores["energy 1"], scores["chance"]
-    if not math.isclose(factor, energy / chance, rel_tol=0.01):
-        mistakes = {
-            chance / energy: "That is upside down: it says how chance compares with the energy.",
-            energy - chance: "That says how much more it is, as a difference; how many times as much is asked.",
-            scores["pointing 1"] / chance: "That is the factor of pointing; the energy is asked for.",
-            scores["energy 2"] / chance: "That is the factor of the second map; the first is asked for.",
-            energy: "That is the energy itself; now compare it with chance.",
-        }
-        for mistaken, sentence in mistakes.items():
-            require(not math.isclose(factor, mistaken, rel_tol=0.01), sentence)
-        require(False, f"By that factor the energy would be {factor * chance:.3f}, and the table has {energy:.3f}.")
+    slips = {
+        "That is upside down: it says how chance compares with the energy.": chance / energy,
+        "That says how much more it is, as a difference; how many times as much is asked.": energy - chance,
+        "That is the factor of pointing; the energy is asked for.": scores["pointing 1"] / chance,
+        "That is the factor of the second map; the first is asked for.": scores["energy 2"] / chance,
+        "That is the energy itself; now compare it with chance.": energy,
+    }
+    otherwise = f"By that factor the energy would be {factor * chance:.3f}, and the table has {energy:.3f}."
+    expect(factor, energy / chance, slips, otherwise, tolerance=0.01 * factor)
     return f"Right: {factor:.1f} times."
 
 

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from course_utils.exercises._said import UnfinishedError, number, require
+from course_utils.exercises._said import UnfinishedError, expect, number, require
 from course_utils.losses import heads_loss
 
 
@@ -61,19 +61,17 @@ def reported(accuracy, right: Tensor) -> str:
     equally_good = (val == val.max()).nonzero().flatten()  # with 25 images there may be several
     best = min(equally_good, key=lambda epoch: abs(test[epoch] - accuracy))
     picked = test[best].item()
-    others = (
-        (test.max(), "That is the best epoch's *on the test images*, which are then no test any more."),
-        (val.max(), "That is the accuracy on the validation images. They picked the epoch, so it flatters."),
-        (test.mean(), "That is the mean of all epochs; which one of them would you hand on?"),
-        (test[-1], "That is the last epoch's. Do the validation images say that it is the best?"),
-        (100 * picked, "Right as a percentage; the tensors hold shares from 0 to 1."),
-        *((epoch, "That is the number of the epoch: its accuracy is asked for.") for epoch in equally_good),
-        *((epoch + 1, "That is the number of the epoch: its accuracy is asked for.") for epoch in equally_good),
-    )
-    if abs(accuracy - picked) > 1e-6:
-        for value, sentence in others:
-            require(abs(accuracy - value) > 1e-6, sentence)
-    require(abs(accuracy - picked) < 1e-6, "It is another one: which images pick the epoch, and which ones judge it?")
+    slips = {
+        "That is the best epoch's *on the test images*, which are then no test any more.": test.max(),
+        "That is the accuracy on the validation images. They picked the epoch, so it flatters.": val.max(),
+        "That is the mean of all epochs; which one of them would you hand on?": test.mean(),
+        "That is the last epoch's. Do the validation images say that it is the best?": test[-1],
+        "Right as a percentage; the tensors hold shares from 0 to 1.": 100 * picked,
+    }
+    if accuracy in {*equally_good.tolist(), *(equally_good + 1).tolist()}:  # counted from 0 or from 1
+        slips["That is the number of the epoch: its accuracy is asked for."] = accuracy
+    otherwise = "It is another one: which images pick the epoch, and which ones judge it?"
+    expect(accuracy, picked, slips, otherwise, tolerance=1e-6)
     return f"Right: {picked:.2f}. On the images that are left it has {fresh[best]:.2f}."
 
 

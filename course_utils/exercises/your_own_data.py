@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.exercises._said import close, number, require, tensor
+from course_utils.exercises._said import close, expect, number, require, tensor
 
 
 def copies(function) -> str:
@@ -57,15 +57,16 @@ def nine_of_ten(answer, p, is_defective) -> str:
     require(not enough, f"{said}, and at a higher threshold nine of ten would still be.")
     alarms = int((of_others >= threshold).sum())
     expected = alarms / len(of_others)
-    right = abs(false_alarms - expected) < 1e-3
     require(0 <= false_alarms <= 1, f"A share is from 0 to 1, and yours is {false_alarms:g}.")
-    for share, what in (
-        (1 - expected, "the share of the functional cells that raise none"),
-        (alarms / len(p), "a share of all cells, and those of the functional ones were asked for"),
-        (alarms / max(1, int((p >= threshold).sum())), "how many of the alarms are false, not of the functional cells"),
-    ):
-        require(right or abs(false_alarms - share) >= 1e-3, f"The threshold is right. {share:.3f} is {what}.")
-    require(right, f"The threshold is right. Not {false_alarms:.3f} of the functional cells raise an alarm there.")
+    raised = int((p >= threshold).sum())
+    given = f"The threshold is right. {false_alarms:.3f} is"
+    slips = {
+        f"{given} the share of the functional cells that raise none.": 1 - expected,
+        f"{given} a share of all cells, and those of the functional ones were asked for.": alarms / len(p),
+        f"{given} how many of the alarms are false, not of the functional cells.": alarms / max(1, raised),
+    }
+    otherwise = f"The threshold is right. Not {false_alarms:.3f} of the functional cells raise an alarm there."
+    expect(false_alarms, expected, slips, otherwise)
     return f"Right: from {threshold:.3f} on; of the functional cells {expected:.3f} raise a false alarm."
 
 
@@ -78,14 +79,13 @@ def in_black(answer, log_odds, images, orders, defective) -> str:
     for name, order in orders.items():
         each = whole - log_odds(_blackened(images, order, 1 / 8))
         fall, mean = number(falls[name], f"The fall for {name}"), each[defective].mean().item()
-        right = abs(fall - mean) < 1e-3
-        for other, what in (
-            (-mean, "has the wrong sign: a fall is what the whole photograph has more"),
-            (each.mean().item(), "is the mean over all cells, and that of the defective ones was asked for"),
-            (each[~defective].mean().item(), "is the mean over the functional cells"),
-        ):
-            require(right or abs(fall - other) >= 1e-3, f"{name}: {fall:+.3f} {what}.")
-        require(right, f"The function is right, but the mean fall for {name} is not {fall:+.3f}.")
+        given = f"{name}: {fall:+.3f}"
+        slips = {
+            f"{given} has the wrong sign: a fall is what the whole photograph has more.": -mean,
+            f"{given} is the mean over all cells, and that of the defective ones was asked for.": each.mean(),
+            f"{given} is the mean over the functional cells.": each[~defective].mean(),
+        }
+        expect(fall, mean, slips, f"The function is right, but the mean fall for {name} is not {fall:+.3f}.")
         means[name] = f"{mean:+.3f} ({name})"
     return f"Right: the mean falls are {' and '.join(means.values())}."
 

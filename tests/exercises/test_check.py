@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from course_utils.exercises import Answer, _check, check, confirm
-from course_utils.exercises._said import UnfinishedError, WrongError, close, number, require, tensor, truth
+from course_utils.exercises._said import UnfinishedError, WrongError, close, expect, number, require, tensor, truth
 
 NAME = "score_functions.near"
 
@@ -200,3 +200,19 @@ def test_an_unknown_exercise_is_said():
         check("score_functions.number", print)
     with pytest.raises(ValueError, match="unknown chapter '_said'"):
         check("_said.number", print)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [(4.0005, "It is doubled."), (4.0011, "It is squared."), (1.0, "It is halved."), (7.0, "It is 7.")],
+)
+def test_another_number_than_expected_is_told_by_the_slip_that_gives_it(given, sentence):
+    slips = {"It is doubled.": torch.tensor(4.0), "It is squared.": 4.002, "It is halved.": np.float64(1)}
+    with pytest.raises(WrongError, match=f"^{sentence}$"):
+        expect(given, 2.0, slips, "It is 7.")
+
+
+def test_the_right_number_is_no_slip():
+    expect(2.0005, torch.tensor(2.0), {"It is as it was.": 2.0}, "Another.")
+    with pytest.raises(WrongError, match="Another"):
+        expect(2.0005, 2.0, {}, "Another.", tolerance=1e-4)
