@@ -24,7 +24,19 @@ from jupyter_cache import get_cache
 from benchmarks.bench_models import report
 
 ROOT = Path(__file__).parent.parent
-LEFT_OUT = shutil.ignore_patterns(".*", "_build*", "runs", "data", "output", "__pycache__", "*.egg-info")
+LEFT_OUT = shutil.ignore_patterns(
+    ".git",
+    ".venv",
+    ".*cache",
+    ".hypothesis",
+    ".coverage*",
+    "_build*",
+    "runs",
+    "data",
+    "output",
+    "__pycache__",
+    "*.egg-info",
+)
 BUILD = ("-m", "book.build")
 TESTS = ("-m", "pytest", "-n", "auto", "--dist", "loadfile")
 GOALS = {"cold build": 15 * 60, "cached build": 30, "tests": 15 * 60}  # seconds, on two cores

@@ -205,11 +205,9 @@ def test_a_key_opens_the_search(page, site):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_no_level_of_headings_is_left_out(page, site, name):
-    page.goto(f"{site}/{name}.html")
-    levels = page.evaluate(
-        "[...document.querySelectorAll('article :is(h1, h2, h3, h4, h5, h6)')].map(h => +h.tagName[1])"
-    )
+def test_no_level_of_headings_is_left_out(html, name):
+    article = (html / f"{name}.html").read_text(encoding="utf-8").partition("<article")[2].partition("</article>")[0]
+    levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", article)]
     assert levels[0] == 1
     assert all(now <= before + 1 for before, now in pairwise(levels)), levels
 
