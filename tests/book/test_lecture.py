@@ -185,3 +185,36 @@ def test_a_build_that_fails_leaves_the_last_deck_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(build, "deck", lambda out: out.mkdir() or 2)
     assert build.main() == 1
     assert (tmp_path / "_build" / "index.html").read_text() == "the last deck"
+
+
+def test_what_is_there_stays_until_its_sources_change(monkeypatch, tmp_path, deck):
+    built = []
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    monkeypatch.setattr(build, "SITE", tmp_path / "site")
+    monkeypatch.setattr(build, "deck", lambda out: built.append(out) or (shutil.copytree(deck, out) and 0))
+    monkeypatch.setattr("lecture.handout.write", lambda index, pdf: pdf.write_bytes(b"a handout"))
+    monkeypatch.setattr(build, "state", lambda: "one")
+    (tmp_path / "site").mkdir()
+    for _ in range(2):
+        assert build.main() == 0
+        assert len(built) == 1
+    assert (tmp_path / "site" / "lecture" / "handout.pdf").read_bytes() == b"a handout"
+    assert not (tmp_path / "site" / "lecture" / "made_from").exists()
+    monkeypatch.setattr(build, "state", lambda: "other")
+    assert build.main() == 0
+    assert len(built) == 2
+    (tmp_path / "_build" / "handout.pdf").unlink()
+    assert build.main() == 0
+    assert len(built) == 3
+
+
+def test_a_change_of_any_source_is_a_change(monkeypatch, tmp_path):
+    (tmp_path / "lecture" / "_build").mkdir(parents=True)
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    states = [build.state()]
+    for name in ("lecture/slides.md", "pyproject.toml"):
+        (tmp_path / name).write_text("new")
+        states.append(build.state())
+    assert len(set(states)) == 3
+    (tmp_path / "lecture" / "_build" / "index.html").write_text("what is made")
+    assert build.state() == states[-1]
