@@ -19,6 +19,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinxcontrib.bibtex",
     "lecture.deck",
+    "book._ext.accessible",
     "book._ext.policy",
 ]
 nitpicky = True

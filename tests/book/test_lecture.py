@@ -10,6 +10,7 @@ from pypdf import PdfReader
 from book.browser import until
 from book.build import ROOT
 from lecture import build, numbers
+from tests.book.test_accessibility import violations
 
 OUT = ROOT / "lecture" / "_build"
 SLIDES = numbers.slides()
@@ -70,6 +71,15 @@ def test_every_slide_opens_fits_and_has_notes(opened):
         assert seen["notes"] > 20, slide.title
         assert not seen["raw"], slide.title
         assert all(complete and alt > 60 for complete, alt in seen["pictures"]), slide.title
+
+
+def test_every_slide_keeps_the_rules_that_a_program_can_check(opened):
+    opened.emulate_media(reduced_motion="reduce")
+    for i, slide in enumerate(SLIDES):
+        opened.evaluate(
+            "(i) => { const { h, v } = Reveal.getIndices(Reveal.getSlides()[i]); Reveal.slide(h, v, 999); }", i
+        )
+        assert violations(opened) == [], slide.title
 
 
 def test_formulas_are_typeset(opened):
