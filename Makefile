@@ -40,14 +40,14 @@ rehearsal: .venv/ready
 	$(BIN)/python -m book.rehearse
 
 lint: .venv/ready
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell && $(BIN)/lint-imports
 
 links: .venv/ready
-	$(BIN)/python -m book.links
+	$(BIN)/python -m book.tools.address
 
 browser: .venv/ready
 	if [ "$$(id -u)" != 0 ]; then $(BIN)/playwright install chromium; \
-	else apt-get update && apt-get install -y chromium && $(BIN)/python -m book.browser || $(BIN)/playwright install --with-deps chromium; fi
+	else apt-get update && apt-get install -y chromium && $(BIN)/python -m book.tools.browser || $(BIN)/playwright install --with-deps chromium; fi
 
 clean:
 	rm -rf _build lecture/_build lecture/_build.new .venv .pytest_cache .ruff_cache .coverage

@@ -14,7 +14,7 @@ import entmax
 import pandas as pd
 import torch
 
-from course_utils import alignments
+from course_utils.attention import alignments
 
 ELEMENTS = 2**18  # in each tensor of scores, however long its rows are
 REPETITIONS = 25
@@ -43,7 +43,10 @@ def compare() -> pd.DataFrame:
                 scores = torch.randn(ELEMENTS // positions, positions) * spread
                 upstream = torch.randn_like(scores)
                 torch.testing.assert_close(ours(scores), theirs(scores))
-                pairs = [[seconds(align, scores, upstream) for align in (ours, theirs)] for _ in range(REPETITIONS)]
+                pairs = [
+                    [seconds(align, scores, upstream) for align in (ours, theirs)]
+                    for _ in range(REPETITIONS)
+                ]
                 mine, other = (median(times) * 1e3 for times in zip(*pairs))
                 case = {"alignment": name, "K": positions, "std": spread, "reference": reference}
                 rows.append(case | {"ours ms": mine, "reference ms": other, "ratio": mine / other})

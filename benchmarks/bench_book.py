@@ -79,7 +79,9 @@ def pages(html: Path) -> pd.DataFrame:
         for kind, paths in parser.paths.items():
             local = {unquote(urlsplit(path).path) for path in paths if not urlsplit(path).scheme}
             row[kind] = sum(map(kilobytes, {(page.parent / path).resolve() for path in local}))
-        rows.append({**row, "kB": sum(value for value in row.values() if not isinstance(value, str))})
+        rows.append(
+            {**row, "kB": sum(value for value in row.values() if not isinstance(value, str))}
+        )
     return pd.DataFrame(rows)
 
 
@@ -94,7 +96,12 @@ def notebooks(build: Path) -> pd.DataFrame:
 def seconds(root: Path, command: tuple[str, ...]) -> float:
     """The time that a command takes in a copy of the tree, whose own package is imported; it must succeed."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, *command], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=True)
+    subprocess.run(
+        [sys.executable, *command],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=True,
+    )
     return time.perf_counter() - start
 
 
@@ -102,9 +109,13 @@ def main() -> int:
     """Measure what is asked for, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--builds", action="store_true", help="build twice in a copy of the tree (a quarter of an hour)"
+        "--builds",
+        action="store_true",
+        help="build twice in a copy of the tree (a quarter of an hour)",
     )
-    parser.add_argument("--tests", action="store_true", help="then run all tests there (another quarter)")
+    parser.add_argument(
+        "--tests", action="store_true", help="then run all tests there (another quarter)"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         root = ROOT
@@ -113,7 +124,10 @@ def main() -> int:
             times = {"cold build": seconds(root, BUILD), "cached build": seconds(root, BUILD)}
             if arguments.tests:
                 times["tests"] = seconds(root, TESTS)
-            rows = [{"what": name, "seconds": spent, "goal": GOALS[name]} for name, spent in times.items()]
+            rows = [
+                {"what": name, "seconds": spent, "goal": GOALS[name]}
+                for name, spent in times.items()
+            ]
             report("bench_book_builds", pd.DataFrame(rows))
         if not (root / "_build" / "html" / "index.html").exists():
             print("needs a built book: make book, or --builds", file=sys.stderr)

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from benchmarks.bench_models import CLASSES, clock, forward, report, training_step
-from course_utils.costs import multiply_adds
+from course_utils.core.profiling import multiply_adds
 from course_utils.models import AttnVGG
 
 STEPS = {
@@ -68,12 +68,16 @@ def main() -> int:
         return 0
     rate = matrix_rate("cuda")
     with torch.device("meta"):
-        operations = 2 * multiply_adds(AttnVGG(CLASSES).eval(), torch.rand(1, 3, 224, 224))  # an image, forward
+        operations = 2 * multiply_adds(
+            AttnVGG(CLASSES).eval(), torch.rand(1, 3, 224, 224)
+        )  # an image, forward
     rows = []
     for step, options in STEPS.items():
         row = {"step": step} | speed("cuda", **options)
         row["forward share of the matrix rate"] = row["forward images/s"] * operations / rate
-        row["training share of the matrix rate"] = row["training images/s"] * 3 * operations / rate  # backward is twice
+        row["training share of the matrix rate"] = (
+            row["training images/s"] * 3 * operations / rate
+        )  # backward is twice
         rows.append(row)
     report("bench_gpu", pd.DataFrame(rows).assign(**{"matrix TFLOP/s, bf16": rate / 1e12}))
     return 0

@@ -19,9 +19,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from benchmarks.bench_models import clock, report
-from course_utils.comparison import BLOCKS
-from course_utils.gradcam import gradcam
+from course_utils.explain.grad_cam import gradcam
 from course_utils.models import VGG
+from course_utils.studies.attention_vs_grad_cam import BLOCKS
 
 BATCH, CLASSES = 32, 10
 
@@ -38,10 +38,15 @@ class Logits(nn.Module):
         return self.network(images).logits
 
 
-def ways(network: nn.Module, layer: str, images: Tensor, classes: Tensor) -> dict[str, Callable[[], Tensor]]:
+def ways(
+    network: nn.Module, layer: str, images: Tensor, classes: Tensor
+) -> dict[str, Callable[[], Tensor]]:
     """Each makes the same maps (B, 1, h, w), without ReLU; but for the first, which makes none."""
     logits, module = Logits(network), network.get_submodule(layer)
-    reference, targets = LayerGradCam(logits, module), [ClassifierOutputTarget(c) for c in classes.tolist()]
+    reference, targets = (
+        LayerGradCam(logits, module),
+        [ClassifierOutputTarget(c) for c in classes.tolist()],
+    )
 
     def forward() -> Tensor:
         with torch.inference_mode():
@@ -54,7 +59,11 @@ def ways(network: nn.Module, layer: str, images: Tensor, classes: Tensor) -> dic
         kept[0].retain_grad()
         scores.gather(1, classes[:, None]).sum().backward()
         hook.remove()
-        maps = (kept[0].grad.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1, keepdim=True).detach()
+        maps = (
+            (kept[0].grad.mean(dim=(2, 3), keepdim=True) * kept[0])
+            .sum(dim=1, keepdim=True)
+            .detach()
+        )
         network.zero_grad()
         return maps
 
@@ -71,21 +80,30 @@ def ways(network: nn.Module, layer: str, images: Tensor, classes: Tensor) -> dic
     }
 
 
-def compare(width: float, size: int, batch: int, repetitions: int, blocks: dict[str, str] = BLOCKS) -> pd.DataFrame:
+def compare(
+    width: float, size: int, batch: int, repetitions: int, blocks: dict[str, str] = BLOCKS
+) -> pd.DataFrame:
     """A row for each block and way: median milliseconds a batch, and the ratio to `course_utils`."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = VGG(CLASSES, width=width).eval().to(device)
     for relu in [module for module in network.modules() if isinstance(module, nn.ReLU)]:
         relu.inplace = False  # for the others: their hooks would see what the next layer made of the activation
-    images, classes = torch.rand(batch, 3, size, size, device=device), torch.arange(batch, device=device) % CLASSES
+    images, classes = (
+        torch.rand(batch, 3, size, size, device=device),
+        torch.arange(batch, device=device) % CLASSES,
+    )
     rows = []
     for block, layer in blocks.items():
         candidates = ways(network, layer, images, classes)
         ours = candidates["course_utils"]()
         for way in ("captum", "hook and backward"):
-            torch.testing.assert_close(candidates[way]().detach(), ours, rtol=1e-4, atol=1e-5 * ours.abs().max().item())
-        turns = [{way: clock(run) for way, run in candidates.items()} for _ in range(1 + repetitions)]
+            torch.testing.assert_close(
+                candidates[way]().detach(), ours, rtol=1e-4, atol=1e-5 * ours.abs().max().item()
+            )
+        turns = [
+            {way: clock(run) for way, run in candidates.items()} for _ in range(1 + repetitions)
+        ]
         times = {way: [turn[way] for turn in turns[1:]] for way in candidates}
         unit = median(times["course_utils"])
         for way, seconds in times.items():
@@ -109,7 +127,12 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=15)
     repetitions = parser.parse_args().repetitions
     warnings.simplefilter("ignore")
-    full = compare(1.0, 224, BATCH if torch.cuda.is_available() else 2, repetitions if torch.cuda.is_available() else 3)
+    full = compare(
+        1.0,
+        224,
+        BATCH if torch.cuda.is_available() else 2,
+        repetitions if torch.cuda.is_available() else 3,
+    )
     report("bench_gradcam", pd.concat([compare(0.125, 64, BATCH, repetitions), full]))
 
 

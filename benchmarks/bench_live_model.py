@@ -19,10 +19,13 @@ import torch
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.bench_models import report
-from book import one_page
-from book.browser import find_chromium
-from course_utils import digits, forms, metrics, strokes
+from book.tools import one_page
+from book.tools.browser import find_chromium
+from course_utils.core.boxes import box_regions, mask_boxes
+from course_utils.data import cluttered_digits, strokes
+from course_utils.explain import metrics
 from course_utils.models import AttnVGG
+from course_utils.studies import shipped
 from course_utils.widgets import LiveModel
 
 WIDTHS = (1.5, 2.5, 4.0)  # of the pen, in pixels
@@ -52,12 +55,16 @@ RUNS = """async ([source, shapes, size, count]) => {
 
 def widget_of(network: AttnVGG) -> LiveModel:
     """As in chapter 00, with the digits of the first test images."""
-    images, labels = digits.digit_pool("test")
-    first = digits.ClutteredDigits("test", forms.GALLERY).sources
-    return LiveModel.from_network(network, digits.clutter(4), images[first], labels[first])
+    images, labels = cluttered_digits.digit_pool("test")
+    first = cluttered_digits.ClutteredDigits("test", shipped.GALLERY).sources
+    return LiveModel.from_network(
+        network, cluttered_digits.clutter(4), images[first], labels[first]
+    )
 
 
-def cost(browser: Browser, widget: LiveModel, repetitions: int = 5, runs: int = 200) -> dict[str, float]:
+def cost(
+    browser: Browser, widget: LiveModel, repetitions: int = 5, runs: int = 200
+) -> dict[str, float]:
     """Bytes, and medians of milliseconds; each repetition is a page opened anew."""
     first, spent = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -86,22 +93,27 @@ def drawings(
     network: AttnVGG, widths: Sequence[float] = WIDTHS, count: int | None = None, seed: int = 0
 ) -> pd.DataFrame:
     """For each width of the pen, accuracy on digits drawn again, and the share of the maps in the box around them."""
-    pool, labels = digits.digit_pool("test")
+    pool, labels = cluttered_digits.digit_pool("test")
     chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:count]
-    corners = torch.randint(64 - 28 + 1, (len(chosen), 2), generator=torch.Generator().manual_seed(seed)).tolist()
+    corners = torch.randint(
+        64 - 28 + 1, (len(chosen), 2), generator=torch.Generator().manual_seed(seed)
+    ).tolist()
     moved = [
         [[[x + left, y + top] for x, y in path] for path in strokes.traced(digit)]
         for digit, (left, top) in zip(pool[chosen], corners)
     ]
-    background, rows = digits.clutter(len(chosen), seed=seed) / 255, []
+    background, rows = cluttered_digits.clutter(len(chosen), seed=seed) / 255, []
     for width in widths:
         ink = torch.stack([strokes.inked(paths, 64, width) for paths in moved])[:, None]
         with torch.inference_mode():
             logits, maps, _ = network(torch.maximum((255 * ink).round() / 255, background))
-        regions = digits.box_regions(digits.mask_boxes(ink > 0.1), 64)
+        regions = box_regions(mask_boxes(ink > 0.1), 64)
         right = int((logits.argmax(dim=1) == labels[chosen]).sum())
         row = {"pen": width, "drawings": len(ink), "right": right, "accuracy": right / len(ink)}
-        row |= {f"energy {i}": metrics.energy_inside(map, regions).mean().item() for i, map in enumerate(maps, 1)}
+        row |= {
+            f"energy {i}": metrics.energy_inside(map, regions).mean().item()
+            for i, map in enumerate(maps, 1)
+        }
         rows.append(row | {"chance": metrics.area_share(regions).mean().item()})
     return pd.DataFrame(rows)
 
@@ -112,9 +124,11 @@ def main() -> int:
     if chromium is None:
         print("needs Chromium: make browser", file=sys.stderr)
         return 1
-    network, _ = forms.shipped("repaired")
+    network, _ = shipped.load("repaired")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         page = cost(browser, widget_of(network))
         browser.close()
     report("bench_live_model", pd.DataFrame([page]))

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_utils import gates
-from course_utils.costs import device_name, multiply_adds, parameters
+from course_utils.attention import gates
+from course_utils.core.profiling import device_name, multiply_adds, parameters
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet
 
 RESULTS = Path(__file__).parent / "results"
@@ -48,7 +48,11 @@ GROUPS: dict[str, dict[str, Callable[[float], nn.Module]]] = {
         "second order": lambda width: _resnet(width, gates.SecondOrder),
     },
 }
-SIZES = {"VGG16": {1.0: 224, 0.125: 64}, "Jetley's VGG": {1.0: 32, 0.125: 32}, "ResNet": {1.0: 224, 0.125: 64}}
+SIZES = {
+    "VGG16": {1.0: 224, 0.125: 64},
+    "Jetley's VGG": {1.0: 32, 0.125: 32},
+    "ResNet": {1.0: 224, 0.125: 64},
+}
 
 
 def _resnet(width: float, gate: Callable[[int], nn.Module] | None) -> ResNet:
@@ -70,7 +74,9 @@ def forward(model: nn.Module, images: torch.Tensor) -> None:
         model.eval()(images)
 
 
-def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor):
+def training_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor
+):
     """Forward, backward and the optimiser's step."""
     model.train()
     optimizer.zero_grad()
@@ -97,7 +103,13 @@ def compare(group: str, width: float, batch: int, repetitions: int) -> pd.DataFr
     first, rows = next(iter(models)), []
     for name, model in models.items():
         count = multiply_adds(model, images[:1])
-        row = {"network": name, "width": width, "pixels": size, "batch": batch, "parameters": parameters(model)}
+        row = {
+            "network": name,
+            "width": width,
+            "pixels": size,
+            "batch": batch,
+            "parameters": parameters(model),
+        }
         row["GMAC"] = count / 1e9
         for kind in ("forward", "step"):
             row[f"{kind} ms"] = median(times[name][kind]) * 1e3
@@ -111,7 +123,9 @@ def report(script: str, table: pd.DataFrame) -> None:
     device = device_name()
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{script}_{re.sub(r'[^a-z0-9]+', '_', device.lower()).strip('_')}.csv"
-    table.assign(device=device, torch=torch.__version__).to_csv(path, index=False, float_format="%.5g")
+    table.assign(device=device, torch=torch.__version__).to_csv(
+        path, index=False, float_format="%.5g"
+    )
     print(f"{device}, torch {torch.__version__}; wrote {path.name}")
     print(table.to_string(index=False, float_format=lambda number: f"{number:.3g}"))
 
@@ -119,12 +133,18 @@ def report(script: str, table: pd.DataFrame) -> None:
 def main() -> None:
     """Time the laptop's width always, and the full width where it is asked for or there is a GPU."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="time the full width on a CPU too (minutes)")
+    parser.add_argument(
+        "--full", action="store_true", help="time the full width on a CPU too (minutes)"
+    )
     parser.add_argument("--repetitions", type=int, default=15)
     arguments = parser.parse_args()
     tables = [compare(g, 0.125, batch, arguments.repetitions) for g in GROUPS for batch in (2, 64)]
     if arguments.full or torch.cuda.is_available():
-        few = arguments.repetitions if torch.cuda.is_available() else max(3, arguments.repetitions // 5)
+        few = (
+            arguments.repetitions
+            if torch.cuda.is_available()
+            else max(3, arguments.repetitions // 5)
+        )
         batch = 32 if torch.cuda.is_available() else 4
         tables += [compare(g, 1.0, batch, few) for g in GROUPS]
     report("bench_models", pd.concat(tables).assign(dtype="float32"))

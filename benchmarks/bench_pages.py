@@ -26,12 +26,17 @@ from ipywidgets.embed import embed_minimal_html
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.bench_models import report
-from book.browser import find_chromium
+from book.tools.browser import find_chromium
 from course_utils.widgets import ScheduleExplorer
 
 HTML = Path(__file__).parent.parent / "_build" / "html"
 PACKAGES = ("requirejs", "@jupyter-widgets/html-manager", "anywidget")
-SLOW = {"offline": False, "latency": 40, "downloadThroughput": 10e6 / 8, "uploadThroughput": 10e6 / 8}
+SLOW = {
+    "offline": False,
+    "latency": 40,
+    "downloadThroughput": 10e6 / 8,
+    "uploadThroughput": 10e6 / 8,
+}
 # From the start of the navigation until the first slider has changed what the widget shows.
 ANSWERED = """() => {
   const widget = document.querySelector('.course-widget');
@@ -80,15 +85,22 @@ class Compressing(SimpleHTTPRequestHandler):
         """Nothing."""
 
 
-def measure(browser: Browser, url: str, stock: Path | None = None, repetitions: int = 3) -> dict[str, float]:
+def measure(
+    browser: Browser, url: str, stock: Path | None = None, repetitions: int = 3
+) -> dict[str, float]:
     """Open a page a few times, plain and slowly, and drag its first slider."""
     times: dict[str, list[float]] = {"plain": [], "slow": []}
     for way in [*times] * repetitions:
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, bypass_csp=True)  # for the wait below
+        page = browser.new_page(
+            viewport={"width": 1280, "height": 900}, bypass_csp=True
+        )  # for the wait below
         sizes: list[int] = []
         client = page.context.new_cdp_session(page)
         client.send("Network.enable")
-        client.on("Network.loadingFinished", lambda event, sizes=sizes: sizes.append(event["encodedDataLength"]))
+        client.on(
+            "Network.loadingFinished",
+            lambda event, sizes=sizes: sizes.append(event["encodedDataLength"]),
+        )
         if way == "slow":
             client.send("Network.emulateNetworkConditions", SLOW)
         if stock:
@@ -120,7 +132,9 @@ def _answer_for_the_networks(page: Page, packages: Path, url: str) -> None:
     def redirect(route) -> None:
         for pattern, file in files.items():
             if re.search(pattern, route.request.url):
-                return route.fulfill(status=302, headers={"Location": f"{base}/node_modules/{file}"})
+                return route.fulfill(
+                    status=302, headers={"Location": f"{base}/node_modules/{file}"}
+                )
         return route.abort()
 
     page.route(re.compile(r"https://.*"), redirect)
@@ -142,7 +156,16 @@ def stock(folder: Path) -> bool:
     page = re.sub(r' (integrity|crossorigin)="[^"]*"', "", page)  # these files come from npm
     (folder / "stock.html").write_text(page, encoding="utf-8")
     npm = shutil.which("npm")
-    install = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *PACKAGES]
+    install = [
+        npm,
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        str(folder),
+        *PACKAGES,
+    ]
     return bool(npm) and subprocess.run(install, capture_output=True).returncode == 0
 
 
@@ -154,7 +177,9 @@ def main() -> int:
         return 1
     rows = []
     with tempfile.TemporaryDirectory() as other, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         for folder in (HTML, Path(other)):
             server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Compressing, directory=folder))
             threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -166,7 +191,13 @@ def main() -> int:
                     rows.append({"page": file.stem, "widget kB": js, **found})
             elif stock(folder):
                 found = measure(browser, f"{home}/stock.html", folder)
-                rows.append({"page": "stock, one widget and nothing else", "widget kB": found["kB"], **found})
+                rows.append(
+                    {
+                        "page": "stock, one widget and nothing else",
+                        "widget kB": found["kB"],
+                        **found,
+                    }
+                )
             server.shutdown()
         browser.close()
     report("bench_pages", pd.DataFrame(rows))

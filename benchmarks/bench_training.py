@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from benchmarks.bench_models import report
-from course_utils import forms
-from course_utils.data import Splits, load
-from course_utils.evaluation import evaluate
-from course_utils.presets import PRESETS
-from course_utils.recipes import Recipe
-from course_utils.training import fit
+from course_utils.data.splits import Splits, load
+from course_utils.studies import shipped
+from course_utils.studies.presets import PRESETS
+from course_utils.training.evaluation import evaluate
+from course_utils.training.recipes import Recipe
+from course_utils.training.trainer import fit
 
 
 class OneByOne(Dataset):
@@ -54,18 +54,24 @@ def loading(loader: DataLoader, device: str) -> float:
 def by_fit(data: Splits, recipe: Recipe) -> tuple[list[float], float]:
     """Seconds of each epoch but the first, and of loading one."""
     with tempfile.TemporaryDirectory() as folder:
-        seconds = fit(forms.build("repaired", PRESETS["cpu"]), data, recipe, folder=folder).history.seconds
+        seconds = fit(
+            shipped.build("repaired", PRESETS["cpu"]), data, recipe, folder=folder
+        ).history.seconds
     order = torch.randperm(len(data.train)).tolist()
-    return seconds.diff().dropna().tolist(), loading(DataLoader(data.train, recipe.batch_size, sampler=order), "cpu")
+    return seconds.diff().dropna().tolist(), loading(
+        DataLoader(data.train, recipe.batch_size, sampler=order), "cpu"
+    )
 
 
 def by_plain_loop(data: Splits, recipe: Recipe) -> tuple[list[float], float]:
     """The same of the loop that a tutorial has."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loader = DataLoader(OneByOne(data.train), recipe.batch_size, shuffle=True, drop_last=True)
-    model = forms.build("repaired", PRESETS["cpu"]).to(device)
+    model = shipped.build("repaired", PRESETS["cpu"]).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, recipe.epochs * len(loader))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.lr, recipe.epochs * len(loader)
+    )
     seconds = []
     for _ in range(recipe.epochs):
         start = time.perf_counter()
@@ -88,7 +94,9 @@ WAYS = {"plain loop": by_plain_loop, "fit": by_fit}
 def measure(way: str, images: int, size: int, epochs: int) -> tuple[list[float], float, float]:
     """Seconds of each epoch, of loading one, and the peak memory of this process in megabytes."""
     data = load(size=size, counts={"train": images, "val": 1, "test": 1})
-    data = data._replace(train=Subset(data.train, range(images)))  # the same images in every epoch, for both
+    data = data._replace(
+        train=Subset(data.train, range(images))
+    )  # the same images in every epoch, for both
     seconds, load_seconds = WAYS[way](data, Recipe(epochs=epochs))
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
     return seconds, load_seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
@@ -105,7 +113,13 @@ def compare(images: int = 2000, size: int = 64, epochs: int = 4, turns: int = 3)
     for way, measured in got.items():
         epoch = median(s for seconds, *_ in measured for s in seconds)
         load_seconds, memory = (median(column) for column in list(zip(*measured))[1:])
-        row = {"way": way, "images": images, "pixels": size, "seconds an epoch": epoch, "images/s": images / epoch}
+        row = {
+            "way": way,
+            "images": images,
+            "pixels": size,
+            "seconds an epoch": epoch,
+            "images/s": images / epoch,
+        }
         rows.append(row | {"loading": load_seconds / epoch, "peak MB": memory})
     table = pd.DataFrame(rows)
     return table.assign(ratio=table["seconds an epoch"] / table["seconds an epoch"][0])
@@ -116,8 +130,10 @@ def curve() -> pd.DataFrame:
     preset = PRESETS["cpu"]
     data = load(**preset.data)
     with tempfile.TemporaryDirectory() as folder:
-        model, run = forms.train("repaired", preset, data, folder)
-    return run.history.assign(test_accuracy=[None] * (len(run.history) - 1) + [evaluate(model, data.test)["accuracy"]])
+        model, run = shipped.train("repaired", preset, data, folder)
+    return run.history.assign(
+        test_accuracy=[None] * (len(run.history) - 1) + [evaluate(model, data.test)["accuracy"]]
+    )
 
 
 def main() -> None:

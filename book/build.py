@@ -23,17 +23,28 @@ def main() -> int:
     options = ["--warningiserror", "--nitpick", "--keep-going"]
     try:
         subprocess.run([sys.executable, "-m", "book.execute"], cwd=ROOT, env=environment)
-        status = subprocess.run([*jupyter_book, "build", ".", *options], cwd=ROOT, env=environment).returncode
+        status = subprocess.run(
+            [*jupyter_book, "build", ".", *options], cwd=ROOT, env=environment
+        ).returncode
     except KeyboardInterrupt:
-        print("\nStopped. The next build goes on with the notebooks that were not finished.", file=sys.stderr)
+        print(
+            "\nStopped. The next build goes on with the notebooks that were not finished.",
+            file=sys.stderr,
+        )
         return 130
     if status:
-        print("\nThe book was not built: the first error or warning above says why.", file=sys.stderr)
+        print(
+            "\nThe book was not built: the first error or warning above says why.", file=sys.stderr
+        )
         return 1
     subprocess.run([sys.executable, "-m", "book.stills"], cwd=ROOT, env=environment, check=True)
-    if subprocess.run([sys.executable, "-m", "lecture.build"], cwd=ROOT, env=environment).returncode:
+    if subprocess.run(
+        [sys.executable, "-m", "lecture.build"], cwd=ROOT, env=environment
+    ).returncode:
         return 1
-    print(f"\nThe book is at {ROOT / '_build/html/index.html'}\nTo look at it through a server: make serve")
+    print(
+        f"\nThe book is at {ROOT / '_build/html/index.html'}\nTo look at it through a server: make serve"
+    )
     return 0
 
 

@@ -5,17 +5,15 @@ Sphinx would run one after the other. Each gets one thread: small networks gain 
 
 import logging
 import os
-import sys
 from pathlib import Path
 
 import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "book" / "_ext"))
-import cache_key  # noqa: E402
+from book._ext import cache_key
 
+ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["execute"]["timeout"]
 
 

@@ -18,7 +18,7 @@ import yaml
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringObject
 
-from book.browser import find_chromium
+from book.tools.browser import find_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
@@ -38,7 +38,10 @@ TYPESET = """async () => {
 def contents() -> list[str]:
     """All pages, in the order of the contents."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    return [
+        toc["root"],
+        *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"]),
+    ]
 
 
 def printed(page, file: Path) -> tuple[str, PdfReader]:
@@ -49,8 +52,15 @@ def printed(page, file: Path) -> tuple[str, PdfReader]:
     page.evaluate(TYPESET)
     title = page.locator("article h1").first.inner_text().rstrip("#").strip()
     footer = FOOTER.replace("TITLE", html.escape(title))
-    options = {"format": "A4", "margin": MARGINS, "print_background": True, "display_header_footer": True}
-    return title, PdfReader(io.BytesIO(page.pdf(**options, header_template="<span></span>", footer_template=footer)))
+    options = {
+        "format": "A4",
+        "margin": MARGINS,
+        "print_background": True,
+        "display_header_footer": True,
+    }
+    return title, PdfReader(
+        io.BytesIO(page.pdf(**options, header_template="<span></span>", footer_template=footer))
+    )
 
 
 def relink(writer: PdfWriter, first: dict[str, int]) -> None:
@@ -62,19 +72,28 @@ def relink(writer: PdfWriter, first: dict[str, int]) -> None:
             if not address.startswith("file:"):
                 continue
             if address in first:
-                target = ArrayObject([writer.pages[first[address]].indirect_reference, NameObject("/Fit")])
+                target = ArrayObject(
+                    [writer.pages[first[address]].indirect_reference, NameObject("/Fit")]
+                )
                 new = {NameObject("/S"): NameObject("/GoTo"), NameObject("/D"): target}
             else:
                 there = CONFIG["html"]["baseurl"] + address.removeprefix(HTML.as_uri()).lstrip("/")
-                new = {NameObject("/S"): NameObject("/URI"), NameObject("/URI"): TextStringObject(there)}
+                new = {
+                    NameObject("/S"): NameObject("/URI"),
+                    NameObject("/URI"): TextStringObject(there),
+                }
             annotation.get_object()[NameObject("/A")] = DictionaryObject(new)
 
 
 def write(pdf: Path, browser) -> int:
     """Print all pages into one file; returns how many sheets it has."""
     writer, first = PdfWriter(), {}
-    page = browser.new_page(viewport={"width": 1000, "height": 1400}, color_scheme="light", reduced_motion="reduce")
-    page.set_default_timeout(120_000)  # a machine that executes notebooks at the same time is slow, not broken
+    page = browser.new_page(
+        viewport={"width": 1000, "height": 1400}, color_scheme="light", reduced_motion="reduce"
+    )
+    page.set_default_timeout(
+        120_000
+    )  # a machine that executes notebooks at the same time is slow, not broken
     for name in contents():
         file = HTML / f"{name}.html"
         title, sheets = printed(page, file)
@@ -85,7 +104,9 @@ def write(pdf: Path, browser) -> int:
     relink(writer, first)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     writer.add_metadata({"/Title": CONFIG["title"], "/Author": project["authors"][0]["name"]})
-    writer.root_object[NameObject("/Lang")] = TextStringObject(CONFIG["sphinx"]["config"]["language"])
+    writer.root_object[NameObject("/Lang")] = TextStringObject(
+        CONFIG["sphinx"]["config"]["language"]
+    )
     writer.compress_identical_objects()
     writer.write(pdf)
     return len(writer.pages)
@@ -97,7 +118,9 @@ def link(pages: int) -> None:
     for file in (HTML / "book").glob("*.html"):
         text = file.read_text(encoding="utf-8")
         if PLACE.search(text):
-            file.write_text(PLACE.sub(f'<p class="course-pdf">{sentence}</p>', text), encoding="utf-8")
+            file.write_text(
+                PLACE.sub(f'<p class="course-pdf">{sentence}</p>', text), encoding="utf-8"
+            )
 
 
 def main() -> int:
@@ -107,13 +130,18 @@ def main() -> int:
         return 1
     chromium = find_chromium() if find_spec("playwright") else None
     if not chromium:
-        print("Printing the book needs Playwright and a Chromium, which make browser installs.", file=sys.stderr)
+        print(
+            "Printing the book needs Playwright and a Chromium, which make browser installs.",
+            file=sys.stderr,
+        )
         return 1
     from playwright.sync_api import sync_playwright
 
     pdf = HTML / "course.pdf"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         pages = write(pdf, browser)
         browser.close()
     link(pages)

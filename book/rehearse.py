@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 
-from book.links import REPOSITORY, ROOT
+from book.tools.address import REPOSITORY, ROOT
 
 FREEZE = ROOT / "constraints-colab.txt"
 PYTHON = "3.12"  # Colab's
@@ -52,7 +52,11 @@ def parse(freeze: str) -> dict[str, str]:
 
 def replaced(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """What was there before and now has another version, or is gone: ``torch 2.11.0 -> 2.15.0``."""
-    return [f"{name} {old} -> {after.get(name, 'gone')}" for name, old in before.items() if after.get(name) != old]
+    return [
+        f"{name} {old} -> {after.get(name, 'gone')}"
+        for name, old in before.items()
+        if after.get(name) != old
+    ]
 
 
 def failure(notebook: nbformat.NotebookNode) -> str | None:
@@ -68,7 +72,9 @@ def failure(notebook: nbformat.NotebookNode) -> str | None:
 
 def uv(*arguments: str | Path) -> str:
     """Run uv, which must succeed; what it printed on standard output."""
-    return subprocess.run([*UV, *map(str, arguments)], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        [*UV, *map(str, arguments)], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def colab(folder: Path) -> Path:
@@ -85,7 +91,11 @@ def rehearse(path: Path, wheel: Path, python: Path, freeze: Path) -> str | None:
     """Run one notebook, in an environment that is put back to the freeze first; what went wrong, or None."""
     uv("pip", "sync", "--quiet", "--python", python, freeze)
     environment = {
-        **{name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PYTHONPATH", "VIRTUAL_ENV")
+        },
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger has nothing to say here
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
         "COURSE_PRESET": "smoke",
@@ -97,12 +107,19 @@ def rehearse(path: Path, wheel: Path, python: Path, freeze: Path) -> str | None:
         copy = content / path.name
         nbformat.write(with_wheel(nbformat.read(path, as_version=4), wheel), copy)
         run = {"cwd": content, "env": environment}
-        if subprocess.run([python, "-c", "import course_utils"], stderr=subprocess.DEVNULL, **run).returncode == 0:
+        if (
+            subprocess.run(
+                [python, "-c", "import course_utils"], stderr=subprocess.DEVNULL, **run
+            ).returncode
+            == 0
+        ):
             return "the course is there before its set-up cell has run"
         if subprocess.run([python, "-c", EXECUTE, copy], **run).returncode:
             return "the notebook could not be started"
         found = failure(nbformat.read(copy, as_version=4))
-    changes = replaced(parse(freeze.read_text()), parse(uv("pip", "freeze", "--quiet", "--python", python)))
+    changes = replaced(
+        parse(freeze.read_text()), parse(uv("pip", "freeze", "--quiet", "--python", python))
+    )
     return found or ("replaced what Colab has: " + ", ".join(changes) if changes else None)
 
 
@@ -116,13 +133,21 @@ def main(names: list[str]) -> int:
         python = colab(Path(scratch, "colab"))
         freeze = Path(scratch, "freeze.txt")
         freeze.write_text(uv("pip", "freeze", "--quiet", "--python", python))
-        print(subprocess.run([python, "--version"], capture_output=True, text=True).stdout.strip(), end=", ")
-        print(f"torch {parse(freeze.read_text())['torch']}, {len(parse(FREEZE.read_text()))} of Colab's versions")
+        print(
+            subprocess.run([python, "--version"], capture_output=True, text=True).stdout.strip(),
+            end=", ",
+        )
+        print(
+            f"torch {parse(freeze.read_text())['torch']}, {len(parse(FREEZE.read_text()))} of Colab's versions"
+        )
         for path in paths:
             start = time.monotonic()
             problem = rehearse(path, wheel, python, freeze)
             failed += problem is not None
-            print(f"{path.stem:28}{'failed' if problem else 'ran'} in {time.monotonic() - start:.0f} s", flush=True)
+            print(
+                f"{path.stem:28}{'failed' if problem else 'ran'} in {time.monotonic() - start:.0f} s",
+                flush=True,
+            )
             if problem:
                 print("    " + problem.replace("\n", "\n    "), flush=True)
     return failed > 0

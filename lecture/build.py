@@ -26,7 +26,9 @@ GENERATED = {"_build", "_build.new", "__pycache__", ".ipynb_checkpoints"}
 def state() -> str:
     """A hash of all files that the lecture may be made from, and of the Python that makes it."""
     digest = hashlib.sha256(sys.version.encode())
-    for path in sorted(path for name in SOURCES for path in [ROOT / name, *(ROOT / name).rglob("*")]):
+    for path in sorted(
+        path for name in SOURCES for path in [ROOT / name, *(ROOT / name).rglob("*")]
+    ):
         if path.is_file() and not GENERATED & set(path.relative_to(ROOT).parts):
             digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
@@ -47,7 +49,9 @@ def deck(out: Path) -> int:
 def make(out: Path, new: Path) -> int:
     """Build deck and handout, and put them in the place of the last ones; with an error nothing changes."""
     if deck(new):
-        print("\nThe deck was not built: the first error or warning above says why.", file=sys.stderr)
+        print(
+            "\nThe deck was not built: the first error or warning above says why.", file=sys.stderr
+        )
         return 1
     if find_spec("playwright") and find_spec("pypdf"):
         from lecture.handout import write
@@ -62,7 +66,9 @@ def make(out: Path, new: Path) -> int:
 def main() -> int:
     """Build both unless they are there, and say where they are."""
     out, handout, made_from = (HERE / "_build" / name for name in ("", "handout.pdf", "made_from"))
-    current = handout.exists() and made_from.exists() and made_from.read_text(encoding="ascii") == state()
+    current = (
+        handout.exists() and made_from.exists() and made_from.read_text(encoding="ascii") == state()
+    )
     if not current and make(out, HERE / "_build.new"):
         return 1
     if SITE.exists():

@@ -19,12 +19,18 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinxcontrib.bibtex",
     "lecture.deck",
-    "book._ext.accessible",
+    "book.tools.accessible",
     "book._ext.policy",
 ]
 nitpicky = True
 
-myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "dollarmath", "substitution"]
+myst_enable_extensions = [
+    "attrs_block",
+    "attrs_inline",
+    "colon_fence",
+    "dollarmath",
+    "substitution",
+]
 myst_substitutions = numbers.compute()
 bibtex_bibfiles = [str(ROOT / "book" / "references.bib")]
 bibtex_default_style = "plain"

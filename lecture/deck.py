@@ -14,10 +14,10 @@ from ipywidgets.embed import embed_data
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from book._ext.static_widgets import slim, to_script
+from book.tools.static_widgets import slim, to_script
 from lecture import figures, numbers, widgets
 
-HOST = Path(__file__).parents[1] / "book" / "assets" / "widget-host.js"
+HOST = Path(__file__).parents[1] / "book" / "tools" / "widget-host.js"
 DPI = 250
 
 
@@ -34,7 +34,11 @@ class Notes(SphinxDirective):
         node = nodes.container()
         self.state.nested_parse(self.content, self.content_offset, node)
         head = f'<aside class="notes" data-minutes="{minutes:g}"><p><strong>{time}</strong></p>'
-        return [nodes.raw("", head, format="html"), *node.children, nodes.raw("", "</aside>", format="html")]
+        return [
+            nodes.raw("", head, format="html"),
+            *node.children,
+            nodes.raw("", "</aside>", format="html"),
+        ]
 
 
 class Step(SphinxDirective):
@@ -60,9 +64,15 @@ class Plot(SphinxDirective):
         folder = Path(self.env.app.outdir) / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         tight = {"bbox_inches": "tight", "pad_inches": 0.03}
-        getattr(figures, name)().savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None}, **tight)
+        getattr(figures, name)().savefig(
+            folder / f"{name}.png", dpi=DPI, metadata={"Software": None}, **tight
+        )
         alt = html.escape(" ".join(self.content))
-        return [nodes.raw("", f'<p class="plot"><img src="figures/{name}.png" alt="{alt}"></p>', format="html")]
+        return [
+            nodes.raw(
+                "", f'<p class="plot"><img src="figures/{name}.png" alt="{alt}"></p>', format="html"
+            )
+        ]
 
 
 class Live(SphinxDirective):
@@ -78,7 +88,11 @@ class Live(SphinxDirective):
         self.env.live = getattr(self.env, "live", {}) | {name: states[widget.model_id]}
         mark = json.dumps({"model_id": name})
         script = f'<script type="application/vnd.jupyter.widget-view+json">{mark}</script>'
-        return [nodes.raw("", f'<div class="live {name}" data-prevent-swipe>{script}</div>', format="html")]
+        return [
+            nodes.raw(
+                "", f'<div class="live {name}" data-prevent-swipe>{script}</div>', format="html"
+            )
+        ]
 
 
 class Chapters(SphinxDirective):
@@ -87,7 +101,8 @@ class Chapters(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """A list in two columns."""
         items = (
-            f'<li><a href="{c.address}"><b>{c.number}</b> {html.escape(c.title)}</a></li>' for c in numbers.chapters()
+            f'<li><a href="{c.address}"><b>{c.number}</b> {html.escape(c.title)}</a></li>'
+            for c in numbers.chapters()
         )
         return [nodes.raw("", f'<ul class="chapters">{"".join(items)}</ul>', format="html")]
 
@@ -97,7 +112,9 @@ def with_widgets(app, pagename, templatename, context, doctree):
     if live := getattr(app.env, "live", None):
         state, files = slim({"state": live})
         if files:
-            raise ExtensionError(f"lazy traits have no place in the deck, which is one page, got {', '.join(files)}")
+            raise ExtensionError(
+                f"lazy traits have no place in the deck, which is one page, got {', '.join(files)}"
+            )
         context["metatags"] += (
             f'<script type="application/vnd.jupyter.widget-state+json">{to_script(state)}</script>'
             f"<script>{HOST.read_text(encoding='utf-8')}</script>"

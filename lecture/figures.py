@@ -8,10 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
-from course_utils import alignments, comparison, plots, scoreboard
-from course_utils.gradcam import gradcam
+from course_utils import plots
+from course_utils.attention import alignments
+from course_utils.explain.grad_cam import gradcam
+from course_utils.studies import attention_vs_grad_cam, results, statistics
 from course_utils.widgets.alignment_explorer import START
-from lecture import material, results
+from lecture import material, measurements
 
 COOL, WARM, GREY = "#2a788e", "#d95f02", "0.55"
 LOWEST = 1e-18  # where a logarithmic axis of gradients begins, and where a zero stands on it
@@ -47,7 +49,9 @@ def alignment_functions() -> Figure:
         "sparsemax": alignments.sparsemax,
         "sigmoid": alignments.sigmoid,
     }
-    figure, axes = plt.subplots(1, 1 + len(ways), figsize=(7.4, 2.6), dpi=plots.DPI, sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, 1 + len(ways), figsize=(7.4, 2.6), dpi=plots.DPI, sharey=True, layout="constrained"
+    )
     positions = range(1, len(scores) + 1)
     axes[0].barh(positions, scores, color=GREY)
     axes[0].set(title="scores r", ylabel="position", yticks=positions)
@@ -64,7 +68,7 @@ def paying_network() -> Figure:
     """The network of Jetley et al., with its taps."""
     return _pipeline(
         ["conv 1–4\nno pool", "conv 5–7", "conv 8–10", "conv 11–13", "conv 14–15", "FC"],
-        results.paying_shapes(),
+        measurements.paying_shapes(),
         taps=(1, 2, 3),
         guide=5,
         reads_guide=False,
@@ -75,7 +79,7 @@ def attn_vgg_network() -> Figure:
     """AttnVGG, with its taps."""
     return _pipeline(
         ["block 1", "block 2", "block 3\npool 3", "block 4\npool 4", "block 5\npool 5"],
-        results.attn_vgg_shapes(),
+        measurements.attn_vgg_shapes(),
         taps=(2, 3),
         guide=4,
         reads_guide=True,
@@ -89,7 +93,12 @@ def _pipeline(blocks, shapes, taps, guide, reads_guide) -> Figure:
 
     def box(x, y, text, colour, width=1.12, height=0.7):
         style = FancyBboxPatch(
-            (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.04", facecolor=colour, edgecolor="0.3"
+            (x - width / 2, y - height / 2),
+            width,
+            height,
+            boxstyle="round,pad=0.04",
+            facecolor=colour,
+            edgecolor="0.3",
         )
         axis.add_patch(style)
         axis.text(x, y, text, ha="center", va="center", fontsize=12)
@@ -110,7 +119,12 @@ def _pipeline(blocks, shapes, taps, guide, reads_guide) -> Figure:
     axis.plot([last, last], [2.6, 2.02], color=WARM, linewidth=1.8)
     axis.plot([last, taps[0] * step + 0.25], [2.02, 2.02], color=WARM, linewidth=1.8)
     for i in taps:
-        axis.annotate("", (i * step + 0.25, 1.84), (i * step + 0.25, 2.03), arrowprops={**arrow, "color": WARM})
+        axis.annotate(
+            "",
+            (i * step + 0.25, 1.84),
+            (i * step + 0.25, 2.03),
+            arrowprops={**arrow, "color": WARM},
+        )
     axis.text(last + 0.12, 2.25, "g", fontsize=14, style="italic", color=WARM)
     right = last if reads_guide else taps[-1] * step
     if reads_guide:
@@ -127,12 +141,18 @@ def _pipeline(blocks, shapes, taps, guide, reads_guide) -> Figure:
 
 def gradients() -> Figure:
     """How much of the gradient reaches each part of three trained networks."""
-    figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.9), dpi=plots.DPI, sharey=True, layout="constrained")
-    for axis, (name, norms) in zip(axes, results.gradient_norms().items()):
-        axis.barh(norms.index, norms.clip(LOWEST) - LOWEST, left=LOWEST, color=[COOL] * 5 + [WARM] * 3)
+    figure, axes = plt.subplots(
+        1, 3, figsize=(7.4, 2.9), dpi=plots.DPI, sharey=True, layout="constrained"
+    )
+    for axis, (name, norms) in zip(axes, measurements.gradient_norms().items()):
+        axis.barh(
+            norms.index, norms.clip(LOWEST) - LOWEST, left=LOWEST, color=[COOL] * 5 + [WARM] * 3
+        )
         axis.set(xscale="log", xlim=(LOWEST, 1e6), xticks=[1e-15, 1e-8, 1], title=name)
         for row, value in enumerate(norms):
-            axis.text(2 * max(value, LOWEST), row, results.brief(value), va="center", fontsize=9)
+            axis.text(
+                2 * max(value, LOWEST), row, measurements.brief(value), va="center", fontsize=9
+            )
     axes[0].invert_yaxis()
     axes[1].set_xlabel("norm of the gradient; orange: behind the last tap")
     plt.close(figure)
@@ -141,9 +161,11 @@ def gradients() -> Figure:
 
 def sizes() -> Figure:
     """Parameters of four networks, of which each has one part more or less."""
-    parameters = results.network_sizes()
+    parameters = measurements.network_sizes()
     figure, axis = plt.subplots(figsize=(7.4, 2.5), dpi=plots.DPI, layout="constrained")
-    axis.barh(list(parameters), [n / 1e6 for n in parameters.values()], color=[GREY, GREY, GREY, COOL])
+    axis.barh(
+        list(parameters), [n / 1e6 for n in parameters.values()], color=[GREY, GREY, GREY, COOL]
+    )
     for row, n in enumerate(parameters.values()):
         axis.text(n / 1e6 + 1, row, f"{n:,}", va="center")
     axis.set(xlabel="parameters, millions", xlim=(0, 170))
@@ -153,7 +175,7 @@ def sizes() -> Figure:
 
 
 def stretched() -> Figure:
-    """Maps of the published sigmoid form, each on a scale of its own."""
+    """Maps of the published sigmoid variant, each on a scale of its own."""
     return _maps("sigmoid", own_scale=True)
 
 
@@ -163,53 +185,65 @@ def shared() -> Figure:
 
 
 def repaired() -> Figure:
-    """Maps of the repaired form on one scale from zero."""
+    """Maps of the repaired variant on one scale from zero."""
     return _maps("repaired")
 
 
-def _maps(form: str, **options) -> Figure:
+def _maps(variant: str, **options) -> Figure:
     images, labels, _, boxes = material.images(8)
-    return _larger(plots.show_maps(images, material.maps(form), material.titles(labels), boxes, **options), 1.4)
+    return _larger(
+        plots.show_maps(images, material.maps(variant), material.titles(labels), boxes, **options),
+        1.4,
+    )
 
 
 def sigmoid_softmax() -> Figure:
     """Maps of the third pool after the first and the last epoch, sigmoid above softmax."""
     rows = {}
-    for form, epoch in itertools.product(("sigmoid", "softmax"), scoreboard.EPOCHS_SHOWN[::2]):
-        rows[f"{form}, epoch {epoch}"] = material.times_even(scoreboard.maps(form)[epoch][0])
+    for variant, epoch in itertools.product(("sigmoid", "softmax"), results.EPOCHS_SHOWN[::2]):
+        rows[f"{variant}, epoch {epoch}"] = material.times_even(results.maps(variant)[epoch][0])
     return _rows(rows)
 
 
 def _rows(rows: dict[str, torch.Tensor]) -> Figure:
     images, labels, _, boxes = material.images(8)
-    return _larger(plots.show_map_rows(images, rows, material.titles(labels), boxes, label=UNIT, lowest=1 / 8), 1.65)
+    return _larger(
+        plots.show_map_rows(images, rows, material.titles(labels), boxes, label=UNIT, lowest=1 / 8),
+        1.65,
+    )
 
 
 def attention_only() -> Figure:
     """What attention adds to the accuracy, where nothing else differs."""
-    return _forest(scoreboard.ATTENTION)
+    return _forest(results.ATTENTION)
 
 
 def all_at_once() -> Figure:
     """The same beside a comparison in which everything differs."""
-    return _forest([scoreboard.ATTENTION[0], *scoreboard.OTHER_PARTS[2:]])
+    return _forest([results.ATTENTION[0], *results.OTHER_PARTS[2:]])
 
 
 def _forest(pairs) -> Figure:
-    accuracy = 100 * scoreboard.scores().set_index(["form", "seed"]).accuracy
+    accuracy = 100 * results.scores().set_index(["variant", "seed"]).accuracy
     gains = {f"{a} − {b}".replace("_", " "): (accuracy[a] - accuracy[b]).tolist() for a, b in pairs}
-    margins = {name: scoreboard.interval(values)[1] for name, values in gains.items()}
-    return _larger(plots.show_differences(gains, margins, label="difference in accuracy, points"), 1.5)
+    margins = {name: statistics.interval(values)[1] for name, values in gains.items()}
+    return _larger(
+        plots.show_differences(gains, margins, label="difference in accuracy, points"), 1.5
+    )
 
 
 def energies() -> Figure:
     """Energy inside the box, attention minus the Grad-CAM of the same grid."""
-    value = comparison.scores().set_index(["form", "method", "seed"]).energy.sort_index()
+    value = (
+        attention_vs_grad_cam.scores().set_index(["variant", "method", "seed"]).energy.sort_index()
+    )
     gains = {}
-    for form, tap, block in results.PARTNERS:
-        name = f"{form}, map {tap} − {block}"
-        gains[name] = (value[form, f"attention {tap}"] - value[form, f"Grad-CAM, {block}"]).tolist()
-    margins = {name: scoreboard.interval(values)[1] for name, values in gains.items()}
+    for variant, tap, block in measurements.PARTNERS:
+        name = f"{variant}, map {tap} − {block}"
+        gains[name] = (
+            value[variant, f"attention {tap}"] - value[variant, f"Grad-CAM, {block}"]
+        ).tolist()
+    margins = {name: statistics.interval(values)[1] for name, values in gains.items()}
     label = "energy inside, attention − Grad-CAM"
     return _larger(plots.show_differences(gains, margins, label=label), 1.35)
 
@@ -217,29 +251,48 @@ def energies() -> Figure:
 def layers() -> Figure:
     """Grad-CAM of a plain VGG at three depths, for the true class."""
     images, labels, _, _ = material.images(8)
-    network = scoreboard.network("vgg")
-    maps = {name: gradcam(network, images, layer, labels) for name, layer in comparison.BLOCKS.items()}
+    network = results.network("vgg")
+    maps = {
+        name: gradcam(network, images, layer, labels)
+        for name, layer in attention_vs_grad_cam.BLOCKS.items()
+    }
     return _rows({name: material.times_even(m) for name, m in maps.items()})
 
 
 def pictures() -> Figure:
     """Attention, Grad-CAM and an edge detector, for one network."""
     images, *_ = material.images(8)
-    found = comparison.maps(scoreboard.network("softmax"), images) | comparison.controls(images)
-    return _rows({m: material.times_even(found[m]) for m in ("attention 1", *results.GRAD_CAMS[:2], "edges")})
+    found = attention_vs_grad_cam.maps(
+        results.network("softmax"), images
+    ) | attention_vs_grad_cam.controls(images)
+    return _rows(
+        {
+            m: material.times_even(found[m])
+            for m in ("attention 1", *measurements.GRAD_CAMS[:2], "edges")
+        }
+    )
 
 
 def randomised() -> Figure:
     """What is left of a map when layers are randomised from the output down."""
-    table = comparison.cascades()
-    table = table[table.form == "softmax"]
-    shown = {"attention 1": COOL, "Grad-CAM, block 4": WARM, "guided backprop": "#440154", "input gradient": GREY}
+    table = attention_vs_grad_cam.cascades()
+    table = table[table.variant == "softmax"]
+    shown = {
+        "attention 1": COOL,
+        "Grad-CAM, block 4": WARM,
+        "guided backprop": "#440154",
+        "input gradient": GREY,
+    }
     figure, axis = plt.subplots(figsize=(7.4, 3.3), dpi=plots.DPI, layout="constrained")
     for (method, colour), marker in zip(shown.items(), "osD^"):
         own = table[table.method == method].groupby("step").correlation.mean()
         axis.plot(own.index[1:], own[1:], marker=marker, color=colour, label=method)
         axis.axhline(own[0], color=colour, linestyle=":", linewidth=1)
-    axis.set(xlabel="how many layers are random, from the output down", ylabel="rank correlation", ylim=(-0.65, 1.02))
+    axis.set(
+        xlabel="how many layers are random, from the output down",
+        ylabel="rank correlation",
+        ylim=(-0.65, 1.02),
+    )
     axis.axhline(0, color="0.8", linewidth=0.8)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(fontsize=9, loc="lower center", ncols=2)

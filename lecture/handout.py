@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pypdf import PdfReader
 
-from book.browser import find_chromium, until
+from book.tools.browser import find_chromium, until
 
 NOTES_HEIGHT = 300  # pixels, below the slide
 MARGIN = 40
@@ -24,7 +24,9 @@ def write(index: Path, pdf: Path) -> int:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.goto(index.as_uri() + PRINTED)
         until(page, READY)
@@ -45,7 +47,9 @@ def write(index: Path, pdf: Path) -> int:
         page.pdf(path=pdf, prefer_css_page_size=True, print_background=True)
         browser.close()
     if too_long:
-        raise RuntimeError(f"the notes of these slides do not fit on their page: {', '.join(too_long)}")
+        raise RuntimeError(
+            f"the notes of these slides do not fit on their page: {', '.join(too_long)}"
+        )
     pages = len(PdfReader(pdf).pages)
     if pages != slides:
         raise RuntimeError(f"expected a page a slide, got {pages} pages of {slides} slides")

@@ -6,12 +6,16 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from course_utils import forms
-from course_utils.data import load
-from course_utils.presets import PRESETS
+from course_utils.data.splits import load
+from course_utils.studies import shipped
+from course_utils.studies.presets import PRESETS
 
-SMALL = forms.adapt("learn_to_pay_attention", PRESETS["cpu"])  # images of 32 pixels
-GUIDED = {"pc + softmax": "pay_pc", "scaled dp + softmax": "pay_scaled_dp", "pc + sigmoid": "pay_pc_sigmoid"}
+SMALL = shipped.adapt("learn_to_pay_attention", PRESETS["cpu"])  # images of 32 pixels
+GUIDED = {
+    "pc + softmax": "pay_pc",
+    "scaled dp + softmax": "pay_scaled_dp",
+    "pc + sigmoid": "pay_pc_sigmoid",
+}
 DRAWS = (101, 102, 103)
 
 
@@ -34,17 +38,17 @@ def times_even(a: Tensor) -> Tensor:
     return a / a.mean(dim=(2, 3), keepdim=True).clamp(min=1e-12)
 
 
-def trained(form: str) -> nn.Module:
+def trained(variant: str) -> nn.Module:
     """A network of chapters 05 to 07."""
-    return forms.shipped(form)[0]
+    return shipped.load(variant)[0]
 
 
 @cache
-def guided(form: str) -> list[nn.Module]:
+def guided(variant: str) -> list[nn.Module]:
     """A network of chapter 07, and copies with layers behind the last tap that have learned nothing."""
-    versions = [network := trained(form)]
+    versions = [network := trained(variant)]
     for seed in DRAWS:
-        fresh, other = forms.build(form, SMALL, seed=seed), copy.deepcopy(network)
+        fresh, other = shipped.build(variant, SMALL, seed=seed), copy.deepcopy(network)
         other.features[41:].load_state_dict(fresh.features[41:].state_dict())
         other.dense.load_state_dict(fresh.dense.state_dict())
         versions.append(other)
@@ -52,7 +56,7 @@ def guided(form: str) -> list[nn.Module]:
 
 
 @cache
-def maps(form: str) -> tuple[Tensor, ...]:
+def maps(variant: str) -> tuple[Tensor, ...]:
     """The maps of a network of chapter 06 for the first eight test images."""
     with torch.inference_mode():
-        return trained(form)(images(8)[0]).maps
+        return trained(variant)(images(8)[0]).maps

@@ -42,7 +42,7 @@ def slides() -> list[Slide]:
 
 def chapters() -> list[Chapter]:
     """All notebooks, in order."""
-    from book.links import colab
+    from book.tools.address import colab
 
     found = []
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
@@ -53,8 +53,10 @@ def chapters() -> list[Chapter]:
 
 def compute() -> dict[str, str]:
     """All of them, as text."""
-    from lecture import results
+    from lecture import measurements
 
     minutes = sum(slide.minutes for slide in slides())
     links = {f"ch{c.number}": f"[chapter {c.number}]({c.address})" for c in chapters()}
-    return {"slides": str(len(slides())), "minutes": f"{minutes:g}"} | links | results.compute()
+    return (
+        {"slides": str(len(slides())), "minutes": f"{minutes:g}"} | links | measurements.compute()
+    )

@@ -1,12 +1,36 @@
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # several tests run at a time, and small networks gain nothing from a second thread
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # exact comparisons are made on the CPU, whatever the machine has
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # several tests run at a time, and small networks gain nothing from a second thread
+)
+os.environ["CUDA_VISIBLE_DEVICES"] = (
+    ""  # exact comparisons are made on the CPU, whatever the machine has
+)
 
 import jaxtyping
 import pytest
 
-from course_utils.data import Splits, load
+from course_utils.data.splits import Splits, load
+from tests.browser import (  # noqa: F401  fixtures of all tests that open a page
+    chromium,
+    html,
+    open_chapter,
+    page,
+    root,
+    show_states,
+    show_widget,
+    site,
+)
+
+NEEDS = {"html": "book", "chromium": "browser"}  # fixture and the marker that it brings
+
+
+def pytest_collection_modifyitems(items):
+    """Mark tests by what they need, so that `make check` can leave out the slow kinds."""
+    for item in items:
+        for fixture, marker in NEEDS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
-from course_utils import archives
+from course_utils.data import torchvision_sets
 
 CIFAR = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
 
@@ -88,7 +88,11 @@ def whole(body, *, ranges=True, at_most=None, then=None):
         if start and ranges:
             if start >= len(body):
                 return request.head(416, length=0)
-            request.head(206, length=len(body) - start, Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}")
+            request.head(
+                206,
+                length=len(body) - start,
+                Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}",
+            )
         else:
             start = 0
             request.head(200, length=len(body))
@@ -152,7 +156,7 @@ def publish(name, root, server, monkeypatch):
         case "aircraft":
             url, checksum = host("fgvc-aircraft-2013b.tar.gz", root / "fgvc-aircraft-2013b")
             monkeypatch.setattr(datasets.FGVCAircraft, "_URL", url)
-            monkeypatch.setattr(archives, "AIRCRAFT_MD5", checksum)
+            monkeypatch.setattr(torchvision_sets, "AIRCRAFT_MD5", checksum)
         case "oxford_pets":
             base = root / "oxford-iiit-pet"
             resources = [host(f"{part}.tar.gz", base / part) for part in ("images", "annotations")]
@@ -165,13 +169,17 @@ def publish(name, root, server, monkeypatch):
             url, checksum = host(CIFAR[name].filename, root / CIFAR[name].base_folder)
             monkeypatch.setattr(CIFAR[name], "url", url)
             monkeypatch.setattr(CIFAR[name], "tgz_md5", checksum)
-            monkeypatch.setitem(archives.MIRRORS, name, ())
+            monkeypatch.setitem(torchvision_sets.MIRRORS, name, ())
 
 
 def cifar(root, kind, monkeypatch):
     """CIFAR-10 or CIFAR-100: pickled rows of 3,072 bytes, red first, and torchvision with the checksums of these."""
     ten = kind is datasets.CIFAR10
-    rng, folder, key = np.random.default_rng(0), root / kind.base_folder, "labels" if ten else "fine_labels"
+    rng, folder, key = (
+        np.random.default_rng(0),
+        root / kind.base_folder,
+        "labels" if ten else "fine_labels",
+    )
     names = [f"kind {i}" for i in range(10 if ten else 100)]
     folder.mkdir(parents=True)
     rows, labels = {}, {}
@@ -188,10 +196,16 @@ def cifar(root, kind, monkeypatch):
         if not ten:
             content["coarse_labels"] = [label // 5 for label in labels[file]]
         (folder / file).write_bytes(pickle.dumps(content, protocol=2))
-    meta = {"label_names": names} if ten else {"fine_label_names": names, "coarse_label_names": names[:20]}
+    meta = (
+        {"label_names": names}
+        if ten
+        else {"fine_label_names": names, "coarse_label_names": names[:20]}
+    )
     (folder / kind.meta["filename"]).write_bytes(pickle.dumps(meta, protocol=2))
     for part in ("train_list", "test_list"):
-        monkeypatch.setattr(kind, part, [[file, md5(folder / file)] for file, _ in getattr(kind, part)])
+        monkeypatch.setattr(
+            kind, part, [[file, md5(folder / file)] for file, _ in getattr(kind, part)]
+        )
     monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5(folder / kind.meta["filename"])})
     test = kind.test_list[0][0]
     return Miniature(rows[test].reshape(-1, 3, 32, 32), labels[test], (18, 2, 4), tuple(names))
@@ -202,13 +216,18 @@ def svhn(root, monkeypatch):
     rng, split_list = np.random.default_rng(0), {}
     root.mkdir(parents=True, exist_ok=True)
     for split, n in (("train", 20), ("test", 4)):
-        pixels, y = rng.integers(0, 256, (32, 32, 3, n), np.uint8), rng.integers(1, 11, (n, 1)).astype(np.uint8)
+        pixels, y = (
+            rng.integers(0, 256, (32, 32, 3, n), np.uint8),
+            rng.integers(1, 11, (n, 1)).astype(np.uint8),
+        )
         y[0] = 10
         url, file, _ = datasets.SVHN.split_list[split]
         savemat(root / file, {"X": pixels, "y": y})
         split_list[split] = [url, file, md5(root / file)]
     monkeypatch.setattr(datasets.SVHN, "split_list", split_list)
-    return Miniature(pixels.transpose(3, 2, 0, 1), (y[:, 0] % 10).tolist(), (18, 2, 4), tuple("0123456789"))
+    return Miniature(
+        pixels.transpose(3, 2, 0, 1), (y[:, 0] % 10).tolist(), (18, 2, 4), tuple("0123456789")
+    )
 
 
 def aircraft(root):
@@ -242,7 +261,9 @@ def pets(root):
         for i in range(n):
             for breed, species in (("Abyssinian", 1), ("english_cocker_spaniel", 2)):
                 name = f"{breed}_{i}{split}"
-                Image.fromarray(np.full((40, 60, 3), 100 * species, np.uint8)).save(base / "images" / f"{name}.jpg")
+                Image.fromarray(np.full((40, 60, 3), 100 * species, np.uint8)).save(
+                    base / "images" / f"{name}.jpg"
+                )
                 Image.fromarray(trimap).save(base / "annotations" / "trimaps" / f"{name}.png")
                 lines.append(f"{name} {species} {species} 1\n")
         (base / "annotations" / f"{split}.txt").write_text("".join(lines))

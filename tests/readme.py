@@ -14,7 +14,9 @@ README = Path(__file__).parent.parent / "README.md"
 def block(language: str, number: int = 0) -> str:
     """The lines of the README's n-th block in a language."""
     text = README.read_text(encoding="utf-8")
-    return textwrap.dedent(re.findall(rf"^ *```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)[number])
+    return textwrap.dedent(
+        re.findall(rf"^ *```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)[number]
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,11 @@ def numpy(*tensors):
 
 def tensors_in(result):
     """All tensors of a result, however deep its tuples."""
-    return (result,) if torch.is_tensor(result) else tuple(t for part in result for t in tensors_in(part))
+    return (
+        (result,)
+        if torch.is_tensor(result)
+        else tuple(t for part in result for t in tensors_in(part))
+    )
 
 
 def gradcheck(module, *inputs):

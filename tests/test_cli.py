@@ -10,8 +10,9 @@ from matplotlib.image import imread
 from PIL import Image
 from typer.testing import CliRunner
 
-from course_utils import checkpoints, cli, training
-from course_utils.models import ResNet, SoftAttentionCNN
+from course_utils import cli
+from course_utils.models import ResNet, SoftAttentionCNN, checkpoints
+from course_utils.training import trainer
 from tests import readme
 
 TINY = ["--img-size", "32", "--epochs", "2", "--batch-size", "8", "--set", "width=0.0625"]
@@ -53,11 +54,15 @@ def test_train_finds_the_classes_and_writes_a_checkpoint(trained):
     assert (description.network, description.image_size) == ("attn_vgg", 32)
     assert not model.training
     best = torch.load(out / "best.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(value, best[f"model.{name}"]) for name, value in model.state_dict().items())
+    assert all(
+        torch.equal(value, best[f"model.{name}"]) for name, value in model.state_dict().items()
+    )
 
 
 def test_evaluate_scores_the_test_images(trained, photos):
-    result = run("evaluate", "--checkpoint", trained[0] / "model.safetensors", "--data-folder", photos)
+    result = run(
+        "evaluate", "--checkpoint", trained[0] / "model.safetensors", "--data-folder", photos
+    )
     assert result.exit_code == 0, result.output
     assert "6 test images" in result.output
     assert "AUC" in result.output
@@ -104,7 +109,9 @@ def test_the_readmes_commands_run_as_written(photos, tmp_path, monkeypatch):
         ("vgg", {"width": 0.0625, "head": "dense"}, ["Grad-CAM at features.42"]),
     ],
 )
-def test_every_network_is_described_saved_built_again_and_drawn(network, options, columns, tmp_path):
+def test_every_network_is_described_saved_built_again_and_drawn(
+    network, options, columns, tmp_path
+):
     description = checkpoints.Description(network, ("a", "b", "c"), 32, options)
     model = description.build().eval()
     checkpoints.save(tmp_path / "m.safetensors", model, description)
@@ -122,12 +129,16 @@ def test_every_network_is_described_saved_built_again_and_drawn(network, options
 
 
 def test_a_gate_is_named_and_nothing_is_fetched_for_a_checkpoint():
-    assert isinstance(checkpoints.Description("resnet", ("a", "b"), 32, {"gate": "streamlined"}).build(), ResNet)
-    assert isinstance(checkpoints.Description("soft_attention", ("a", "b"), 32).build(), SoftAttentionCNN)
+    assert isinstance(
+        checkpoints.Description("resnet", ("a", "b"), 32, {"gate": "streamlined"}).build(), ResNet
+    )
+    assert isinstance(
+        checkpoints.Description("soft_attention", ("a", "b"), 32).build(), SoftAttentionCNN
+    )
 
 
 def test_ctrl_c_says_how_to_go_on_and_resume_does(photos, tmp_path, monkeypatch):
-    step, left = training.Classifier.training_step, [6]
+    step, left = trainer.Classifier.training_step, [6]
 
     def interrupted(self, *arguments):
         left[0] -= 1
@@ -135,7 +146,7 @@ def test_ctrl_c_says_how_to_go_on_and_resume_does(photos, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return step(self, *arguments)
 
-    monkeypatch.setattr(training.Classifier, "training_step", interrupted)
+    monkeypatch.setattr(trainer.Classifier, "training_step", interrupted)
     arguments = ["train", "--data-folder", photos, "--out", tmp_path, *TINY]
     result = run(*arguments)
     assert result.exit_code == 130
@@ -158,21 +169,48 @@ NOWHERE = ["--data-folder", "nowhere"]
     [
         (["train", *NOWHERE], "nowhere has no train/"),
         (["train", "--data", "imagenet"], "unknown data set 'imagenet'"),
-        (["train", "--data-folder", "{photos}", "--model", "vit"], "unknown model 'vit': choose one of attn_vgg"),
-        (["train", "--data-folder", "{photos}", "--recipe", "best"], "unknown recipe 'best': choose one of course"),
+        (
+            ["train", "--data-folder", "{photos}", "--model", "vit"],
+            "unknown model 'vit': choose one of attn_vgg",
+        ),
+        (
+            ["train", "--data-folder", "{photos}", "--recipe", "best"],
+            "unknown recipe 'best': choose one of course",
+        ),
         (["train", "--data-folder", "{photos}", "--epochs", "0"], "epochs is at least 1, got 0"),
-        (["train", "--data-folder", "{photos}", "--set", "width"], "expected --set name=value, got 'width'"),
-        (["train", "--data-folder", "{photos}", "--set", "depth=8"], "attn_vgg has no option 'depth': it has width"),
-        (["train", "--data-folder", "{photos}", "--model", "resnet", "--set", "gate=se"], "choose one of cbam"),
+        (
+            ["train", "--data-folder", "{photos}", "--set", "width"],
+            "expected --set name=value, got 'width'",
+        ),
+        (
+            ["train", "--data-folder", "{photos}", "--set", "depth=8"],
+            "attn_vgg has no option 'depth': it has width",
+        ),
+        (
+            ["train", "--data-folder", "{photos}", "--model", "resnet", "--set", "gate=se"],
+            "choose one of cbam",
+        ),
         (["evaluate", "--checkpoint", "nowhere"], "there is no file nowhere"),
-        (["evaluate", "--checkpoint", "{photos}/train/red/bild 0.jpg"], "is no checkpoint of this course"),
-        (["evaluate", "--checkpoint", "{model}"], "the network knows the classes blau ✓, red; the data has 0, 1"),
+        (
+            ["evaluate", "--checkpoint", "{photos}/train/red/bild 0.jpg"],
+            "is no checkpoint of this course",
+        ),
+        (
+            ["evaluate", "--checkpoint", "{model}"],
+            "the network knows the classes blau ✓, red; the data has 0, 1",
+        ),
         (["visualize", "--checkpoint", "{model}", *NOWHERE], "there is no folder nowhere"),
         (["train", "--data-folder", "{photos}", "--set", "width=abc"], "error: "),
         (["train", "--data-folder", "{photos}", "--lr", "inf"], "lr is a positive number, got inf"),
         (["export", "--checkpoint", "nowhere"], "there is no file nowhere"),
-        (["export", "--checkpoint", "{model}", "--out", "{model}"], "expected a file name that ends in .onnx"),
-        (["export", "--checkpoint", "{model}", "--out", "nowhere/m.onnx"], "there is no folder nowhere"),
+        (
+            ["export", "--checkpoint", "{model}", "--out", "{model}"],
+            "expected a file name that ends in .onnx",
+        ),
+        (
+            ["export", "--checkpoint", "{model}", "--out", "nowhere/m.onnx"],
+            "there is no folder nowhere",
+        ),
     ],
 )
 def test_mistakes_are_said_in_one_line(arguments, message, trained, photos, tmp_path, monkeypatch):
@@ -187,7 +225,9 @@ def test_mistakes_are_said_in_one_line(arguments, message, trained, photos, tmp_
 
 @pytest.mark.usefixtures("unchecked")  # what checks shapes at run time can't be exported
 def test_export_writes_the_network(trained, tmp_path):
-    result = run("export", "--checkpoint", trained[0] / "model.safetensors", "--out", tmp_path / "m.onnx")
+    result = run(
+        "export", "--checkpoint", trained[0] / "model.safetensors", "--out", tmp_path / "m.onnx"
+    )
     assert result.exit_code == 0, result.output
     assert f"wrote {tmp_path / 'm.onnx'}" in result.output
     assert (tmp_path / "m.onnx").stat().st_size > 10_000
@@ -202,10 +242,22 @@ def test_compile_compiles_the_network_that_is_trained(photos, tmp_path, monkeypa
 
 
 def test_a_folder_without_images_is_said(trained, tmp_path):
-    result = run("visualize", "--checkpoint", trained[0] / "model.safetensors", "--data-folder", tmp_path / "run")
+    result = run(
+        "visualize",
+        "--checkpoint",
+        trained[0] / "model.safetensors",
+        "--data-folder",
+        tmp_path / "run",
+    )
     assert result.exit_code == 1
     (tmp_path / "empty").mkdir()
-    result = run("visualize", "--checkpoint", trained[0] / "model.safetensors", "--data-folder", tmp_path / "empty")
+    result = run(
+        "visualize",
+        "--checkpoint",
+        trained[0] / "model.safetensors",
+        "--data-folder",
+        tmp_path / "empty",
+    )
     assert "has no image that can be read" in result.output
 
 
@@ -217,6 +269,8 @@ def test_help_has_an_example(command):
 
 
 def test_it_runs_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "course_utils", "evaluate"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "course_utils", "evaluate"], capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert "--checkpoint" in done.stderr

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from book import links
+from book.tools import address as links
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -30,7 +30,9 @@ def test_the_address_is_the_same_everywhere():
 def test_a_new_address_reaches_every_file(monkeypatch):
     monkeypatch.setattr(links, "REPOSITORY", "https://github.com/someone/fork")
     monkeypatch.setattr(links, "NAME", "someone/fork")
-    monkeypatch.setattr(links, "SETUP", links.SETUP.replace("attention-in-cnns/attention-in-cnns", "someone/fork"))
+    monkeypatch.setattr(
+        links, "SETUP", links.SETUP.replace("attention-in-cnns/attention-in-cnns", "someone/fork")
+    )
     for path, text in links.expected().items():
         assert "someone/fork" in text, path
         assert "attention-in-cnns/attention-in-cnns" not in text, path
@@ -51,10 +53,14 @@ def test_notebooks_carry_no_outputs(notebook):
 
 
 def test_the_hook_that_takes_outputs_away_leaves_the_notebooks_as_they_are():
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][
+        0
+    ]["hooks"]
     program, *options = next(hook for hook in hooks if hook["id"] == "nbstripout")["entry"].split()
     module = Path(program).name
-    result = subprocess.run([sys.executable, "-m", module, *options, "--verify", *NOTEBOOKS], capture_output=True)
+    result = subprocess.run(
+        [sys.executable, "-m", module, *options, "--verify", *NOTEBOOKS], capture_output=True
+    )
     assert (result.returncode, result.stdout) == (0, b"")
 
 
@@ -75,12 +81,20 @@ def test_a_chapter_has_its_parts(notebook):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert "setup" in code[0].metadata.tags
     solutions = [cell for cell in code if "# @title Solution" in cell.source]
-    hunted = [cell for cell in solutions if 'exercises.confirm("bugs_in_' in cell.source]  # in test_bug_hunt.py
+    hunted = [
+        cell for cell in solutions if 'exercises.confirm("bugs_in_' in cell.source
+    ]  # in test_bug_hunt.py
     assert 2 <= len(solutions) - len(hunted) <= 3
     imported = [re.search(r"from course_utils\.widgets import (.+)", cell.source) for cell in code]
-    assert len([found[1] for found in imported if found]) == 2  # one for the quiz, one for what can be moved
+    assert (
+        len([found[1] for found in imported if found]) == 2
+    )  # one for the quiz, one for what can be moved
     (quiz,) = (cell for cell in code if cell.source.startswith("# @title Quiz\n"))
-    assert quiz.metadata == {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": ["remove-input"]}
+    assert quiz.metadata == {
+        "cellView": "form",
+        "jupyter": {"source_hidden": True},
+        "tags": ["remove-input"],
+    }
 
 
 def test_figures_have_alt_text_and_cells_are_short(notebook):
@@ -89,7 +103,9 @@ def test_figures_have_alt_text_and_cells_are_short(notebook):
             continue
         if "plots.show_" in cell.source:
             assert len(cell.metadata.mystnb.image.alt) > 60
-        if not {"hide-input", "hide-cell", "remove-cell", "remove-input"} & set(cell.metadata.get("tags", [])):
+        if not {"hide-input", "hide-cell", "remove-cell", "remove-input"} & set(
+            cell.metadata.get("tags", [])
+        ):
             assert cell.source.count("\n") < 15, cell.source
 
 
@@ -97,20 +113,30 @@ def test_figures_have_alt_text_and_cells_are_short(notebook):
 def test_tables_and_contents_list_every_chapter_as_it_is(path):
     minutes = re.search(r"\*\*Minutes:\*\* (\d+)", path.read_text(encoding="utf-8"))[1]
     for page in (ROOT / "README.md", ROOT / "book" / "index.md"):
-        row = next(line for line in page.read_text(encoding="utf-8").splitlines() if f"{path.name})" in line)
+        row = next(
+            line
+            for line in page.read_text(encoding="utf-8").splitlines()
+            if f"{path.name})" in line
+        )
         assert f"| {minutes} | no |" in row
     assert f"file: notebooks/{path.stem}\n" in (ROOT / "_toc.yml").read_text(encoding="utf-8")
 
 
 def test_the_front_page_says_how_long_all_chapters_take():
-    minutes = [int(re.search(r"\*\*Minutes:\*\* (\d+)", path.read_text(encoding="utf-8"))[1]) for path in NOTEBOOKS]
+    minutes = [
+        int(re.search(r"\*\*Minutes:\*\* (\d+)", path.read_text(encoding="utf-8"))[1])
+        for path in NOTEBOOKS
+    ]
     hours = {9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}[round(sum(minutes) / 60)]
     assert f"about {hours} hours" in (ROOT / "book" / "index.md").read_text(encoding="utf-8")
 
 
 def test_on_every_way_through_the_course_a_chapter_comes_after_what_it_needs():
     text = (
-        (ROOT / "book" / "index.md").read_text(encoding="utf-8").partition("## Ways through")[2].partition("\n## ")[0]
+        (ROOT / "book" / "index.md")
+        .read_text(encoding="utf-8")
+        .partition("## Ways through")[2]
+        .partition("\n## ")[0]
     )
     ways = [re.findall(r"notebooks/(\w+)\.ipynb", way) for way in text.split("\n\n**")[1:]]
     needs = {}
@@ -146,7 +172,11 @@ def test_constraints_pin_what_is_asked_for_and_name_no_address():
     for line in lines:  # what one of them asks of Python, the course would ask
         with contextlib.suppress(metadata.PackageNotFoundError):  # pinned for another platform
             needs = metadata.metadata(line.partition("==")[0]).get("Requires-Python", "")
-            assert SpecifierSet(needs).contains(PROJECT["requires-python"].removeprefix(">=") + ".0"), line
-    for requirement in itertools.chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
+            assert SpecifierSet(needs).contains(
+                PROJECT["requires-python"].removeprefix(">=") + ".0"
+            ), line
+    for requirement in itertools.chain(
+        PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()
+    ):
         name = re.match(r"[\w-]+", requirement)[0].lower()
         assert name in pinned or name == PROJECT["name"]  # an extra of our own

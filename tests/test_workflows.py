@@ -6,7 +6,6 @@ import re
 import shutil
 import sysconfig
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,11 +14,15 @@ from packaging.utils import canonicalize_name
 
 from tests import readme
 
-ROOT = Path(__file__).parent.parent
+from tests.paths import ROOT
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 OLDEST = PROJECT["requires-python"].removeprefix(">=")
-TARGETS = set(re.findall(r"^([\w./]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+TARGETS = set(
+    re.findall(r"^([\w./]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+)
+
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TOLD = [*WORKFLOWS, ROOT / "Makefile", ROOT / ".ci" / "run", ROOT / ".pre-commit-config.yaml"]
 TOLD += [ROOT / ".devcontainer" / "devcontainer.json", ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -37,7 +40,10 @@ def test_every_command_is_there(path):
         text = "\n".join(re.findall(r"`+([^`]+)`+", text))
     for command in re.findall(r"""(?:^|run: |\|\| |")make ((?:[\w./=]+ ?)+)""", text, re.MULTILINE):
         assert {word for word in command.split() if "=" not in word} <= TARGETS
-    for module in {*re.findall(r"python -m ([\w.]+)", text)} - {"pip", "uv"}:  # what makes the environment
+    for module in {*re.findall(r"python -m ([\w.]+)", text)} - {
+        "pip",
+        "uv",
+    }:  # what makes the environment
         assert importlib.util.find_spec(module), module
     for script in re.findall(r"(?:python|bash) ((?:\.ci|tests|book)/\S+)", text):
         assert (ROOT / script).is_file(), script
@@ -56,7 +62,11 @@ def test_a_workflow_is_whole(path):
         assert job["timeout-minutes"] <= 120
         assert job["steps"][0]["uses"].startswith("actions/checkout@")
         for step in job["steps"]:
-            assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) if "uses" in step else step["run"]
+            assert (
+                re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"])
+                if "uses" in step
+                else step["run"]
+            )
         matrix = job.get("strategy", {}).get("matrix", {})
         for variant in matrix.get("include", [matrix]):
             assert set(re.findall(r"\{\{ matrix\.(\w+) \}\}", str(job))) <= variant.keys()
@@ -79,7 +89,9 @@ def test_the_readmes_installations_install_the_same():
     assert f"venv --python {OLDEST} .venv\n" in windows
     for text in (windows, (ROOT / "Makefile").read_text(encoding="utf-8")):
         assert '-c constraints.txt -e ".[book,test]"' in text
-    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    container = json.loads(
+        (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
+    )
     assert container["image"].endswith(f"python:{OLDEST}")
     assert container["postCreateCommand"].split() == ["make", ".venv/ready", "browser"]
 
@@ -88,7 +100,9 @@ def test_the_readmes_installations_install_the_same():
 def test_pins_are_in_the_ranges_that_the_course_allows(file):
     """Colab's, too: else its set-up cell would replace what is there."""
     pins = dict(line.split("==") for line in (ROOT / file).read_text(encoding="utf-8").split())
-    extras = [part for extra in EXTRAS.values() for part in extra] if file == "constraints.txt" else []
+    extras = (
+        [part for extra in EXTRAS.values() for part in extra] if file == "constraints.txt" else []
+    )
     asked = map(Requirement, PROJECT["dependencies"] + extras)
     allowed = {canonicalize_name(requirement.name): requirement.specifier for requirement in asked}
     both = pins.keys() & allowed.keys()
@@ -121,7 +135,8 @@ def test_forms_and_updates_are_what_github_reads():
 def test_the_files_that_the_contributing_page_names_are_there():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     names = re.findall(
-        r"`(?:\.venv/bin/python -m book\.rehearse )?((?:[\w.-]+/)*[\w-]+\.(?:py|ipynb|md|txt|toml|yml))`", text
+        r"`(?:\.venv/bin/python -m book\.rehearse )?((?:[\w.-]+/)*[\w-]+\.(?:py|ipynb|md|txt|toml|yml))`",
+        text,
     )
     assert len(names) > 8
     assert [name for name in names if not (ROOT / name).is_file()] == []

@@ -24,7 +24,9 @@ SHOWN = {  # what a page names, as its readers call it
 
 def versions() -> dict[str, str]:
     """The versions that notebooks run with now. As the key holds them, they are those of every page in the cache."""
-    return {"Python": platform.python_version()} | {name: metadata.version(package) for name, package in SHOWN.items()}
+    return {"Python": platform.python_version()} | {
+        name: metadata.version(package) for name, package in SHOWN.items()
+    }
 
 
 def key(package: Path, setting: str) -> str:

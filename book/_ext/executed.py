@@ -32,7 +32,9 @@ def executed(cache_path: str, notebook: Path) -> str:
     except KeyError:
         return ""
     used = [f"{name} {version}" for name, version in versions().items()]
-    preset = f" at the preset {os.environ['COURSE_PRESET']}" if "COURSE_PRESET" in os.environ else ""
+    preset = (
+        f" at the preset {os.environ['COURSE_PRESET']}" if "COURSE_PRESET" in os.environ else ""
+    )
     return (
         f"Executed on {in_words(record.created)} in {duration(record.data['execution_seconds'])}{preset}, "
         f"with {', '.join(used[:-1])} and {used[-1]}."
@@ -54,7 +56,11 @@ def say(app, pagename, templatename, context, doctree):
     if doctree is None:
         return
     source = Path(app.env.doc2path(pagename))
-    sentence = executed(app.config.nb_execution_cache_path, source) if source.suffix == ".ipynb" else built(app.srcdir)
+    sentence = (
+        executed(app.config.nb_execution_cache_path, source)
+        if source.suffix == ".ipynb"
+        else built(app.srcdir)
+    )
     if sentence:
         context["body"] += f'<p class="course-executed">{sentence}</p>'
 

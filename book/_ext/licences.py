@@ -20,7 +20,9 @@ def licence(package: str) -> str:
     about = metadata.metadata(package)
     if expression := about.get("License-Expression"):
         return expression
-    classifiers = [c.split(" :: ")[-1] for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
+    classifiers = [
+        c.split(" :: ")[-1] for c in about.get_all("Classifier") or [] if c.startswith("License ::")
+    ]
     field = about.get("License", "")
     stated = classifiers or [field] * (field != "UNKNOWN" and len(field) <= SHORT)
     return ", ".join(stated) or "not stated in its metadata"

@@ -11,7 +11,9 @@ import re
 from pathlib import Path
 
 SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
-DATA = re.compile(r"\bsrc=|\btype=\"(?!text/javascript|module)")  # nothing that the browser would run
+DATA = re.compile(
+    r"\bsrc=|\btype=\"(?!text/javascript|module)"
+)  # nothing that the browser would run
 HANDLER = re.compile(r"<[^<>]*\son\w+=\"([^\"]*)\"")
 HEAD = re.compile(r"<meta charset=\"utf-8\" ?/?>")
 MARK = '<meta http-equiv="Content-Security-Policy"'
@@ -39,7 +41,9 @@ def policy(text: str, clicks: set[str] = frozenset(), own: dict[str, str] | None
     hashes = sorted(fingerprint(code) for code in codes | clicks)
     rules = {
         "default-src": "'none'",
-        "script-src": " ".join(["'self'", "blob:", *(["'unsafe-hashes'"] if clicks else []), *hashes]),
+        "script-src": " ".join(
+            ["'self'", "blob:", *(["'unsafe-hashes'"] if clicks else []), *hashes]
+        ),
         "style-src": "'self' 'unsafe-inline'",
         "img-src": "'self' data:",
         "font-src": "'self'",
@@ -61,7 +65,10 @@ def guard_all(app, error):
     for page, text in texts.items():
         if MARK not in text:
             meta = f'{MARK} content="{policy(text, clicks, app.config.policy_rules)}">'
-            page.write_text(HEAD.sub(lambda charset, meta=meta: charset[0] + meta, text, count=1), encoding="utf-8")
+            page.write_text(
+                HEAD.sub(lambda charset, meta=meta: charset[0] + meta, text, count=1),
+                encoding="utf-8",
+            )
 
 
 def setup(app):

@@ -34,8 +34,16 @@ def tags(base: str, page: str, title: str, about: str) -> str:
         "og:image:alt": PICTURE_ALT,
     }
     names = {"description": about, "twitter:card": "summary_large_image"}
-    metas = [f'<meta property="{key}" content="{escape(value)}">' for key, value in properties.items()]
-    return "\n".join(metas + [f'<meta name="{key}" content="{escape(value)}">' for key, value in names.items()]) + "\n"
+    metas = [
+        f'<meta property="{key}" content="{escape(value)}">' for key, value in properties.items()
+    ]
+    return (
+        "\n".join(
+            metas
+            + [f'<meta name="{key}" content="{escape(value)}">' for key, value in names.items()]
+        )
+        + "\n"
+    )
 
 
 def describe(app, pagename, templatename, context, doctree):
@@ -76,7 +84,9 @@ def missing(app) -> str:
 
 def sitemap(base: str, pages: list[str]) -> str:
     """The list of pages as search engines read it."""
-    entries = "".join(f"<url><loc>{escape(base)}{page}.html</loc></url>\n" for page in sorted(pages))
+    entries = "".join(
+        f"<url><loc>{escape(base)}{page}.html</loc></url>\n" for page in sorted(pages)
+    )
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
     return f"{head}{entries}</urlset>\n"
 

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 import course_utils.exercises
-from course_utils.exercises._said import UnfinishedError, WrongError, require
+from course_utils.exercises._feedback import UnfinishedError, WrongError, require
 
 TO_DO = "Nothing to check yet: put your answer in the place of each ... (a function returns it), and run both cells."
-CHANGED = "It changes a tensor that it was given, which others may need as it was: let it make a new one."
+CHANGED = (
+    "It changes a tensor that it was given, which others may need as it was: let it make a new one."
+)
 
 
 class Answer(NamedTuple):
@@ -87,10 +89,16 @@ def _find(name: str) -> Callable[..., str]:
     if chapter not in chapters:
         raise ValueError(f"unknown chapter {chapter!r}: choose one of {', '.join(chapters)}")
     module = importlib.import_module(f"course_utils.exercises.{chapter}")
-    own = {name: value for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__
+    }
     exercises = {name: value for name, value in own.items() if not name.startswith("_")}
     if exercise not in exercises:
-        raise ValueError(f"unknown exercise {exercise!r} of {chapter}: choose one of {', '.join(exercises)}")
+        raise ValueError(
+            f"unknown exercise {exercise!r} of {chapter}: choose one of {', '.join(exercises)}"
+        )
     return exercises[exercise]
 
 
@@ -107,8 +115,14 @@ def _watched(answer: object) -> object:
     if isinstance(answer, dict):
         return {name: _watched(part) for name, part in answer.items()}
     if isinstance(answer, list | tuple):
-        return (list if isinstance(answer, list) else tuple)(map(_watched, answer))  # a tuple with names, too
-    return _Watched(answer) if callable(answer) and not isinstance(answer, type | torch.nn.Module) else answer
+        return (list if isinstance(answer, list) else tuple)(
+            map(_watched, answer)
+        )  # a tuple with names, too
+    return (
+        _Watched(answer)
+        if callable(answer) and not isinstance(answer, type | torch.nn.Module)
+        else answer
+    )
 
 
 class _Watched:
@@ -131,6 +145,8 @@ class _Watched:
             returned = self.function(*copies, **named)
         except Exception as error:  # whatever a learner's function may raise
             raise _StopError(f"It stops with {type(error).__name__}: {error}") from error
-        alone = (torch.equal(part, copy) for part, copy in zip(given, copies) if torch.is_tensor(part))
+        alone = (
+            torch.equal(part, copy) for part, copy in zip(given, copies) if torch.is_tensor(part)
+        )
         require(all(alone), CHANGED)
         return returned

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils import metrics
-from course_utils.exercises._said import close, require, tensor, truth
-from course_utils.multi_label import mean_average_precision
+from course_utils.exercises._feedback import close, require, tensor, truth
+from course_utils.explain import metrics
+from course_utils.training.classification import mean_average_precision
 
 
 def fair_share(function, maps: Tensor, regions: Tensor) -> str:
@@ -23,10 +23,19 @@ def fair_share(function, maps: Tensor, regions: Tensor) -> str:
     share = tensor(function(m, boxes), (5,), "The answer")
     together = metrics.energy_inside(m, boxes.any(dim=1, keepdim=True))
     labels = boxes.any(dim=(2, 3)).sum(dim=1)
-    require(not close(share, together), "That is what all boxes get together. How much of it is one label's?")
-    require(not close(share, together / 10), "Not all ten labels are in an image: only those that are share the map.")
+    require(
+        not close(share, together),
+        "That is what all boxes get together. How much of it is one label's?",
+    )
+    require(
+        not close(share, together / 10),
+        "Not all ten labels are in an image: only those that are share the map.",
+    )
     area = boxes.any(dim=1).float().mean(dim=(1, 2)) / labels
-    require(not close(share, area), "That is what an even map would give. How the map divides itself should count.")
+    require(
+        not close(share, area),
+        "That is what an even map would give. How the map divides itself should count.",
+    )
     whole = "Another share comes out: what lies in any box, divided by the number of labels that have one."
     require(close(share, together / labels) or close(share, _in_squares(m, boxes) / labels), whole)
     mean = function(maps, regions).mean().item()
@@ -45,13 +54,25 @@ def contributions(function) -> str:
     evidence = torch.einsum("mc,bchw->bmhw", w, l)
     found = function(l, a, w)
     added_up = torch.is_tensor(found) and found.shape == (2, 10)
-    require(not added_up, "These are added up over the positions: what is asked for has a number at each of them.")
+    require(
+        not added_up,
+        "These are added up over the positions: what is asked for has a number at each of them.",
+    )
     found = tensor(found, (2, 10, 4, 5), "The contributions")
-    require(not close(found, evidence), "That is the evidence at each position: how much does the map let through?")
-    require(not close(found, (a * evidence).relu()), "What speaks against a label is a contribution, too.")
+    require(
+        not close(found, evidence),
+        "That is the evidence at each position: how much does the map let through?",
+    )
+    require(
+        not close(found, (a * evidence).relu()),
+        "What speaks against a label is a contribution, too.",
+    )
     shared = a.mean(dim=1, keepdim=True) * evidence
     require(not close(found, shared), "That has one map for all labels. Each label has its own.")
-    require(not close(found, a * evidence / 20), "No mean here: the weights of the map say how much a position counts.")
+    require(
+        not close(found, a * evidence / 20),
+        "No mean here: the weights of the map say how much a position counts.",
+    )
     other = "Other numbers come out. For a label: its row of w against each l_i, and then its own weight there."
     require(close(found, a * evidence), other)
     return "Right: added up over the positions, and with b, they are the logits."

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import torch
 
-from course_utils.exercises._said import close, number, require, tensor
+from course_utils.exercises._feedback import close, number, require, tensor
 
 
 def peaks(function) -> str:
     """Maps (B, 1, H, W) → row and column (B, 2) of each maximum."""
     for rows, columns in ((4, 9), (9, 4), (3, 3)):
         n = rows * columns
-        maps = (torch.eye(n) + torch.rand(n, n) / 2).view(n, 1, rows, columns)  # the maximum once in each place
-        answer = tensor(function.run(maps), (n, 2), f"For maps ({n}, 1, {rows}, {columns}) the answer")
+        maps = (torch.eye(n) + torch.rand(n, n) / 2).view(
+            n, 1, rows, columns
+        )  # the maximum once in each place
+        answer = tensor(
+            function.run(maps), (n, 2), f"For maps ({n}, 1, {rows}, {columns}) the answer"
+        )
         for at, (row, column) in enumerate(answer.tolist()):
-            where = f"row {at // columns}, column {at % columns} of {rows} rows and {columns} columns"
+            where = (
+                f"row {at // columns}, column {at % columns} of {rows} rows and {columns} columns"
+            )
             said = f"A maximum in {where} is reported in row {row}, column {column}."
             require((row, column) == (at // columns, at % columns), said)
     return "Right: a maximum is found in each place, of wide maps and of high ones."
@@ -30,8 +36,14 @@ def as_vectors(function) -> str:
     answer = tensor(function.run(l), (2, 12, 5), "For features (2, 5, 3, 4) the answer")
     expected = torch.stack([l[:, :, i // 4, i % 4] for i in range(12)], dim=1)
     anywhere = (answer[:, :, None] == expected[:, None]).all(dim=3).any(dim=2)
-    require(anywhere.all(), f"{int((~anywhere).sum())} of 24 rows are not the features of any one position.")
-    require(torch.equal(answer, expected), "Each row is a position, but not in the order of reading, line by line.")
+    require(
+        anywhere.all(),
+        f"{int((~anywhere).sum())} of 24 rows are not the features of any one position.",
+    )
+    require(
+        torch.equal(answer, expected),
+        "Each row is a position, but not in the order of reading, line by line.",
+    )
     return "Right: each row holds the features of one position."
 
 
@@ -44,8 +56,13 @@ def loss(function) -> str:
     logits = torch.randn(10, 10)
     expected = (logits.logsumexp(dim=1) - logits.diag()).mean().item()
     answer = number(function.run(logits, labels), "The loss")
-    require(abs(answer - expected) < 1e-4, f"Random logits should cost {expected:.3f}, not {answer:.3f}.")
-    return "Right: ten images that are right by a margin of 20 in their logits cost next to nothing."
+    require(
+        abs(answer - expected) < 1e-4,
+        f"Random logits should cost {expected:.3f}, not {answer:.3f}.",
+    )
+    return (
+        "Right: ten images that are right by a margin of 20 in their logits cost next to nothing."
+    )
 
 
 def as_pictures(function) -> str:
@@ -66,17 +83,24 @@ def weights(function) -> str:
     said = f"The weights of the maps sum to {', '.join(f'{total:.2f}' for total in totals.tolist())}, not to 1."
     require(close(totals, torch.ones(3), 1e-5), said)
     powers = scores.exp()
-    require(close(answer, powers / powers.sum(dim=(2, 3), keepdim=True), 1e-6), "That is no softmax.")
+    require(
+        close(answer, powers / powers.sum(dim=(2, 3), keepdim=True), 1e-6), "That is no softmax."
+    )
     return "Right: the weights of each map sum to 1."
 
 
 def own_range(function) -> str:
     """Maps (B, 1, H, W) → each stretched from its own minimum, 0, to its own maximum, 1."""
-    maps = torch.rand(3, 1, 4, 5) * torch.tensor([1.0, 0.1, 3.0]).view(3, 1, 1, 1) + torch.rand(3, 1, 1, 1)
+    maps = torch.rand(3, 1, 4, 5) * torch.tensor([1.0, 0.1, 3.0]).view(3, 1, 1, 1) + torch.rand(
+        3, 1, 1, 1
+    )
     answer = tensor(function.run(maps), maps.shape, "For maps (3, 1, 4, 5) the answer")
     ranges = [(each.min().item(), each.max().item()) for each in answer]
     wrong = [f"{low:.3f} to {high:.3f}" for low, high in ranges if abs(low) + abs(high - 1) > 1e-3]
-    require(not wrong, f"{len(wrong)} of 3 maps do not go from 0 to 1; one goes from {''.join(wrong[:1])}.")
+    require(
+        not wrong,
+        f"{len(wrong)} of 3 maps do not go from 0 to 1; one goes from {''.join(wrong[:1])}.",
+    )
     expected = torch.stack([(each - each.min()) / (each.max() - each.min()) for each in maps])
     require(close(answer, expected, 1e-3), "The values between 0 and 1 are not in proportion.")
     return "Right: each map goes from 0 to 1."

@@ -17,15 +17,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.exercises._said import number, require
+from course_utils.exercises._feedback import number, require
 
 
 def split(function) -> str:
     """Photographs and labels → training part with mirrored copies and validation part, with nothing in both."""
-    photographs, numbers = torch.rand(40, 1, 4, 6), torch.arange(40)  # the label of each is its number
+    photographs, numbers = (
+        torch.rand(40, 1, 4, 6),
+        torch.arange(40),
+    )  # the label of each is its number
     (images, labels), (val_images, val_labels) = function.run(photographs, numbers)
     for part, some, own in (("training", images, labels), ("validation", val_images, val_labels)):
-        require(len(some) == len(own), f"The {part} part has {len(some)} images and {len(own)} labels.")
+        require(
+            len(some) == len(own), f"The {part} part has {len(some)} images and {len(own)} labels."
+        )
     train, val = set(labels.tolist()), set(val_labels.tolist())
     said = f"{len(train & val)} of the {len(val)} photographs in the validation part are in the training part as well."
     require(not train & val, said)
@@ -88,11 +93,15 @@ def step(function) -> str:
     return "Right: each step follows the gradient of its own batch."
 
 
-def _descended(model: nn.Linear, batches: list[tuple[Tensor, Tensor]], rates: list[float]) -> Tensor:
+def _descended(
+    model: nn.Linear, batches: list[tuple[Tensor, Tensor]], rates: list[float]
+) -> Tensor:
     """Where gradient descent takes the weights, a batch a step, written out without autograd."""
     W, b = model.weight.detach().clone(), model.bias.detach().clone()
     for (x, y), rate in zip(batches, rates):
-        slope = ((x @ W.T + b).softmax(dim=1) - F.one_hot(y, 3)) / len(x)  # of the cross-entropy in the logits
+        slope = ((x @ W.T + b).softmax(dim=1) - F.one_hot(y, 3)) / len(
+            x
+        )  # of the cross-entropy in the logits
         W, b = W - rate * slope.T @ x, b - rate * slope.sum(dim=0)
     return W
 
@@ -113,7 +122,10 @@ def accuracy(function) -> str:
         labels = model.eval()(images).argmax(dim=1)  # by construction it is right
     running = model.train()[1].running_mean.clone()
     answer = number(function.run(model, images, labels), "The accuracy")
-    require(answer == 1, f"In use, this network is right about all of 200 images; the function says {answer:.3f}.")
+    require(
+        answer == 1,
+        f"In use, this network is right about all of 200 images; the function says {answer:.3f}.",
+    )
     still = torch.equal(model[1].running_mean, running)
     require(still, "The running means of batch norm have moved while the network was scored.")
     labels[:50] = (labels[:50] + 1) % 10
@@ -128,28 +140,47 @@ def seed_worker(function) -> str:
     def drawn(base: int) -> list[float]:  # what a DataLoader does as it starts its workers
         numbers = []
         for worker in range(4):
-            torch.default_generator.manual_seed(base + worker)  # a GPU's random numbers are left alone
-            info = SimpleNamespace(id=worker, num_workers=4, seed=base + worker)  # of get_worker_info
+            torch.default_generator.manual_seed(
+                base + worker
+            )  # a GPU's random numbers are left alone
+            info = SimpleNamespace(
+                id=worker, num_workers=4, seed=base + worker
+            )  # of get_worker_info
             with mock.patch("torch.utils.data._utils.worker._worker_info", info):
                 function.run(worker)
             numbers.append(float(np.random.rand()))
         return numbers
 
-    this, later = 2**40 + 10_000, 2**50 + 20_000  # as long as real ones, which NumPy does not take whole
+    this, later = (
+        2**40 + 10_000,
+        2**50 + 20_000,
+    )  # as long as real ones, which NumPy does not take whole
     first, again, next_epoch = drawn(this), drawn(this), drawn(later)
     different = len(set(first))
     said = f"4 workers begin with {different} different random numbers: {first[0]:.3f} comes more than once."
     require(different == 4, said)
-    require(first == again, "With the seed of PyTorch as it was, the random numbers should be as they were.")
-    require(not set(first) & set(next_epoch), "In the next epoch the workers draw the same numbers again.")
-    return "Right: other numbers in each worker and in each epoch, and the same ones in a second run."
+    require(
+        first == again,
+        "With the seed of PyTorch as it was, the random numbers should be as they were.",
+    )
+    require(
+        not set(first) & set(next_epoch),
+        "In the next epoch the workers draw the same numbers again.",
+    )
+    return (
+        "Right: other numbers in each worker and in each epoch, and the same ones in a second run."
+    )
 
 
 def report(function) -> str:
     """The log of a training → the test accuracy of the epoch that is best in validation."""
-    order = torch.cat([1 + torch.randperm(9), torch.tensor([0])])  # the best epoch by validation is never the last
+    order = torch.cat(
+        [1 + torch.randperm(9), torch.tensor([0])]
+    )  # the best epoch by validation is never the last
     val, test = (900 + order) / 1000, (900 + order.roll(1)) / 1000  # their best epochs differ
-    history = pd.DataFrame({"epoch": range(1, 11), "val_accuracy": val.tolist(), "test_accuracy": test.tolist()})
+    history = pd.DataFrame(
+        {"epoch": range(1, 11), "val_accuracy": val.tolist(), "test_accuracy": test.tolist()}
+    )
     answer, expected = number(function.run(history), "The report"), test[val.argmax()].item()
     said = f"It reports {answer:.3f}; the epoch that the validation images choose has {expected:.3f} in the test."
     require(abs(answer - expected) < 1e-6, said)
@@ -164,7 +195,9 @@ def mean_loss(function) -> str:
 
     class Box:  # what autograd keeps for a backward pass, and can be seen to let go
         def __init__(self, tensor: Tensor):
-            self.tensor = tensor.detach()  # an output that kept its graph would hold on to itself for ever
+            self.tensor = (
+                tensor.detach()
+            )  # an output that kept its graph would hold on to itself for ever
             held.add(self)
 
     class Loader:
@@ -195,8 +228,12 @@ def test_accuracy(function) -> str:
     labels = [torch.randint(10, each.shape) for each in wrong]
     given = [F.one_hot((y + each) % 10, 10).float() for y, each in zip(labels, wrong)]
     answer = number(function.run(nn.Identity(), list(zip(given, labels))), "The accuracy")
-    said = f"In three batches 4 of 8, 4 of 8 and 3 of 3 are right: 11 of 19 is 0.579, not {answer:.3f}"
-    require(abs(answer - 2 / 3) >= 1e-6, f"{said}, which counts an image of a small batch for more.")
+    said = (
+        f"In three batches 4 of 8, 4 of 8 and 3 of 3 are right: 11 of 19 is 0.579, not {answer:.3f}"
+    )
+    require(
+        abs(answer - 2 / 3) >= 1e-6, f"{said}, which counts an image of a small batch for more."
+    )
     require(abs(answer - 11 / 19) < 1e-6, f"{said}.")
     return "Right: every image counts the same, whatever its batch."
 

@@ -6,20 +6,25 @@ import math
 
 import torch
 
-from course_utils import scores
-from course_utils.attention import Attention
-from course_utils.exercises._said import close, number, require, tensor
+from course_utils.attention import scores
+from course_utils.attention.general import Attention
+from course_utils.exercises._feedback import close, number, require, tensor
 
 
 def average(matrices) -> str:
     """Three projections with which every context of self-attention is the plain average of its input."""
-    W_q, W_k, W_v = (tensor(W, (32, 32), name).float() for W, name in zip(matrices, ("W_q", "W_k", "W_v"), strict=True))
+    W_q, W_k, W_v = (
+        tensor(W, (32, 32), name).float()
+        for W, name in zip(matrices, ("W_q", "W_k", "W_v"), strict=True)
+    )
     l = torch.randn(2, 9, 32)
     context, weights = Attention(scores.scaled_multiplicative)(l @ W_q.mT, l @ W_k.mT, l @ W_v.mT)
     uneven = f"For nine positions the weights go from {weights.min():.2g} to {weights.max():.2g}: they should be even."
     require(close(weights, torch.full_like(weights, 1 / 9), tolerance=1e-6), uneven)
     mean = l.mean(dim=1, keepdim=True).expand_as(context)
-    require(context.any(), "The weights are even, and the contexts 0: nothing is left of the input.")
+    require(
+        context.any(), "The weights are even, and the contexts 0: nothing is left of the input."
+    )
     factor = (context * mean).sum() / mean.square().sum()
     if not close(context, mean):
         scaled = f"The weights are even, but each context is {factor:.3g} times the average."
@@ -38,7 +43,10 @@ def row_mask(function) -> str:
     mistakes = [
         (~own, "That is the opposite: the mask is true where it may look."),
         (i[:, None] % width == i % width, "That looks along the column."),
-        (i[:, None] // height == i // height, "On a grid of 3 × 5 a row has five positions, and your rows have three."),
+        (
+            i[:, None] // height == i // height,
+            "On a grid of 3 × 5 a row has five positions, and your rows have three.",
+        ),
         (i[:, None] == i, "Each position looks at itself only."),
     ]
     for mistaken, sentence in mistakes:
@@ -55,7 +63,9 @@ def row_mask(function) -> str:
 def gigabyte(positions) -> str:
     """How many positions self-attention with eight heads can have if its weights, 4 bytes each, get 10⁹ bytes."""
     n = number(positions, "most_positions")
-    require(n > 0 and n.is_integer(), f"A number of positions is whole and above 0, and yours is {n}.")
+    require(
+        n > 0 and n.is_integer(), f"A number of positions is whole and above 0, and yours is {n}."
+    )
     n, most = int(n), math.isqrt(10**9 // 32)
     mistakes = {
         10**9 // 32: "So many weights a head may have, and it has one for each pair of positions.",
@@ -64,7 +74,9 @@ def gigabyte(positions) -> str:
         math.isqrt(2**30 // 32): "That would be for 2³⁰ bytes; here are 10⁹.",
     }
     require(n not in mistakes, mistakes.get(n, ""))
-    require(n <= most, f"The weights of {n} positions need {32 * n**2 / 1e9:.4f} · 10⁹ bytes: too many.")
+    require(
+        n <= most, f"The weights of {n} positions need {32 * n**2 / 1e9:.4f} · 10⁹ bytes: too many."
+    )
     require(n == most, f"The weights of {n} positions fit, and those of one position more as well.")
     side = 4 * math.isqrt(n)
     return f"Right: {n} positions, an image of about {side} × {side} pixels."

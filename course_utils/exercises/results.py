@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from course_utils.exercises._said import expect, number, require
-from course_utils.scoreboard import interval, quantile
+from course_utils.exercises._feedback import expect, number, require
+from course_utils.studies.statistics import interval, quantile
 
 
 def paired(answer, one, other) -> str:
-    """The mean of the differences of two forms, seed by seed, and the margin of its interval.
+    """The mean of the differences of two variants, seed by seed, and the margin of its interval.
 
     Args:
         answer: the mean and the margin.
@@ -32,11 +32,15 @@ def paired(answer, one, other) -> str:
     slips = {
         "This margin is one standard error: how many of them does the interval of so few numbers reach out?": error,
         "This margin is for single runs. A mean varies less: what does it depend on?": t * single,
-        "This margin has 1.96 standard errors, which is right for very many seeds only.": 1.96 * error,
+        "This margin has 1.96 standard errors, which is right for very many seeds only.": 1.96
+        * error,
         "That is the length of the whole interval: the margin reaches to one side.": 2 * reach,
-        "This standard deviation divides by n: around their own mean n numbers take n − 1.": reach * (1 - 1 / n) ** 0.5,
-        f"Student's t for {n} numbers has one degree of freedom less than {n}.": quantile(n) * error,
-        "This margin is for two separate lists of runs: it does not know which are pairs.": t * separate,
+        "This standard deviation divides by n: around their own mean n numbers take n − 1.": reach
+        * (1 - 1 / n) ** 0.5,
+        f"Student's t for {n} numbers has one degree of freedom less than {n}.": quantile(n)
+        * error,
+        "This margin is for two separate lists of runs: it does not know which are pairs.": t
+        * separate,
     }
     otherwise = "The mean is right, the margin is not: spread of the differences, √n, Student's t."
     expect(margin, reach, slips, otherwise, tolerance=1e-4 * abs(margin))
@@ -53,15 +57,24 @@ def sign_flips(function) -> str:
     signs = np.array(list(itertools.product((1, -1), repeat=len(gain))))
     means = (signs * gain.to_numpy()).mean(axis=1)
     own, far = gain.mean(), abs(means)
-    require(0 <= p <= 1, f"A p value is a share of the {len(means)} choices, from 0 to 1, and yours is {p:.3g}.")
+    require(
+        0 <= p <= 1,
+        f"A p value is a share of the {len(means)} choices, from 0 to 1, and yours is {p:.3g}.",
+    )
     slips = {
-        "That counts one side only: a mean as far from 0 on the other side counts as well.": (means >= own).mean(),
+        "That counts one side only: a mean as far from 0 on the other side counts as well.": (
+            means >= own
+        ).mean(),
         "The signs that were found are one of the choices: they count as well.": (far > own).mean(),
-        "That is Student's p value, which assumes a distribution.": stats.ttest_1samp(gain, 0).pvalue,
+        "That is Student's p value, which assumes a distribution.": stats.ttest_1samp(
+            gain, 0
+        ).pvalue,
     }
     otherwise = f"Another share comes out. Are all {len(means)} choices there, each difference with either sign?"
     expect(p, (far >= own).mean(), slips, otherwise, tolerance=1e-5)
-    return f"Right. With five differences it is never below 2 of {len(means)}, {2 / len(means):.4f}."
+    return (
+        f"Right. With five differences it is never below 2 of {len(means)}, {2 / len(means):.4f}."
+    )
 
 
 def seeds(n) -> str:
@@ -69,9 +82,15 @@ def seeds(n) -> str:
     n = number(n, "The number of seeds")
     require(n == int(n) >= 2, f"Seeds are counted, and an interval needs two or more: not {n:g}.")
     left, fewer = (_length(k) / _length(5) if k > 1 else 2 for k in (int(n), int(n) - 1))
-    require(left <= 0.5, f"With {n:.0f} seeds the interval is still {left:.2f} of the length that five give.")
+    require(
+        left <= 0.5,
+        f"With {n:.0f} seeds the interval is still {left:.2f} of the length that five give.",
+    )
     why = "Student's t shrinks, too: fewer would do" if n == 20 else "fewer would do"
-    require(fewer > 0.5, f"With {n:.0f} seeds the interval is {left:.2f} of the length that five give: {why}.")
+    require(
+        fewer > 0.5,
+        f"With {n:.0f} seeds the interval is {left:.2f} of the length that five give: {why}.",
+    )
     return f"Right: {n:.0f}. The t of few seeds shrinks as well as 1 / √n."
 
 

@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from course_utils import alignments, scores
-from course_utils.exercises._said import close, number, require, tensor
+from course_utils.attention import alignments, scores
+from course_utils.exercises._feedback import close, number, require, tensor
 
 
 def temperature(T) -> str:
@@ -17,7 +17,10 @@ def temperature(T) -> str:
     r = torch.cat([torch.ones(1), -torch.ones(255)]).double()
     top = alignments.softmax(r, temperature=T)[0].item()
     colder = "lower" if top < 0.9 else "higher"
-    require(abs(top - 0.9) < 1e-3, f"At {T:.4g} the weight is {top:.4f}, not 0.9: a {colder} temperature is needed.")
+    require(
+        abs(top - 0.9) < 1e-3,
+        f"At {T:.4g} the weight is {top:.4f}, not 0.9: a {colder} temperature is needed.",
+    )
     return f"Right: at {T:.4f} the weight of the one key is {top:.4f}."
 
 
@@ -25,13 +28,22 @@ def thin_matrices(W, W_q, W_k) -> str:
     """The matrix of a general score that does what two thin projections and a scaled product do."""
     d_k, d_q = W_k.shape[1], W_q.shape[1]
     turned = torch.is_tensor(W) and W.shape == (d_q, d_k)
-    require(not turned, f"W takes q into the space of k, so it is ({d_k}, {d_q}): yours is that, transposed.")
+    require(
+        not turned,
+        f"W takes q into the space of k, so it is ({d_k}, {d_q}): yours is that, transposed.",
+    )
     W = tensor(W, (d_k, d_q), "W").float()
     q, k = torch.randn(2, 3, d_q), torch.randn(2, 5, d_k)
     thin = scores.scaled_multiplicative(q @ W_q.mT, k @ W_k.mT)
     found, scale = q @ W.mT @ k.mT, math.sqrt(len(W_q))
-    require(not close(found, scale * thin), f"The right matrices; what is missing is the scale, 1 / √{len(W_q)}.")
-    require(close(found, thin), "Other scores come out. Write the score as kᵀ … q: what stands between k and q?")
+    require(
+        not close(found, scale * thin),
+        f"The right matrices; what is missing is the scale, 1 / √{len(W_q)}.",
+    )
+    require(
+        close(found, thin),
+        "Other scores come out. Write the score as kᵀ … q: what stands between k and q?",
+    )
     rank, count = torch.linalg.matrix_rank(W).item(), W_q.numel() + W_k.numel()
     return f"Right. Its rank is {rank}: {count} numbers decide it, not {W.numel()}."
 
@@ -41,10 +53,14 @@ def near(function) -> str:
     q, k = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
     r = tensor(function(q, k), (2, 3, 5), "The scores")
     distances = scores.euclidean(q, k).square() / 2
-    require(not close(alignments.softmax(r), alignments.softmax(distances)), "The sign: the nearest key should win.")
+    require(
+        not close(alignments.softmax(r), alignments.softmax(distances)),
+        "The sign: the nearest key should win.",
+    )
     product = alignments.softmax(q @ k.mT)
     require(
-        not close(alignments.softmax(r), product), "A long key wins at any distance. Which term of the square is left?"
+        not close(alignments.softmax(r), product),
+        "A long key wins at any distance. Which term of the square is left?",
     )
     hint = "Other weights come out. Expand the square: which of its three terms is the same for all keys?"
     require(close(alignments.softmax(r), alignments.softmax(-distances)), hint)

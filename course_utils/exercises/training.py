@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from course_utils.exercises._said import UnfinishedError, expect, number, require
-from course_utils.losses import heads_loss
+from course_utils.exercises._feedback import UnfinishedError, expect, number, require
+from course_utils.training.losses import heads_loss
 
 
 def accumulate(function, model: nn.Module, images: Tensor, labels: Tensor) -> str:
@@ -18,17 +18,29 @@ def accumulate(function, model: nn.Module, images: Tensor, labels: Tensor) -> st
     for sizes in ([n // 2, n - n // 2], [part, n - part], [n]):
         each = [_gradient(model, *pair) for pair in zip(images.split(sizes), labels.split(sizes))]
         seen = _run(function, model, images, labels, sizes)
-        require(seen == sizes, f"The network should see {sizes} images at a time, and it saw {seen}.")
+        require(
+            seen == sizes, f"The network should see {sizes} images at a time, and it saw {seen}."
+        )
         left = [p.grad for p in model.parameters()]
-        require(all(grad is not None for grad in left), "The network was called, and no gradient is left in .grad.")
+        require(
+            all(grad is not None for grad in left),
+            "The network was called, and no gradient is left in .grad.",
+        )
         found = torch.cat([grad.flatten() for grad in left])
         expected, total = sum(g * size / n for g, size in zip(each, sizes)), sum(each)
         if not _same(found, expected):
             require(
-                not _same(found, total), f"For {sizes} the gradients of the parts are summed, and that is too much."
+                not _same(found, total),
+                f"For {sizes} the gradients of the parts are summed, and that is too much.",
             )
-            require(not _same(found, total / 2), f"For {sizes} both parts count alike, and one has more images.")
-            require(not _same(found, each[-1]), f"For {sizes} what is left is the gradient of the last part only.")
+            require(
+                not _same(found, total / 2),
+                f"For {sizes} both parts count alike, and one has more images.",
+            )
+            require(
+                not _same(found, each[-1]),
+                f"For {sizes} what is left is the gradient of the last part only.",
+            )
             require(False, f"For {sizes} another gradient is left than that of the whole batch.")
     return f"Right: in parts of {part} and {n - part} images too, it is the gradient of all {n}."
 
@@ -40,24 +52,32 @@ def one_cycle(function) -> str:
         expected, top = _one_cycle(n, peak, p), round(p * n) - 1
         found = [number(function(t, n, peak, p), f"The rate of step {t} of {n}") for t in range(n)]
         off = [abs(a / b - 1) > 1e-6 for a, b in zip(found, expected)]
-        require(not off[0], f"It starts at {found[0] / peak:.3g} of the peak, and should at a 25th.")
-        at_top = (
-            f"The top is at t = {top} of {n} for warmup = {p}, and step {top} has {found[top] / peak:.6g} of the peak."
+        require(
+            not off[0], f"It starts at {found[0] / peak:.3g} of the peak, and should at a 25th."
         )
+        at_top = f"The top is at t = {top} of {n} for warmup = {p}, and step {top} has {found[top] / peak:.6g} of the peak."
         require(not off[top], at_top)
         last = f"The last step has {found[-1] / found[0]:.2g} of the first rate, and should have a 10,000th."
         require(not off[-1], last)
         for way, t in (("up", top // 4), ("down", (3 * top + n) // 4)):
             there = f"on the way {way} step {t} of {n} has {found[t] / peak:.5g} of the peak"
-            require(not off[t], f"The ends are right; {there}, half a cosine has {expected[t] / peak:.5g}.")
-        require(not any(off), f"Steps {[t for t in range(n) if off[t]]} of {n} have other rates than half a cosine.")
+            require(
+                not off[t],
+                f"The ends are right; {there}, half a cosine has {expected[t] / peak:.5g}.",
+            )
+        require(
+            not any(off),
+            f"Steps {[t for t in range(n) if off[t]]} of {n} have other rates than half a cosine.",
+        )
     return "Right: PyTorch's, step for step."
 
 
 def reported(accuracy, right: Tensor) -> str:
     """The test accuracy to report, of epochs × images that were right: 25 for validation, 25 for the test, the rest."""
     accuracy = number(accuracy)
-    val, test, fresh = (right[:, part].double().mean(dim=1) for part in (slice(25), slice(25, 50), slice(50, None)))
+    val, test, fresh = (
+        right[:, part].double().mean(dim=1) for part in (slice(25), slice(25, 50), slice(50, None))
+    )
     equally_good = (val == val.max()).nonzero().flatten()  # with 25 images there may be several
     best = min(equally_good, key=lambda epoch: abs(test[epoch] - accuracy))
     picked = test[best].item()
@@ -68,7 +88,10 @@ def reported(accuracy, right: Tensor) -> str:
         "That is the last epoch's. Do the validation images say that it is the best?": test[-1],
         "Right as a percentage; the tensors hold shares from 0 to 1.": 100 * picked,
     }
-    if accuracy in {*equally_good.tolist(), *(equally_good + 1).tolist()}:  # counted from 0 or from 1
+    if accuracy in {
+        *equally_good.tolist(),
+        *(equally_good + 1).tolist(),
+    }:  # counted from 0 or from 1
         slips["That is the number of the epoch: its accuracy is asked for."] = accuracy
     otherwise = "It is another one: which images pick the epoch, and which ones judge it?"
     expect(accuracy, picked, slips, otherwise, tolerance=1e-6)

@@ -1,14 +1,20 @@
-"""Networks with attention, and the controls they are to be compared with.
+"""Networks with attention, and the controls to compare them with.
 
-All take images (B, 1 or 3, H, W), grey ones included, and return an `Output`. All have at ``width=1`` the size of their
+All take images (B, 1 or 3, H, W), grey ones included, and return an `Output`. At ``width=1`` each has the size of its
 source; a smaller width multiplies every channel count, on the same code path, for laptops.
+
+- `output`: what every network returns: logits, maps, heads.
+- `vgg`, `resnet`: the networks without attention.
+- `attn_vgg`: AttnVGG (Yan et al. 2019).
+- `learn_to_pay_attention`: the network of Jetley et al. 2018.
+- `soft_attention`: a small CNN with one soft gate.
+- `label_attention`: one map per label.
+- `efficientnet_lite`: EfficientNet-Lite0 with its ImageNet weights.
+- `weights`: load weights with checks; half precision.
+- `checkpoints`: a network and its description in one file.
+- `onnx_export`: write a network as ONNX.
 """
 
-from course_utils.models.attn_vgg import AttnVGG
-from course_utils.models.output import Output
-from course_utils.models.pay_attention import PayAttentionVGG
-from course_utils.models.resnet import ResNet
-from course_utils.models.soft_attention import SoftAttentionCNN
-from course_utils.models.vgg import POOLS, VGG
+import lazy_loader
 
-__all__ = ["POOLS", "VGG", "AttnVGG", "Output", "PayAttentionVGG", "ResNet", "SoftAttentionCNN"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

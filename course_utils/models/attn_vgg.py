@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils import choices
-from course_utils.layers import Alignment, GridAttention
+from course_utils.attention.spatial import Alignment, GridAttention
+from course_utils.core.checks import check_choice
 from course_utils.models.output import Head, Heads, Output, as_rgb
 from course_utils.models.vgg import LEAST_SIZE, POOLS, Taps, scaled, tapped, vgg16_features
 
@@ -52,12 +52,14 @@ class AttnVGG(nn.Module):
             OSError: see `pretrained_or_say`.
         """
         super().__init__()
-        choices.check("taps", taps, Taps)
+        check_choice("taps", taps, Taps)
         self.taps = taps
         self.features = vgg16_features(width, pretrained)
         c3, c4, c5 = (self.features[i - 3].out_channels for i in POOLS[2:])
         self.attention = nn.ModuleList(
-            [] if alignment is None else [GridAttention(c, c5, scaled(256, width), alignment) for c in (c3, c4)]
+            []
+            if alignment is None
+            else [GridAttention(c, c5, scaled(256, width), alignment) for c in (c3, c4)]
         )
         self.classifiers = Heads([c3, c4, c5], num_classes, head, dropout)
 

@@ -8,15 +8,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils import choices, scores
-from course_utils.attention import Attention, to_maps, to_sequence
-from course_utils.layers import Alignment, attend
+from course_utils.attention import scores
+from course_utils.attention.general import Attention, to_maps, to_sequence
+from course_utils.attention.query_related import Capsules
+from course_utils.attention.spatial import Alignment, attend
+from course_utils.core.checks import check_choice
 from course_utils.models.output import as_rgb
 from course_utils.models.vgg import scaled, vgg_layers
-from course_utils.queries import Capsules
 
 LabelForm = Literal["average", "sigmoid", "softmax", "average_softmax", "dual", "by_class"]
-TRUNK = (64, "M", 128, "M", 256, 256, 512)  # VGG's layers and channels, fewer of them: positions of 4 pixels
+TRUNK = (
+    64,
+    "M",
+    128,
+    "M",
+    256,
+    256,
+    512,
+)  # VGG's layers and channels, fewer of them: positions of 4 pixels
 LEAST_SIZE = 4
 BRANCHES: dict[str, tuple[Alignment | Literal["even"], ...]] = {
     "average": ("even",),
@@ -33,8 +42,8 @@ class LabelOutput(NamedTuple):
 
     Attributes:
         logits: (B, classes); the sigmoid of each is the probability that this class is in the image.
-        maps: attention maps, one a branch, each (B, 1, h, w); of form ``by_class`` a single (B, classes, h, w);
-            of form ``average`` none.
+        maps: attention maps, one a branch, each (B, 1, h, w); of variant ``by_class`` a single (B, classes, h, w);
+            of variant ``average`` none.
     """
 
     logits: Float[Tensor, "B classes"]
@@ -48,7 +57,7 @@ class LabelAttention(nn.Module):
         c = \sum_i a_i l_i, \quad y = W c + b \qquad\text{or, by class,}\qquad
         c_m = \sum_i a_{mi} l_i, \quad y_m = w_m^\top c_m + b_m
 
-    with local features l, the output of the trunk. The forms differ in the weights a only:
+    with local features l, the output of the trunk. The variants differ in the weights a only:
 
     - ``average``: all equal: the control without attention;
     - ``softmax``: one map for all labels, whose positions compete;
@@ -58,30 +67,36 @@ class LabelAttention(nn.Module):
     - ``by_class``: a map of its own for each class by a query of its own, with softmax: `queries.Capsules`.
     """
 
-    def __init__(self, num_classes: int, *, form: LabelForm = "by_class", width: float = 0.125):
+    def __init__(self, num_classes: int, *, variant: LabelForm = "by_class", width: float = 0.125):
         """Build the network.
 
         Args:
             num_classes: how many labels there are.
-            form: one of the six.
+            variant: one of the six.
             width: factor on every channel count of VGG.
 
         Raises:
-            ValueError: an unknown form (the message lists the valid ones), no class, or a width that is not positive.
+            ValueError: an unknown variant (the message lists the valid ones), no class, or a width that is not positive.
         """
         super().__init__()
-        choices.check("form", form, LabelForm)
+        check_choice("variant", variant, LabelForm)
         if num_classes < 1:
             raise ValueError(f"expected at least one class, got {num_classes}")
-        self.form = form
+        self.variant = variant
         self.features = vgg_layers(TRUNK, width)
         size = scaled(TRUNK[-1], width)
-        self.branches = nn.ModuleDict({a: nn.Conv2d(size, 1, 1) for a in BRANCHES[form] if a != "even"})
-        if form == "by_class":
-            self.classifier = Capsules(Attention(scores.scaled_multiplicative), num_classes, size, size)
+        self.branches = nn.ModuleDict(
+            {a: nn.Conv2d(size, 1, 1) for a in BRANCHES[variant] if a != "even"}
+        )
+        if variant == "by_class":
+            self.classifier = Capsules(
+                Attention(scores.scaled_multiplicative), num_classes, size, size
+            )
         else:
-            self.classifier = nn.Linear(size * len(BRANCHES[form]), num_classes)
-        nn.init.normal_(self.classifier.weight, std=0.01)  # all forms begin alike, with no opinion
+            self.classifier = nn.Linear(size * len(BRANCHES[variant]), num_classes)
+        nn.init.normal_(
+            self.classifier.weight, std=0.01
+        )  # all variants begin alike, with no opinion
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> LabelOutput:
@@ -96,24 +111,24 @@ class LabelAttention(nn.Module):
         """
         l = self.features(as_rgb(images, LEAST_SIZE))
         positions, maps = l.shape[2] * l.shape[3], iter(self._attend(l).maps)
-        if self.form == "by_class":
+        if self.variant == "by_class":
             weights = [next(maps)]
         else:  # an even map weighs each position alike, and the context of a sigmoid is a mean
             weights = [
                 torch.ones_like(l[:, :1]) / positions
                 if a == "even"
                 else next(maps) / (positions if a == "sigmoid" else 1)
-                for a in BRANCHES[self.form]
+                for a in BRANCHES[self.variant]
             ]
         parts = self.classifier.weight.split(l.shape[1], dim=1)  # (classes, size) a branch
         return sum(a * torch.einsum("md,bdhw->bmhw", w, l) for a, w in zip(weights, parts))
 
     def _attend(self, l: Float[Tensor, "B size h w"]) -> LabelOutput:
-        if self.form == "by_class":
+        if self.variant == "by_class":
             _, weights, logits = self.classifier(to_sequence(l))
             return LabelOutput(logits, (to_maps(weights, l.shape[2]),))
         contexts, maps = [], []
-        for alignment in BRANCHES[self.form]:
+        for alignment in BRANCHES[self.variant]:
             if alignment == "even":
                 contexts.append(l.mean(dim=(2, 3)))
             else:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils import choices
+from course_utils.core.checks import check_choice
 
 Head = Literal["concat", "independent"]
 
@@ -37,7 +37,9 @@ class Heads(nn.ModuleList):
     N(0, 0.01), as those of Yan et al. 2019.
     """
 
-    def __init__(self, sizes: list[int], num_classes: int, head: Head = "concat", dropout: float = 0.0):
+    def __init__(
+        self, sizes: list[int], num_classes: int, head: Head = "concat", dropout: float = 0.0
+    ):
         """Make the classifiers.
 
         Args:
@@ -49,10 +51,14 @@ class Heads(nn.ModuleList):
         Raises:
             ValueError: an unknown head, fewer classes than two, or a dropout outside [0, 1).
         """
-        choices.check("head", head, Head)
+        check_choice("head", head, Head)
         if num_classes < 2 or not 0 <= dropout < 1:
-            raise ValueError(f"expected at least 2 classes and a dropout in [0, 1), got {num_classes} and {dropout}")
-        super().__init__(nn.Linear(n, num_classes) for n in ([sum(sizes)] if head == "concat" else sizes))
+            raise ValueError(
+                f"expected at least 2 classes and a dropout in [0, 1), got {num_classes} and {dropout}"
+            )
+        super().__init__(
+            nn.Linear(n, num_classes) for n in ([sum(sizes)] if head == "concat" else sizes)
+        )
         self.head, self.dropout = head, dropout
         for linear in self:
             nn.init.normal_(linear.weight, std=0.01)
@@ -63,7 +69,9 @@ class Heads(nn.ModuleList):
         if self.head == "concat":
             descriptors = [torch.cat(descriptors, dim=1)]
         descriptors = [F.dropout(d, self.dropout, self.training) for d in descriptors]
-        heads = torch.stack([linear(d) for linear, d in zip(self, descriptors)], dim=1)  # (B, heads, classes)
+        heads = torch.stack(
+            [linear(d) for linear, d in zip(self, descriptors)], dim=1
+        )  # (B, heads, classes)
         if self.head == "concat":
             return Output(heads[:, 0], maps, heads)
         mean_probability = heads.log_softmax(dim=-1).logsumexp(dim=1) - math.log(len(self))

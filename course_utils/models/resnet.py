@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet50, resnet101, resnet152
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from course_utils import choices
+from course_utils.core.checks import check_choice
 from course_utils.models.output import Heads, Output, as_rgb
 from course_utils.models.vgg import pretrained_or_say, scaled
 
@@ -52,28 +52,37 @@ class ResNet(nn.Module):
             OSError: see `pretrained_or_say`.
         """
         super().__init__()
-        choices.check("depth", depth, Depth)
+        check_choice("depth", depth, Depth)
         if depth in TORCHVISION:
             if width != 1:
                 raise ValueError(f"a ResNet-{depth} has width 1 only, got width={width}")
             build = TORCHVISION[depth]
             network = pretrained_or_say(build, "IMAGENET1K_V1") if pretrained else build()
-            channels, stages = network.fc.in_features, [network.layer1, network.layer2, network.layer3, network.layer4]
+            channels, stages = (
+                network.fc.in_features,
+                [network.layer1, network.layer2, network.layer3, network.layer4],
+            )
             stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
         else:
             if pretrained:
-                raise ValueError(f"ImageNet weights exist for depths 50, 101 and 152, got depth={depth}")
+                raise ValueError(
+                    f"ImageNet weights exist for depths 50, 101 and 152, got depth={depth}"
+                )
             stem, stages = _small(depth, width)
             channels = scaled(64, width)
         if gate is not None:
             insert(nn.ModuleList(stages), gate)
         self.features = nn.Sequential(stem, *stages)
-        self.least_size = 32 if depth in TORCHVISION else 8  # five halvings, or three, leave one position
+        self.least_size = (
+            32 if depth in TORCHVISION else 8
+        )  # five halvings, or three, leave one position
         self.classifiers = Heads([channels], num_classes)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Output:
         """Classify images; see `as_rgb` for what is refused."""
-        return self.classifiers([self.features(as_rgb(images, self.least_size)).mean(dim=(2, 3))], ())
+        return self.classifiers(
+            [self.features(as_rgb(images, self.least_size)).mean(dim=(2, 3))], ()
+        )
 
 
 def insert(network: nn.Module, gate: Callable[[int], nn.Module]) -> None:
@@ -88,7 +97,9 @@ def insert(network: nn.Module, gate: Callable[[int], nn.Module]) -> None:
     last = ["bn3" if isinstance(block, Bottleneck) else "bn2" for block in blocks]
     norms = [getattr(block, name) for block, name in zip(blocks, last)]
     if not blocks or not all(isinstance(norm, nn.BatchNorm2d) for norm in norms):
-        raise ValueError(f"expected residual blocks of torchvision without a gate, got {type(network).__name__}")
+        raise ValueError(
+            f"expected residual blocks of torchvision without a gate, got {type(network).__name__}"
+        )
     for block, name, norm in zip(blocks, last, norms):
         setattr(block, name, nn.Sequential(norm, gate(norm.num_features)))
 
@@ -97,13 +108,23 @@ def _small(depth: int, width: float) -> tuple[nn.Sequential, list[nn.Sequential]
     """Stem and three stages of (depth − 2) / 6 blocks each."""
     channels = [scaled(c, width) for c in (16, 32, 64)]
     stem = nn.Sequential(
-        nn.Conv2d(3, channels[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()
+        nn.Conv2d(3, channels[0], 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(channels[0]),
+        nn.ReLU(),
     )
     stages = []
     for i, outputs in enumerate(channels):
         inputs = channels[max(0, i - 1)]
-        first = BasicBlock(inputs, outputs) if i == 0 else BasicBlock(inputs, outputs, 2, _shortcut(inputs, outputs))
-        stages.append(nn.Sequential(first, *(BasicBlock(outputs, outputs) for _ in range((depth - 2) // 6 - 1))))
+        first = (
+            BasicBlock(inputs, outputs)
+            if i == 0
+            else BasicBlock(inputs, outputs, 2, _shortcut(inputs, outputs))
+        )
+        stages.append(
+            nn.Sequential(
+                first, *(BasicBlock(outputs, outputs) for _ in range((depth - 2) // 6 - 1))
+            )
+        )
     for module in nn.ModuleList([stem, *stages]).modules():
         if isinstance(module, nn.Conv2d):  # as torchvision's
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -112,4 +133,6 @@ def _small(depth: int, width: float) -> tuple[nn.Sequential, list[nn.Sequential]
 
 def _shortcut(inputs: int, outputs: int) -> nn.Sequential:
     """Takes the input of a block to the size of its output."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=2, bias=False), nn.BatchNorm2d(outputs))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 1, stride=2, bias=False), nn.BatchNorm2d(outputs)
+    )

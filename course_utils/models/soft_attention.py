@@ -7,8 +7,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils import choices
-from course_utils.gates import ConvGate, FlatGate, GateAlignment
+from course_utils.attention.gates import ConvGate, FlatGate, GateAlignment
+from course_utils.core.checks import check_choice
 from course_utils.models.output import Heads, Output, as_rgb
 from course_utils.models.vgg import scaled
 
@@ -52,12 +52,16 @@ class SoftAttentionCNN(nn.Module):
         """
         super().__init__()
         if gate is not None:
-            choices.check("gate", gate, SoftGate)
-        choices.check("alignment", alignment, GateAlignment)
+            check_choice("gate", gate, SoftGate)
+        check_choice("alignment", alignment, GateAlignment)
         if gate == "flat" and image_size is None:
-            raise ValueError("a flat gate has a weight for every position: expected an image_size, got None")
+            raise ValueError(
+                "a flat gate has a weight for every position: expected an image_size, got None"
+            )
         if image_size is not None and image_size < LEAST_SIZE:
-            raise ValueError(f"expected images of at least {LEAST_SIZE} × {LEAST_SIZE} pixels, got {image_size}")
+            raise ValueError(
+                f"expected images of at least {LEAST_SIZE} × {LEAST_SIZE} pixels, got {image_size}"
+            )
         self.image_size = image_size
         c, last = scaled(128, width), scaled(70, width)
 
@@ -72,7 +76,9 @@ class SoftAttentionCNN(nn.Module):
         )
         size = last if image_size is None else last * (image_size // 8) ** 2
         self.gate = (
-            {"flat": FlatGate, "conv": ConvGate}[gate](size if gate == "flat" else last, alignment) if gate else None
+            {"flat": FlatGate, "conv": ConvGate}[gate](size if gate == "flat" else last, alignment)
+            if gate
+            else None
         )
         self.dense = nn.Sequential(nn.Linear(size, scaled(256, width)), nn.ReLU())
         self.classifiers = Heads([scaled(256, width)], num_classes, dropout=dropout)
@@ -88,14 +94,20 @@ class SoftAttentionCNN(nn.Module):
         x = as_rgb(images, LEAST_SIZE)
         if self.image_size is not None and images.shape[-2:] != (self.image_size, self.image_size):
             expected = f"{self.image_size} × {self.image_size}"
-            raise ValueError(f"expected images of {expected} pixels, got {' × '.join(map(str, images.shape[-2:]))}")
+            raise ValueError(
+                f"expected images of {expected} pixels, got {' × '.join(map(str, images.shape[-2:]))}"
+            )
         x = self.features(x)
         if self.gate is None:
             return x, x
-        return x, self.gate(x.flatten(1)).view_as(x) if isinstance(self.gate, FlatGate) else self.gate(x)
+        return x, self.gate(x.flatten(1)).view_as(x) if isinstance(
+            self.gate, FlatGate
+        ) else self.gate(x)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Output:
         """Classify images. The map is the gated features, merged by their maximum, as in the source's pictures."""
         _, x = self.before_and_after(images)
         hidden = self.dense(x.mean(dim=(2, 3)) if self.image_size is None else x.flatten(1))
-        return self.classifiers([hidden], () if self.gate is None else (x.amax(dim=1, keepdim=True),))
+        return self.classifiers(
+            [hidden], () if self.gate is None else (x.amax(dim=1, keepdim=True),)
+        )

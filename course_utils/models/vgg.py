@@ -10,12 +10,18 @@ from torch import Tensor, nn
 from torchvision.models import VGG16_BN_Weights, vgg16_bn
 from torchvision.models.vgg import cfgs, make_layers
 
-from course_utils import choices
+from course_utils.core.checks import check_choice
 from course_utils.models.output import Heads, Output, as_rgb
 
 Taps = Literal["before", "after"]
 VGGHead = Literal["dense", "average"]
-POOLS = (6, 13, 23, 33, 43)  # where the five max-pools stand in vgg16_bn.features; plain vgg16 has them elsewhere
+POOLS = (
+    6,
+    13,
+    23,
+    33,
+    43,
+)  # where the five max-pools stand in vgg16_bn.features; plain vgg16 has them elsewhere
 LEAST_SIZE = 32  # five halvings leave one position
 
 
@@ -28,7 +34,14 @@ class VGG(nn.Module):
       in the same way, so this is what shows how much of its saving has to do with attention.
     """
 
-    def __init__(self, num_classes: int, *, width: float = 1.0, head: VGGHead = "average", pretrained: bool = False):
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        width: float = 1.0,
+        head: VGGHead = "average",
+        pretrained: bool = False,
+    ):
         """Build the network.
 
         Args:
@@ -42,13 +55,19 @@ class VGG(nn.Module):
             OSError: see `pretrained_or_say`.
         """
         super().__init__()
-        choices.check("head", head, VGGHead)
+        check_choice("head", head, VGGHead)
         self.features, self.least_size = vgg16_features(width, pretrained), LEAST_SIZE
         channels = self.features[POOLS[4] - 3].out_channels
         self.dense = None
         if head == "dense":
             hidden = scaled(4096, width)
-            layers = [nn.Linear(49 * channels, hidden), nn.ReLU(), nn.Dropout(), nn.Linear(hidden, hidden), nn.ReLU()]
+            layers = [
+                nn.Linear(49 * channels, hidden),
+                nn.ReLU(),
+                nn.Dropout(),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+            ]
             self.dense = nn.Sequential(nn.AdaptiveAvgPool2d(7), nn.Flatten(), *layers, nn.Dropout())
             for linear in (self.dense[2], self.dense[5]):  # as torchvision has it
                 nn.init.normal_(linear.weight, std=0.01)
@@ -106,10 +125,12 @@ def tapped(
     Raises:
         ValueError: layers that have no max-pool there, as those of VGG16 without batch norm; unknown taps.
     """
-    choices.check("taps", taps, Taps)
+    check_choice("taps", taps, Taps)
     if any(not isinstance(features[i], nn.MaxPool2d) for i in pools):
         there = [i for i, module in enumerate(features) if isinstance(module, nn.MaxPool2d)]
-        raise ValueError(f"expected max-pools at {list(pools)}, as vgg16_bn has them, got layers with pools at {there}")
+        raise ValueError(
+            f"expected max-pools at {list(pools)}, as vgg16_bn has them, got layers with pools at {there}"
+        )
     x, read = images, []
     for i, module in enumerate(features):
         inner, x = x, module(x)

@@ -9,7 +9,9 @@ HERE = Path(__file__).parent
 
 def module(*names: str) -> str:
     """The shared helpers and a widget's own modules as one: a module in a blob can import nothing relative to it."""
-    return "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("_shared", *names))
+    return "\n".join(
+        (HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("_shared", *names)
+    )
 
 
 def style() -> str:

@@ -10,7 +10,7 @@ import traitlets
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from course_utils.metrics import area_share, energy_inside
+from course_utils.explain.metrics import area_share, energy_inside
 from course_utils.widgets._source import module, palette, style
 
 ALIGNMENTS = ("softmax", "entmax", "sparsemax", "sigmoid", "local")
@@ -74,11 +74,15 @@ class AlignmentExplorer(anywidget.AnyWidget):
             raise ValueError("expected finite scores, got NaN or ∞ among them")
         given = [len(part) for part in (images, labels, regions, boxes)]
         if given != [count] * 4:
-            raise ValueError(f"expected {count} images, labels, regions and boxes, one a row of scores, got {given}")
+            raise ValueError(
+                f"expected {count} images, labels, regions and boxes, one a row of scores, got {given}"
+            )
         # Enlarging a map is linear and, by a whole factor, gives each position as many pixels: the energy inside is
         # the mean, weighted by the map, of the energy of each position alone.
         alone = torch.eye(positions).view(-1, 1, grid, grid)
-        inside = torch.stack([energy_inside(alone, region.expand(positions, 1, -1, -1)) for region in regions])
+        inside = torch.stack(
+            [energy_inside(alone, region.expand(positions, 1, -1, -1)) for region in regions]
+        )
         return cls(
             size=size,
             grid=grid,

@@ -22,8 +22,12 @@ class AttentionExplorer(anywidget.AnyWidget):
     _css = style()
 
     image = traitlets.Int(0).tag(sync=True)
-    place = traitlets.Int(0, help="position of the dragged query on the grid, row by row").tag(sync=True)
-    query = traitlets.Int(0, help="0: the key at `place`; n: the n-th of the given queries").tag(sync=True)
+    place = traitlets.Int(0, help="position of the dragged query on the grid, row by row").tag(
+        sync=True
+    )
+    query = traitlets.Int(0, help="0: the key at `place`; n: the n-th of the given queries").tag(
+        sync=True
+    )
     power = traitlets.Float(0.0, help="the temperature is 2 to this power").tag(sync=True)
 
     size = traitlets.Int().tag(sync=True)
@@ -58,7 +62,9 @@ class AttentionExplorer(anywidget.AnyWidget):
         n, K, d_k = keys.shape
         grid = round(K**0.5)
         if n != len(images) or grid**2 != K:
-            raise ValueError(f"expected keys of a square grid for {len(images)} images, got {tuple(keys.shape)}")
+            raise ValueError(
+                f"expected keys of a square grid for {len(images)} images, got {tuple(keys.shape)}"
+            )
         if keys.min() < 0:
             raise ValueError(f"expected keys that are not negative, got {keys.min().item():.3g}")
         if any(query.shape != (d_k,) for query in queries.values()):

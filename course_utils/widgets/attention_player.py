@@ -9,8 +9,8 @@ import traitlets
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from course_utils.metrics import area_share, energy_inside
-from course_utils.runs import Run
+from course_utils.explain.metrics import area_share, energy_inside
+from course_utils.training.run import Run
 from course_utils.widgets._source import module, palette, style
 
 
@@ -59,9 +59,15 @@ class AttentionPlayer(anywidget.AnyWidget):
                 "the run has no attention maps: train a model with attention, a gallery and snapshot epochs"
             )
         if len(run.snapshots[epochs[0]][0]) != len(images):
-            raise ValueError(f"the run has maps of {len(run.snapshots[epochs[0]][0])} images, got {len(images)} images")
-        taps = [torch.stack(maps) for maps in zip(*(run.snapshots[e] for e in epochs))]  # each (E, N, 1, h, w)
-        energy = torch.stack([torch.stack([energy_inside(maps, regions) for maps in tap]) for tap in taps])
+            raise ValueError(
+                f"the run has maps of {len(run.snapshots[epochs[0]][0])} images, got {len(images)} images"
+            )
+        taps = [
+            torch.stack(maps) for maps in zip(*(run.snapshots[e] for e in epochs))
+        ]  # each (E, N, 1, h, w)
+        energy = torch.stack(
+            [torch.stack([energy_inside(maps, regions) for maps in tap]) for tap in taps]
+        )
         return cls(
             epoch=len(epochs) - 1,
             size=images.shape[-1],

@@ -21,6 +21,12 @@ class BestEpochExplorer(anywidget.AnyWidget):
     _esm = module("best_epoch_explorer")
     _css = style()
 
-    power = traitlets.Float(3.0, min=POWERS[0], max=POWERS[1], help="10 to this power test images").tag(sync=True)
-    epochs = traitlets.Int(20, min=1, max=MOST_EPOCHS, help="from which the best is kept").tag(sync=True)
-    accuracy = traitlets.Float(0.9, min=0.1, max=0.999, help="of every epoch, in truth").tag(sync=True)
+    power = traitlets.Float(
+        3.0, min=POWERS[0], max=POWERS[1], help="10 to this power test images"
+    ).tag(sync=True)
+    epochs = traitlets.Int(20, min=1, max=MOST_EPOCHS, help="from which the best is kept").tag(
+        sync=True
+    )
+    accuracy = traitlets.Float(0.9, min=0.1, max=0.999, help="of every epoch, in truth").tag(
+        sync=True
+    )

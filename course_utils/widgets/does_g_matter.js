@@ -66,16 +66,16 @@ function render({ model, el }) {
   const palette = bytes(model.get("palette")), grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
   /** The guides of a network and an image, by tap: 0 is its own, then those of the other layers. */
-  function guides(form, n, version) {
-    const depth = sum(channels), from = ((form * labels.length + n) * (1 + draws) + version) * depth;
+  function guides(variant, n, version) {
+    const depth = sum(channels), from = ((variant * labels.length + n) * (1 + draws) + version) * depth;
     return cut(all.subarray(from, from + depth), channels);
   }
 
   /** The local features of a network and an image: by tap, a vector a position. */
-  function features(form, n) {
-    const lengths = grids.map((side, tap) => side * side * channels[tap]), length = sum(lengths), from = (form * labels.length + n) * length;
+  function features(variant, n) {
+    const lengths = grids.map((side, tap) => side * side * channels[tap]), length = sum(lengths), from = (variant * labels.length + n) * length;
     return cut(whole.subarray(from, from + length), lengths).map((tap, i) =>
-      Array.from({ length: positions[i] }, (_, k) => Float64Array.from(tap.subarray(k * channels[i], (k + 1) * channels[i]), (v, j) => v * learned[form].steps[i][j])));
+      Array.from({ length: positions[i] }, (_, k) => Float64Array.from(tap.subarray(k * channels[i], (k + 1) * channels[i]), (v, j) => v * learned[variant].steps[i][j])));
   }
 
   const canvas = () => element("canvas", { width: zoom * size, height: zoom * size, role: "img" });
@@ -93,19 +93,19 @@ function render({ model, el }) {
   /** What stays while t moves: the features, the two ends, and the ranges along the way. */
   let scene, shown;
   function prepare() {
-    const form = model.get("form"), n = model.get("image"), draw = model.get("draw"), wanted = [form, n, draw].join();
+    const variant = model.get("variant"), n = model.get("image"), draw = model.get("draw"), wanted = [variant, n, draw].join();
     if (shown === wanted) return scene;
     shown = wanted;
-    const local = features(form, n), own = guides(form, n, 0), other = guides(form, n, 1 + draw);
-    const at = (t) => attended(kinds[form], learned[form], local, between(own, other, t)), way = WAY.map(at);
+    const local = features(variant, n), own = guides(variant, n, 0), other = guides(variant, n, 1 + draw);
+    const at = (t) => attended(kinds[variant], learned[variant], local, between(own, other, t)), way = WAY.map(at);
     const highest = grids.map((_, tap) => Math.max(...way.map(({ maps }) => maps[tap].reduce((a, b) => Math.max(a, b)))));
     const seen = way.flatMap(({ logits }) => [...logits]);
     return (scene = { at, first: way[0], highest, low: Math.min(...seen), high: Math.max(...seen) });
   }
 
   function show() {
-    const form = model.get("form"), n = model.get("image"), t = model.get("t"), { at, first, highest, low, high } = prepare();
-    const { maps, logits } = at(t), name = names[form], box = boxes[n], best = largest(logits);
+    const variant = model.get("variant"), n = model.get("image"), t = model.get("t"), { at, first, highest, low, high } = prepare();
+    const { maps, logits } = at(t), name = names[variant], box = boxes[n], best = largest(logits);
     framed(picture, painted(Array.from(images[n], (v) => v / 255), size, grey), box, zoom);
     picture.setAttribute("aria-label", `Test image ${n + 1} with a whole ${labels[n]}`);
     overPicture.textContent = `a ${labels[n]}`;
@@ -135,14 +135,14 @@ function render({ model, el }) {
   el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Does g matter" },
     element("div", { className: "course-controls" },
       slider(model, "t", "From its own g (0) to that of other layers (1)", { min: 0, max: 1, step: 0.05, show: (t) => `t = ${t.toFixed(2)}` }),
-      choice(model, "form", "Network", names),
+      choice(model, "variant", "Network", names),
       choice(model, "draw", "Other layers", Array.from({ length: draws }, (_, i) => `draw ${i + 1}`)),
       slider(model, "image", "Test image", { min: 0, max: labels.length - 1, show: (n) => n + 1 })),
     element("div", { className: "course-gallery" }, element("figure", {}, picture, overPicture), ...panels.map(({ node, caption }) => element("figure", {}, node, caption))),
     element("div", { className: "course-scale" }, ramp, element("span", {}, "each map from 0 to the highest weight that it reaches on the way")),
     element("div", { className: "course-readout" }, head, ...rows.map(({ node }) => node)),
     status));
-  for (const trait of ["form", "image", "draw", "t"]) model.on(`change:${trait}`, show);
+  for (const trait of ["variant", "image", "draw", "t"]) model.on(`change:${trait}`, show);
   show();
 }
 

@@ -8,7 +8,14 @@ import traitlets
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from course_utils.gates import ConvGate, Gate, SecondOrder, SpatialAttention, SqueezeExcitation, Streamlined
+from course_utils.attention.gates import (
+    ConvGate,
+    Gate,
+    SecondOrder,
+    SpatialAttention,
+    SqueezeExcitation,
+    Streamlined,
+)
 from course_utils.widgets._source import module, palette, style
 
 CELLS = 8  # the window moves by an eighth of the image, and is two of these wide
@@ -36,13 +43,13 @@ class GateExplorer(anywidget.AnyWidget):
 
     gate = traitlets.Int(1, min=0, max=4, help="in the order of `KINDS`").tag(sync=True)
     image = traitlets.Int(0).tag(sync=True)
-    row = traitlets.Int(3, min=0, max=CELLS - 2, help="upper edge of the window, in eighths of the image").tag(
-        sync=True
-    )
+    row = traitlets.Int(
+        3, min=0, max=CELLS - 2, help="upper edge of the window, in eighths of the image"
+    ).tag(sync=True)
     column = traitlets.Int(3, min=0, max=CELLS - 2, help="its left edge").tag(sync=True)
-    strength = traitlets.Float(2.0, min=0, max=3, help="what the features in the window are multiplied by").tag(
-        sync=True
-    )
+    strength = traitlets.Float(
+        2.0, min=0, max=3, help="what the features in the window are multiplied by"
+    ).tag(sync=True)
 
     size = traitlets.Int(help="side of an image in pixels").tag(sync=True)
     cells = traitlets.Int(CELLS).tag(sync=True)
@@ -51,10 +58,18 @@ class GateExplorer(anywidget.AnyWidget):
     boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
     features = traitlets.Bytes().tag(sync=True)  # (N, C, H, H) uint8, one gate after the other
     grids = traitlets.List(help="channels and side of the features, a gate").tag(sync=True)
-    lows = traitlets.List(traitlets.Float(), help="what a stored 0 stands for, a gate").tag(sync=True)
-    steps = traitlets.List(traitlets.Float(), help="size of one of the 255 steps, a gate").tag(sync=True)
-    sources = traitlets.List(traitlets.Unicode(), help="where gate and features come from").tag(sync=True)
-    shapes = traitlets.List(help="name and shape of what was learned, in order; a stored dict has none").tag(sync=True)
+    lows = traitlets.List(traitlets.Float(), help="what a stored 0 stands for, a gate").tag(
+        sync=True
+    )
+    steps = traitlets.List(traitlets.Float(), help="size of one of the 255 steps, a gate").tag(
+        sync=True
+    )
+    sources = traitlets.List(traitlets.Unicode(), help="where gate and features come from").tag(
+        sync=True
+    )
+    shapes = traitlets.List(
+        help="name and shape of what was learned, in order; a stored dict has none"
+    ).tag(sync=True)
     numbers = traitlets.Bytes().tag(sync=True)  # float32
     palette = traitlets.Bytes(palette()).tag(sync=True)
 
@@ -92,21 +107,34 @@ class GateExplorer(anywidget.AnyWidget):
         given = dict(zip(KINDS, (conv, squeeze, spatial, second_order, streamlined)))
         learned, stored, lows, steps = {}, [], [], []
         for name, (gate, x, _) in given.items():
-            if type(gate) is not KINDS[name] or getattr(gate, "align", torch.sigmoid) is not torch.sigmoid:
-                raise ValueError(f"expected {name} to be {KINDS[name].__name__} with sigmoid, got {gate}")
+            if (
+                type(gate) is not KINDS[name]
+                or getattr(gate, "align", torch.sigmoid) is not torch.sigmoid
+            ):
+                raise ValueError(
+                    f"expected {name} to be {KINDS[name].__name__} with sigmoid, got {gate}"
+                )
             if x.shape[-1] != x.shape[-2] or not x.shape[-1] or x.shape[-1] % CELLS:
-                raise ValueError(f"expected a square grid, a multiple of {CELLS} wide, in {name}, got {tuple(x.shape)}")
+                raise ValueError(
+                    f"expected a square grid, a multiple of {CELLS} wide, in {name}, got {tuple(x.shape)}"
+                )
             counts = [len(images), len(labels), len(boxes), len(x)]
             if len(set(counts)) > 1:
-                raise ValueError(f"expected as many images, labels, boxes and features in {name}, got {counts}")
+                raise ValueError(
+                    f"expected as many images, labels, boxes and features in {name}, got {counts}"
+                )
             lows.append(x.min().item())
-            steps.append((x.max().item() - lows[-1]) / 255 or 1.0)  # of features that are all equal: any
+            steps.append(
+                (x.max().item() - lows[-1]) / 255 or 1.0
+            )  # of features that are all equal: any
             stored.append(((x - lows[-1]) / steps[-1]).round().to(torch.uint8).numpy().tobytes())
             for part, value in gate.state_dict().items():
                 learned[f"{name}.{part}"] = value.flatten(1) if value.ndim > 1 else value[None]
         x0, y0, x1, y1 = boxes[0].tolist()
         cell = images.shape[-1] / CELLS
-        column, row = (min(CELLS - 2, max(0, round((a + b) / 2 / cell - 1))) for a, b in ((x0, x1), (y0, y1)))
+        column, row = (
+            min(CELLS - 2, max(0, round((a + b) / 2 / cell - 1))) for a, b in ((x0, x1), (y0, y1))
+        )
         return cls(
             row=row,
             column=column,
@@ -120,5 +148,7 @@ class GateExplorer(anywidget.AnyWidget):
             steps=steps,
             sources=[source for *_, source in given.values()],
             shapes=[[name, list(value.shape)] for name, value in learned.items()],
-            numbers=torch.cat([value.float().flatten() for value in learned.values()]).numpy().tobytes(),
+            numbers=torch.cat([value.float().flatten() for value in learned.values()])
+            .numpy()
+            .tobytes(),
         )

@@ -10,10 +10,10 @@ import traitlets
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from course_utils.digits import box_regions
-from course_utils.gradcam import activation_and_gradient, logits_of, unwrapped
-from course_utils.looking import looking
-from course_utils.metrics import area_share
+from course_utils.core.boxes import box_regions
+from course_utils.core.eval_mode import evaluating
+from course_utils.explain.grad_cam import activation_and_gradient, logits_of, unwrapped
+from course_utils.explain.metrics import area_share
 from course_utils.widgets._source import module, palette, style
 
 
@@ -30,21 +30,27 @@ class GradcamExplorer(anywidget.AnyWidget):
     image = traitlets.Int(0, min=0).tag(sync=True)
     layer = traitlets.Int(0, min=0, help="in the order given").tag(sync=True)
     chosen = traitlets.Int(0, min=0, help="the class that is looked at").tag(sync=True)
-    kept = traitlets.Int(1, min=1, help="how many channels; more than the layer has are all of them").tag(sync=True)
+    kept = traitlets.Int(
+        1, min=1, help="how many channels; more than the layer has are all of them"
+    ).tag(sync=True)
     relu = traitlets.Bool(True).tag(sync=True)
     own = traitlets.Bool(False, help="a colour scale for each class").tag(sync=True)
 
     size = traitlets.Int(help="side of the images in pixels").tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     labels = traitlets.List(traitlets.Int()).tag(sync=True)  # (N,)
-    answers = traitlets.List(traitlets.Int(), help="the class that the network gives each image").tag(sync=True)  # (N,)
+    answers = traitlets.List(
+        traitlets.Int(), help="the class that the network gives each image"
+    ).tag(sync=True)  # (N,)
     boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
     chances = traitlets.List(traitlets.Float()).tag(sync=True)  # (N,)
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     layers = traitlets.List(traitlets.Unicode()).tag(sync=True)
     shapes = traitlets.List(help="channels, rows and columns of each layer").tag(sync=True)
     activations = traitlets.Bytes(help="layer by layer").tag(sync=True)  # each (N, K, h, w) float32
-    alphas = traitlets.Bytes(help="mean gradients, layer by layer").tag(sync=True)  # each (N, classes, K) float32
+    alphas = traitlets.Bytes(help="mean gradients, layer by layer").tag(
+        sync=True
+    )  # each (N, classes, K) float32
     palette = traitlets.Bytes(palette()).tag(sync=True)
 
     @classmethod
@@ -78,12 +84,14 @@ class GradcamExplorer(anywidget.AnyWidget):
             )
         if not layers:
             raise ValueError("expected at least one layer to look at, got none")
-        with looking(unwrapped(network)) as inner:
+        with evaluating(unwrapped(network)) as inner:
             logits = logits_of(inner(images))
         found = logits.shape[1]
         if found != len(classes) or not ((labels >= 0) & (labels < found)).all():
             given = f"{len(classes)} names, and labels {labels.tolist()}"
-            raise ValueError(f"expected a name for each of the {found} logits and labels among them, got {given}")
+            raise ValueError(
+                f"expected a name for each of the {found} logits and labels among them, got {given}"
+            )
         activations, alphas, shapes = [], [], []
         for layer in layers.values():
             of_classes = []

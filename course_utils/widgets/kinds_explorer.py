@@ -8,11 +8,11 @@ import traitlets
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from course_utils import alignments, scores
-from course_utils.attention import Attention, MultiDimensional
-from course_utils.kinds import CoAttention, Hierarchical
-from course_utils.metrics import area_share, energy_inside
-from course_utils.queries import Capsules, MultiHead, SelfAttention
+from course_utils.attention import alignments, scores
+from course_utils.attention.feature_related import CoAttention, Hierarchical
+from course_utils.attention.general import Attention, MultiDimensional
+from course_utils.attention.query_related import Capsules, MultiHead, SelfAttention
+from course_utils.explain.metrics import area_share, energy_inside
 from course_utils.widgets._source import module, palette, style
 
 Query = Float[Tensor, " _"]  # of the size of its kind
@@ -28,18 +28,24 @@ class KindsExplorer(anywidget.AnyWidget):
     _esm = module("kinds_explorer")
     _css = style()
 
-    kind = traitlets.Int(0, min=0, max=7, help="in the order of the arguments of `from_kinds`").tag(sync=True)
+    kind = traitlets.Int(0, min=0, max=7, help="in the order of the arguments of `from_kinds`").tag(
+        sync=True
+    )
     image = traitlets.Int(0).tag(sync=True)
     power = traitlets.Float(0.0, help="the temperature is 2 to this power").tag(sync=True)
     place = traitlets.Int(0, help="the position that asks, in self-attention").tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
     hop = traitlets.Int(0).tag(sync=True)
-    level = traitlets.Int(0, help="0: both levels, 1: within the blocks, 2: over the blocks").tag(sync=True)
+    level = traitlets.Int(0, help="0: both levels, 1: within the blocks, 2: over the blocks").tag(
+        sync=True
+    )
     digit = traitlets.Int(0, help="the class of the capsule").tag(sync=True)
     number = traitlets.Int(0, help="which number of a value").tag(sync=True)
     word = traitlets.Int(0, help="the digit that is asked for").tag(sync=True)
 
-    size = traitlets.List(traitlets.Int(), help="height and width of a scene in pixels").tag(sync=True)
+    size = traitlets.List(traitlets.Int(), help="height and width of a scene in pixels").tag(
+        sync=True
+    )
     grid = traitlets.List(traitlets.Int(), help="rows and columns of positions").tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, H, W) uint8
     features = traitlets.Bytes().tag(sync=True)  # (N, K, d) uint8
@@ -48,11 +54,15 @@ class KindsExplorer(anywidget.AnyWidget):
     labels = traitlets.List().tag(sync=True)  # (N, 2)
     boxes = traitlets.List().tag(sync=True)  # (N, 2, 4) x0, y0, x1, y1
     chances = traitlets.List().tag(sync=True)  # (N, 2)
-    inside = traitlets.Bytes().tag(sync=True)  # (N, 2, K) float32: the energy in a box of each position alone
+    inside = traitlets.Bytes().tag(
+        sync=True
+    )  # (N, 2, K) float32: the energy in a box of each position alone
     hops = traitlets.Int().tag(sync=True)
     heads = traitlets.Int().tag(sync=True)
     groups = traitlets.List().tag(sync=True)  # (G, n)
-    shapes = traitlets.List(help="name and shape of what was learned, in order; a stored dict has none").tag(sync=True)
+    shapes = traitlets.List(
+        help="name and shape of what was learned, in order; a stored dict has none"
+    ).tag(sync=True)
     numbers = traitlets.Bytes().tag(sync=True)  # float32
     palette = traitlets.Bytes(palette()).tag(sync=True)
 
@@ -103,23 +113,35 @@ class KindsExplorer(anywidget.AnyWidget):
         height, width = images.shape[-2:]
         rows = round((K * height / width) ** 0.5)
         if not rows or K % rows or height % rows or height * (K // rows) != width * rows:
-            raise ValueError(f"expected a grid of square cells on {height} × {width} pixels, got {K} positions")
+            raise ValueError(
+                f"expected a grid of square cells on {height} × {width} pixels, got {K} positions"
+            )
         if local.min() < 0:
-            raise ValueError(f"expected features that are not negative, got {local.min().item():.3g}")
+            raise ValueError(
+                f"expected features that are not negative, got {local.min().item():.3g}"
+            )
         given = [len(images), *boxes.shape[:2], *labels.shape]
         if given != [n, n, 2, n, 2]:
             raise ValueError(f"expected {n} scenes with two boxes and two labels each, got {given}")
         for attention in (
-            *(part.attention for part in (itself, heads[1], capsules, hierarchy.within, hierarchy.over)),
+            *(
+                part.attention
+                for part in (itself, heads[1], capsules, hierarchy.within, hierarchy.over)
+            ),
             Attention(scores.scaled_multiplicative, together[1].alignment),
             Attention(scores.scaled_multiplicative, by_number[1].alignment),
         ):
-            if attention.score is not scores.scaled_multiplicative or attention.alignment is not alignments.softmax:
+            if (
+                attention.score is not scores.scaled_multiplicative
+                or attention.alignment is not alignments.softmax
+            ):
                 raise ValueError("expected scaled dot products and softmax in all kinds")
         if by_number[1].act is not torch.tanh:
             raise ValueError("expected multi-dimensional attention with tanh")
         if type(together[1].score) is not scores.General:
-            raise ValueError(f"expected co-attention with scores.General, got {type(together[1].score).__name__}")
+            raise ValueError(
+                f"expected co-attention with scores.General, got {type(together[1].score).__name__}"
+            )
         learned = {
             "pool.query": pool,
             **_named("itself", itself),
@@ -133,7 +155,9 @@ class KindsExplorer(anywidget.AnyWidget):
         }
         sizes = [learned[name].shape[-1] for name in SIZES]
         if set(sizes) - {d, d + 2}:
-            raise ValueError(f"expected kinds that read {d} features, or {d + 2} numbers with the place, got {sizes}")
+            raise ValueError(
+                f"expected kinds that read {d} features, or {d + 2} numbers with the place, got {sizes}"
+            )
         step = local.max().item() / 255
         regions = _regions(boxes.flatten(0, 1), height, width)
         alone = torch.eye(K).view(K, 1, rows, -1)
@@ -156,7 +180,9 @@ class KindsExplorer(anywidget.AnyWidget):
             heads=heads[1].heads,
             groups=hierarchy.groups.tolist(),
             shapes=[[name, list(part.shape)] for name, part in learned.items()],
-            numbers=torch.cat([part.detach().float().flatten() for part in learned.values()]).numpy().tobytes(),
+            numbers=torch.cat([part.detach().float().flatten() for part in learned.values()])
+            .numpy()
+            .tobytes(),
         )
 
 
@@ -175,7 +201,11 @@ SIZES = (  # of each kind, where it can be read off what it has learned
 def _named(kind: str, attention: torch.nn.Module, query: Query | None = None) -> dict[str, Tensor]:
     """What a kind has learned, in floating point and by name."""
     parts = {} if query is None else {f"{kind}.query": query}
-    return parts | {f"{kind}.{name}": part for name, part in attention.state_dict().items() if part.is_floating_point()}
+    return parts | {
+        f"{kind}.{name}": part
+        for name, part in attention.state_dict().items()
+        if part.is_floating_point()
+    }
 
 
 def _regions(boxes: Int[Tensor, "n 4"], height: int, width: int) -> Bool[Tensor, "n H W"]:

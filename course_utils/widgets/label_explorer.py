@@ -10,7 +10,7 @@ import traitlets
 from jaxtyping import Float
 from torch import Tensor
 
-from course_utils.metrics import check_values
+from course_utils.core.tensor_checks import check_maps
 from course_utils.widgets._source import module, palette, style
 
 
@@ -33,7 +33,9 @@ class LabelExplorer(anywidget.AnyWidget):
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     digits = traitlets.List(help="of each image, the classes that are there").tag(sync=True)
     boxes = traitlets.List(help="of each of them: x0, y0, x1, y1").tag(sync=True)
-    probabilities = traitlets.List(help="of each image, what the network gives each class, in per cent").tag(sync=True)
+    probabilities = traitlets.List(
+        help="of each image, what the network gives each class, in per cent"
+    ).tag(sync=True)
     own = traitlets.Bytes().tag(sync=True)  # (N, classes, h, w) float16
     shared = traitlets.Bytes().tag(sync=True)  # (N, h, w) float16
     palette = traitlets.Bytes(palette()).tag(sync=True)
@@ -76,8 +78,13 @@ class LabelExplorer(anywidget.AnyWidget):
         for there, around in zip(digits, boxes):
             if not there or len(there) != len(around) or not all(0 <= c < count for c in there):
                 given = f"{list(there)} and {len(around)} boxes"
-                raise ValueError(f"expected a class from 0 to {count - 1} or more, and a box each, got {given}")
-        if images.shape[1:] != (1, images.shape[-1], images.shape[-1]) or not ((images >= 0) & (images <= 1)).all():
+                raise ValueError(
+                    f"expected a class from 0 to {count - 1} or more, and a box each, got {given}"
+                )
+        if (
+            images.shape[1:] != (1, images.shape[-1], images.shape[-1])
+            or not ((images >= 0) & (images <= 1)).all()
+        ):
             given = f"{tuple(images.shape)} from {images.min():.3g} to {images.max():.3g}"
             raise ValueError(f"expected square grey images in [0, 1], got {given}")
         if not logits.isfinite().all():
@@ -85,9 +92,11 @@ class LabelExplorer(anywidget.AnyWidget):
         for box in (box for around in boxes for box in around):
             x0, y0, x1, y1 = box if len(box) == 4 else [0] * 4
             if not (0 <= x0 < x1 <= images.shape[-1] and 0 <= y0 < y1 <= images.shape[-1]):
-                raise ValueError(f"expected boxes x0, y0, x1, y1 inside the images, got {list(box)}")
-        check_values(own.flatten(0, 1)[:, None])
-        check_values(shared)
+                raise ValueError(
+                    f"expected boxes x0, y0, x1, y1 inside the images, got {list(box)}"
+                )
+        check_maps(own.flatten(0, 1)[:, None])
+        check_maps(shared)
         return cls(
             label=int(digits[0][0]),
             size=images.shape[-1],

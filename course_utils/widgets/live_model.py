@@ -9,9 +9,9 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from course_utils.looking import looking
+from course_utils.core.eval_mode import evaluating
+from course_utils.data.strokes import traced
 from course_utils.models import AttnVGG
-from course_utils.strokes import traced
 from course_utils.widgets._source import module, palette, style
 
 HALF = torch.finfo(torch.float16)
@@ -26,7 +26,9 @@ class LiveModel(anywidget.AnyWidget):
 
     _esm = module("_attn_vgg", "_pen", "live_model")
     _css = style()
-    _lazy = traitlets.List(traitlets.Unicode(), ["weights"]).tag(sync=True)  # see book/_ext/static_widgets.py
+    _lazy = traitlets.List(traitlets.Unicode(), ["weights"]).tag(
+        sync=True
+    )  # see book/_ext/static_widgets.py
 
     pen = traitlets.Float(2.5, min=1, max=6, help="width in pixels of the image").tag(sync=True)
     opacity = traitlets.Float(0.6, min=0, max=1, help="of the maps").tag(sync=True)
@@ -64,16 +66,23 @@ class LiveModel(anywidget.AnyWidget):
         size = backgrounds.shape[-1]
         if not len(backgrounds) or size % 32 or backgrounds.shape[1:] != (1, size, size):
             given = tuple(backgrounds.shape)
-            raise ValueError(f"expected one or more square backgrounds whose sides are multiples of 32, got {given}")
+            raise ValueError(
+                f"expected one or more square backgrounds whose sides are multiples of 32, got {given}"
+            )
         if not len(digits) or len(digits) != len(labels):
-            raise ValueError(f"expected a label for each of one or more digits, got {len(digits)} and {len(labels)}")
+            raise ValueError(
+                f"expected a label for each of one or more digits, got {len(digits)} and {len(labels)}"
+            )
         tensors = folded(network)
         away = (size - digits.shape[-1]) / 2
         return cls(
             size=size,
             backgrounds=backgrounds.numpy().tobytes(),
             classes=[str(c) for c in range(len(tensors[-1]))],
-            examples=[[[[x + away, y + away] for x, y in path] for path in traced(digit)] for digit in digits],
+            examples=[
+                [[[x + away, y + away] for x, y in path] for path in traced(digit)]
+                for digit in digits
+            ],
             labels=labels.tolist(),
             shapes=[list(tensor.shape) for tensor in tensors],
             weights=b"".join(tensor.half().numpy().tobytes() for tensor in tensors),
@@ -95,9 +104,11 @@ def folded(network: AttnVGG) -> list[Tensor]:
         raise ValueError(f"expected an AttnVGG, got a {type(network).__name__}")
     form = network.taps, network.classifiers.head, *[b.alignment for b in network.attention]
     if form != ("before", "independent", "softmax", "softmax"):
-        raise ValueError(f"expected an AttnVGG with taps before the pools, independent heads and softmax, got {form}")
+        raise ValueError(
+            f"expected an AttnVGG with taps before the pools, independent heads and softmax, got {form}"
+        )
     tensors = []
-    with looking(network):
+    with evaluating(network):
         for conv, norm in zip(network.features, network.features[1:]):
             if isinstance(conv, nn.Conv2d):
                 fused = fuse_conv_bn_eval(conv, norm)
@@ -110,5 +121,7 @@ def folded(network: AttnVGG) -> list[Tensor]:
         tensors += [linear.weight, linear.bias]
     if not all(tensor.half().isfinite().all() for tensor in tensors):
         most = torch.stack([tensor.abs().max() for tensor in tensors]).max().item()
-        raise ValueError(f"expected weights of at most {HALF.max:.0f}, as half precision has them, got {most:.3g}")
+        raise ValueError(
+            f"expected weights of at most {HALF.max:.0f}, as half precision has them, got {most:.3g}"
+        )
     return [tensor.detach().cpu() for tensor in tensors]

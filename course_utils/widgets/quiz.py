@@ -37,7 +37,9 @@ class Quiz(anywidget.AnyWidget):
     _css = (HERE / "quiz.css").read_text(encoding="utf-8")
 
     questions = traitlets.List(traitlets.Dict()).tag(sync=True)
-    chosen = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)  # by question, in the order of choosing
+    chosen = traitlets.List(traitlets.List(traitlets.Int())).tag(
+        sync=True
+    )  # by question, in the order of choosing
 
     def __init__(self, *questions: Question):
         """Ask these questions.
@@ -48,15 +50,30 @@ class Quiz(anywidget.AnyWidget):
         if not questions:
             raise ValueError("expected at least one question, got none")
         for question in questions:
-            texts = [question.text, question.right, question.why, *question.wrong.keys(), *question.wrong.values()]
-            if not question.wrong or question.right in question.wrong or not all(text.strip() for text in texts):
+            texts = [
+                question.text,
+                question.right,
+                question.why,
+                *question.wrong.keys(),
+                *question.wrong.values(),
+            ]
+            if (
+                not question.wrong
+                or question.right in question.wrong
+                or not all(text.strip() for text in texts)
+            ):
                 needs = "one right answer, others that are wrong, and a reason for each"
                 raise ValueError(f"expected {needs}, got {question}")
-        super().__init__(questions=[_listed(question) for question in questions], chosen=[[] for _ in questions])
+        super().__init__(
+            questions=[_listed(question) for question in questions], chosen=[[] for _ in questions]
+        )
 
 
 def _listed(question: Question) -> dict:
-    answers = [(question.right, question.why, True), *((text, why, False) for text, why in question.wrong.items())]
+    answers = [
+        (question.right, question.why, True),
+        *((text, why, False) for text, why in question.wrong.items()),
+    ]
     answers.sort(key=lambda answer: answer[0].replace("`", "").casefold())
     keys = "text", "why", "right"
     return {"text": question.text, "answers": [dict(zip(keys, answer)) for answer in answers]}

@@ -1,4 +1,4 @@
-/* SeedsExplorer: runs of two forms → pairs, mean difference, Student's interval, verdict. */
+/* SeedsExplorer: runs of two variants → pairs, mean difference, Student's interval, verdict. */
 
 const mean = (values) => sum(values) / values.length;
 const deviation = (values) => Math.sqrt(sum(values.map((v) => (v - mean(values)) ** 2)) / (values.length - 1));
@@ -58,13 +58,13 @@ const circle = (cx, cy, fill, faint = false) => svg("circle", { cx, cy, r: 5.5, 
 const tag = (x, y, text, anchor = "start", fill = "currentColor") => svg("text", { x, y, fill, "text-anchor": anchor, "font-size": 14 }, text);
 
 function render({ model, el }) {
-  const seeds = model.get("seeds"), forms = model.get("forms"), scores = model.get("scores"), values = model.get("values"), all = seeds.length;
+  const seeds = model.get("seeds"), variants = model.get("variants"), scores = model.get("scores"), values = model.get("values"), all = seeds.length;
   const runs = svg("svg", { viewBox: "0 0 400 178", role: "img", class: "course-values" });
   const gains = svg("svg", { viewBox: "0 0 400 178", role: "img", class: "course-values" });
   const right = element("figure", {}, gains, element("figcaption", {}, "the difference, seed by seed; its mean and interval"));
   const status = element("p", { className: "course-status", "aria-live": "polite" });
 
-  /** Both forms on one scale: a dot a run, a line a pair, a bar a mean. */
+  /** Both variants on one scale: a dot a run, a line a pair, a bar a mean. */
   function drawRuns(one, other, chosen, names) {
     const given = [one, other].flatMap((own) => own ?? []), low = Math.min(...given), high = Math.max(...given), room = 0.06 * (high - low || 1);
     const x = (v) => 14 + (372 * (v - low + room)) / (high - low + 2 * room), rows = [[one, 48, FIRST], [other, 112, SECOND]];
@@ -85,7 +85,7 @@ function render({ model, el }) {
   function drawGains(every, chosen, { mean: middle, margin }, names) {
     const whole = interval(every), reach = 1.15 * Math.max(...every.map(Math.abs), Math.abs(whole.mean) + whole.margin) || 1;
     const x = (v) => 200 + (186 * Math.max(-reach, Math.min(reach, v))) / reach, beyond = Math.abs(middle) > margin;
-    const colour = !beyond ? "#888888" : middle > 0 ? FIRST : SECOND; // beyond: the colour of the form that has more
+    const colour = !beyond ? "#888888" : middle > 0 ? FIRST : SECOND; // beyond: the colour of the variant that has more
     const parts = [...axis(-reach, reach, x, 146), svg("line", { x1: 200, x2: 200, y1: 28, y2: 146, stroke: "currentColor", "stroke-dasharray": "4 4" }),
       tag(14, 20, `${names[0]} minus ${names[1]}`)];
     every.forEach((v, i) => parts.push(circle(x(v), 56, "#888888", !chosen.includes(i))));
@@ -100,8 +100,8 @@ function render({ model, el }) {
   }
 
   function draw() {
-    const kind = model.get("score"), pair = [model.get("first"), model.get("second")], names = pair.map((form) => forms[form]);
-    const chosen = used(model.get("start"), model.get("count"), all), [one, other] = pair.map((form) => (values[kind][form].includes(null) ? null : values[kind][form]));
+    const kind = model.get("score"), pair = [model.get("first"), model.get("second")], names = pair.map((variant) => variants[variant]);
+    const chosen = used(model.get("start"), model.get("count"), all), [one, other] = pair.map((variant) => (values[kind][variant].includes(null) ? null : values[kind][variant]));
     const title = `${scores[kind]}, ${names[0]} against ${names[1]}, ${chosen.length} seeds (${listed(chosen.map((i) => seeds[i]))})`;
     drawRuns(one, other, chosen, names);
     right.style.display = one && other ? "" : "none";
@@ -123,8 +123,8 @@ function render({ model, el }) {
       slider(model, "count", "Seeds used", { min: 2, max: all }),
       slider(model, "start", "beginning with seed", { min: 0, max: all - 1, show: (i) => seeds[i] }),
       choice(model, "score", "Score", scores.map((name, i) => (model.get("falls")[i] ? `${name} (less is better)` : name))),
-      choice(model, "first", "Form", forms),
-      choice(model, "second", "compared with", forms)),
+      choice(model, "first", "Variant", variants),
+      choice(model, "second", "compared with", variants)),
     element("div", { className: "course-halves", style: "grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr))" },
       element("figure", {}, runs, element("figcaption", {}, "each run; bars are the means of the seeds used")),
       right),

@@ -53,9 +53,13 @@ class ThresholdExplorer(anywidget.AnyWidget):
             given = f"{tuple(probabilities.shape)} and {tuple(labels.shape)}"
             raise ValueError(f"expected probabilities (N,) and labels (N,), got {given}")
         if not ((probabilities >= 0) & (probabilities <= 1)).all():  # NaN is neither
-            raise ValueError(f"expected probabilities from 0 to 1, got {probabilities.tolist()[_bad(probabilities)]}")
+            raise ValueError(
+                f"expected probabilities from 0 to 1, got {probabilities.tolist()[_bad(probabilities)]}"
+            )
         if set(labels.tolist()) != {0, 1}:
-            raise ValueError(f"expected labels 0 and 1, and both of them, got {sorted(set(labels.tolist()))[:5]}")
+            raise ValueError(
+                f"expected labels 0 and 1, and both of them, got {sorted(set(labels.tolist()))[:5]}"
+            )
         if len(classes) != 2 or len(set(classes)) != 2:
             raise ValueError(f"expected two different names of classes, got {list(classes)}")
         super().__init__(

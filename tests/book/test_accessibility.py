@@ -17,7 +17,9 @@ def violations(page, rules=RULES):
 
 @pytest.mark.parametrize("name", [*PAGES, "search"])
 def test_pages_keep_the_rules_in_light_and_in_dark(page, site, name):
-    page.emulate_media(reduced_motion="reduce")  # colours on their way from light to dark have no contrast of their own
+    page.emulate_media(
+        reduced_motion="reduce"
+    )  # colours on their way from light to dark have no contrast of their own
     page.goto(f"{site}/{name}.html")
     page.wait_for_selector("html[data-theme]")
     if name.startswith("notebooks"):
@@ -29,5 +31,7 @@ def test_pages_keep_the_rules_in_light_and_in_dark(page, site, name):
 
 
 def test_the_check_finds_what_is_wrong(page):
-    page.set_content('<html lang="en"><title>t</title><main><p style="color: #aaa">pale</p><img src="data:,"></main>')
+    page.set_content(
+        '<html lang="en"><title>t</title><main><p style="color: #aaa">pale</p><img src="data:,"></main>'
+    )
     assert {rule for rule, _ in violations(page)} == {"color-contrast", "image-alt"}

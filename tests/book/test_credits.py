@@ -21,9 +21,18 @@ class About(dict):
     ("about", "name"),
     [
         ({"License-Expression": "MIT", "License": "something"}, "MIT"),
-        ({"Classifier": ["License :: OSI Approved :: MIT License", "Topic :: x"], "License": "x"}, "MIT License"),
+        (
+            {
+                "Classifier": ["License :: OSI Approved :: MIT License", "Topic :: x"],
+                "License": "x",
+            },
+            "MIT License",
+        ),
         ({"License": "Apache"}, "Apache"),
-        ({"License": "Permission is hereby granted, free of charge, to any person"}, "not stated in its metadata"),
+        (
+            {"License": "Permission is hereby granted, free of charge, to any person"},
+            "not stated in its metadata",
+        ),
         ({"License": "UNKNOWN"}, "not stated in its metadata"),
         ({}, "not stated in its metadata"),
     ],
@@ -38,7 +47,9 @@ def test_every_package_that_is_asked_for_is_listed_with_its_licence(page, site):
     rows = [row.split("\t") for row in page.locator("article table tbody tr").all_inner_texts()]
     listed = {name.strip(): [cell.strip() for cell in rest] for name, *rest in rows}
     requirements = chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
-    asked = {re.match(r"[\w.-]+", requirement)[0] for requirement in requirements} - {PROJECT["name"]}
+    asked = {re.match(r"[\w.-]+", requirement)[0] for requirement in requirements} - {
+        PROJECT["name"]
+    }
     assert listed.keys() == asked
     for name, (version, licence, _) in listed.items():
         assert version == metadata.version(name)

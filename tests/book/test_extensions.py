@@ -6,11 +6,10 @@ import pytest
 from ipywidgets import FloatSlider, Widget, jsdlink, jslink
 from ipywidgets.embed import embed_data
 
-from book.one_page import extension
+from book._ext import cache_key, lean_theme
+from book.tools import static_widgets
 from course_utils.widgets import ScheduleExplorer
 
-static_widgets, cache_key = extension("static_widgets"), extension("cache_key")
-lean_theme = extension("lean_theme")
 HOSTILE = "</script><!-- <script> \" ' \\ \u2028 &amp;"
 ESM = """export default { render({ model, el }) {
   const text = () => { el.textContent = model.get('text') + '|' + new Float32Array(model.get('data').buffer)[1]; };
@@ -53,7 +52,10 @@ def test_hostile_text_changes_nothing_but_itself(page, show_states):
 
 
 def test_a_broken_module_says_so_in_place(page, show_states):
-    state = {"a": trait_data(any_model("x", "throw new Error('no luck')")), "b": trait_data(any_model("fine"))}
+    state = {
+        "a": trait_data(any_model("x", "throw new Error('no luck')")),
+        "b": trait_data(any_model("fine")),
+    }
     widgets = show_states(state, "a", "b")
     assert widgets.nth(0).inner_text() == "This widget could not start: no luck"
     assert widgets.nth(1).inner_text() == "fine|2"
@@ -73,7 +75,9 @@ def test_linked_widgets_follow_each_other(page, show_states, link, back):
     link((leader, "warmup"), (follower, "warmup"))
     link((leader, "warmup"), (FloatSlider(), "value"))  # no such control in a static page
     shown = [leader, follower, other, leader]  # a widget may be shown twice
-    states = embed_data(views=[leader], drop_defaults=False, state=Widget.get_manager_state()["state"])
+    states = embed_data(
+        views=[leader], drop_defaults=False, state=Widget.get_manager_state()["state"]
+    )
     widgets = show_states(states["manager_state"]["state"], *(w.model_id for w in shown))
     warmups = [widgets.nth(n).get_by_label("Warm-up share") for n in range(len(shown))]
     values = lambda: [float(warmup.input_value()) for warmup in warmups]  # noqa: E731
@@ -112,8 +116,14 @@ def test_the_cache_key_follows_the_package_and_the_preset(tmp_path, change):
         ("_static/sphinx-thebe.js", {}, True),
         (None, {"body": "const THEBE_JS_URL = 'x'"}, True),
         ("_static/widget-host.js", {}, False),
-        (None, {"type": "application/vnd.jupyter.widget-state+json", "body": '{"data": "AAtHeBe="}'}, False),
+        (
+            None,
+            {"type": "application/vnd.jupyter.widget-state+json", "body": '{"data": "AAtHeBe="}'},
+            False,
+        ),
     ],
 )
-def test_thebe_goes_and_data_in_which_its_name_stands_by_chance_stays(filename, attributes, dropped):
+def test_thebe_goes_and_data_in_which_its_name_stands_by_chance_stays(
+    filename, attributes, dropped
+):
     assert lean_theme.is_thebe(SimpleNamespace(filename=filename, attributes=attributes)) is dropped

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from tests.book.conftest import guarded
+from tests.browser import guarded
 
 PAGES = [
     "book/index",
@@ -10,17 +10,17 @@ PAGES = [
     "notebooks/01_what_is_attention",
     "notebooks/02_score_functions",
     "notebooks/03_alignment_functions",
-    "notebooks/04_kinds_of_attention",
-    "notebooks/05_attention_in_a_cnn",
+    "notebooks/05_kinds_of_attention",
+    "notebooks/08_channel_and_spatial_attention",
     "notebooks/06_attn_vgg",
     "notebooks/07_learn_to_pay_attention",
-    "notebooks/08_training",
-    "notebooks/09_results",
-    "notebooks/10_grad_cam",
-    "notebooks/11_attention_vs_grad_cam",
-    "notebooks/12_beyond_one_label",
-    "notebooks/13_your_own_data",
-    "notebooks/14_source_audit",
+    "notebooks/10_training",
+    "notebooks/11_results",
+    "notebooks/13_grad_cam",
+    "notebooks/14_attention_vs_grad_cam",
+    "notebooks/15_beyond_one_label",
+    "notebooks/16_your_own_data",
+    "notebooks/17_source_audit",
     "book/how_to_use",
     "book/instructor_guide",
     "book/notation",
@@ -41,7 +41,9 @@ CHAPTERS = [page for page in PAGES if page.startswith("notebooks")]
 
 
 def test_every_page_of_the_book_is_listed_here(html):
-    built = {path.relative_to(html).with_suffix("").as_posix() for path in html.glob("[bn]*ook*/*.html")}
+    built = {
+        path.relative_to(html).with_suffix("").as_posix() for path in html.glob("[bn]*ook*/*.html")
+    }
     assert built == set(PAGES)
 
 
@@ -60,7 +62,9 @@ each_chapter = pytest.mark.parametrize("opened", CHAPTERS, indirect=True)
 @each_page
 def test_pages_open_complete_and_fit(opened):
     assert opened.locator("article h1").count() == 1
-    complete = "[...document.querySelectorAll('article img')].every(i => i.complete && i.naturalWidth > 0)"
+    complete = (
+        "[...document.querySelectorAll('article img')].every(i => i.complete && i.naturalWidth > 0)"
+    )
     assert opened.evaluate(complete)
     for width in (360, 1280):
         opened.set_viewport_size({"width": width, "height": 900})
@@ -96,8 +100,13 @@ def test_chapters_show_what_they_computed_and_hide_solutions(opened):
 @each_chapter
 def test_chapters_open_in_colab_and_binder(opened):
     links = opened.evaluate("[...document.querySelectorAll('a')].map(a => a.href)")
-    path, name = "attention-in-cnns/attention-in-cnns", opened.url.partition("/html/")[2].removesuffix(".html")
-    assert any(f"colab.research.google.com/github/{path}/blob/main/{name}.ipynb" in link for link in links)
+    path, name = (
+        "attention-in-cnns/attention-in-cnns",
+        opened.url.partition("/html/")[2].removesuffix(".html"),
+    )
+    assert any(
+        f"colab.research.google.com/github/{path}/blob/main/{name}.ipynb" in link for link in links
+    )
     assert any(f"mybinder.org/v2/gh/{path}/main" in link for link in links)
 
 
@@ -106,7 +115,9 @@ def test_formulas_are_typeset_offline(page, site):
     page.wait_for_selector("mjx-container")
     assert page.locator("mjx-container").count() >= 5
     assert page.locator("mjx-merror").count() == 0
-    fonts = page.evaluate("document.fonts.ready.then(() => [...document.fonts].map(f => [f.family, f.status]))")
+    fonts = page.evaluate(
+        "document.fonts.ready.then(() => [...document.fonts].map(f => [f.family, f.status]))"
+    )
     assert any("MJX" in family and status == "loaded" for family, status in fonts)
 
 
@@ -119,7 +130,9 @@ def test_internal_links_and_anchors_resolve(html):
             if re.match(r"\w+:", path):
                 continue
             target = (source.parent / path).resolve() if path else source
-            if not target.exists() or (anchor and f'id="{anchor}"' not in target.read_text(encoding="utf-8")):
+            if not target.exists() or (
+                anchor and f'id="{anchor}"' not in target.read_text(encoding="utf-8")
+            ):
                 missing.append((name, link))
     assert missing == []
 

@@ -9,19 +9,36 @@ from book import pdf
 from tests.book.test_pages import CHAPTERS, PAGES
 from tests.book.test_widgets import READY
 
-SOME = ["book/index", "notebooks/00_start_here", "notebooks/03_alignment_functions", "book/api_attention"]
+SOME = [
+    "book/index",
+    "notebooks/00_start_here",
+    "notebooks/03_alignment_functions",
+    "book/api_attention",
+]
 
 
-@pytest.mark.parametrize("name", ["book/index", "notebooks/03_alignment_functions", "book/api_maps"])
+@pytest.mark.parametrize(
+    "name", ["book/index", "notebooks/03_alignment_functions", "book/api_maps"]
+)
 def test_print_leaves_out_what_only_a_screen_can_use(page, site, name):
     page.set_viewport_size({"width": 720, "height": 1000})  # A4 without its margins
     page.goto(f"{site}/{name}.html")
     if name in CHAPTERS:
         page.wait_for_selector(READY)
     page.emulate_media(media="print")
-    for gone in ("#pst-primary-sidebar", "#pst-secondary-sidebar", ".bd-header-article", ".prev-next-footer"):
+    for gone in (
+        "#pst-primary-sidebar",
+        "#pst-secondary-sidebar",
+        ".bd-header-article",
+        ".prev-next-footer",
+    ):
         assert page.locator(f"{gone}:visible").count() == 0
-    assert page.locator(":is(button, .headerlink, .course-controls):not(.course-quiz *):visible").count() == 0
+    assert (
+        page.locator(
+            ":is(button, .headerlink, .course-controls):not(.course-quiz *):visible"
+        ).count()
+        == 0
+    )
     assert page.locator("article h1:visible").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     right = "[...document.querySelectorAll('article :is(pre, img)')].map(e => e.getBoundingClientRect().right)"
@@ -81,13 +98,19 @@ def test_formulas_are_typeset_in_the_pdf(printed):
 
 
 def test_links_lead_to_the_pdf_or_to_the_web(printed):
-    actions = [a.get_object().get("/A", {}) for page in printed.pages for a in page.get("/Annots", ())]
+    actions = [
+        a.get_object().get("/A", {}) for page in printed.pages for a in page.get("/Annots", ())
+    ]
     addresses = [str(action["/URI"]) for action in actions if "/URI" in action]
     assert addresses
     assert all(address.startswith("https://") for address in addresses)
     assert any(address.startswith(pdf.CONFIG["html"]["baseurl"]) for address in addresses)
     place = printed.get_destination_page_number(printed.outline[1])
-    targets = [action["/D"][0].get_object() for action in actions if action.get("/S") == "/GoTo" and "/D" in action]
+    targets = [
+        action["/D"][0].get_object()
+        for action in actions
+        if action.get("/S") == "/GoTo" and "/D" in action
+    ]
     assert printed.pages[place] in targets
 
 
@@ -117,9 +140,16 @@ def test_the_first_page_links_to_the_pdf_once_it_is_there(tmp_path, monkeypatch,
     pdf.link(7)
     pdf.link(8)
     link = '<a href="../course.pdf">one PDF</a> of 8 pages.'
-    assert page.read_text() == f'<p>a</p><p class="course-pdf">The whole course is also {link}</p><p>b</p>'
+    assert (
+        page.read_text()
+        == f'<p>a</p><p class="course-pdf">The whole course is also {link}</p><p>b</p>'
+    )
 
 
 def test_two_pages_have_a_place_for_the_link(html):
-    found = [path.stem for path in (html / "book").glob("*.html") if pdf.PLACE.search(path.read_text(encoding="utf-8"))]
+    found = [
+        path.stem
+        for path in (html / "book").glob("*.html")
+        if pdf.PLACE.search(path.read_text(encoding="utf-8"))
+    ]
     assert sorted(found) == ["how_to_use", "index"]

@@ -13,12 +13,11 @@ import pytest
 import yaml
 from docutils import nodes
 
-from book.one_page import extension
-from tests.book.conftest import ROOT
+from book._ext import policy, sharing
 from tests.book.test_accessibility import violations
 from tests.book.test_pages import PAGES
+from tests.paths import ROOT
 
-policy, sharing = extension("policy"), extension("sharing")
 BASE = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["html"]["baseurl"]
 
 
@@ -38,14 +37,18 @@ def written_pages(html):
 
 def test_every_page_has_its_policy_before_any_script(html):
     pages = written_pages(html)
-    assert len(pages) > len(PAGES) + 3  # the search, two indices, the root of the site, the lost page, the lecture
+    assert (
+        len(pages) > len(PAGES) + 3
+    )  # the search, two indices, the root of the site, the lost page, the lecture
     for path in pages:
         text = path.read_text(encoding="utf-8")
         rules = metas(text)["Content-Security-Policy"]
         assert text.index(rules) < re.search(r"<(script|link|style)\b", text).start(), path
         assert "http" not in rules.replace("http-equiv", "")
         assert "unsafe-eval" not in rules
-        assert ("'unsafe-inline'" in rules.partition("style-src")[0]) == (path.parent.name == "lecture")
+        assert ("'unsafe-inline'" in rules.partition("style-src")[0]) == (
+            path.parent.name == "lecture"
+        )
 
 
 def test_a_policy_names_the_scripts_of_a_page_and_no_other():
@@ -55,9 +58,9 @@ def test_a_policy_names_the_scripts_of_a_page_and_no_other():
     # echo -n "let a = 1;" | openssl dgst -sha256 -binary | base64
     assert "script-src 'self' blob: 'sha256-xY6QKfH9PRsQnLz56nj6MBwiK5oHg+im1Jkpdp1x/Ck=';" in rules
     assert "unsafe-hashes" not in rules
-    assert policy.handlers('<button class="a" onclick="go()">x</button><script>"<a onclick=\\"no()\\">"</script>') == {
-        "go()"
-    }
+    assert policy.handlers(
+        '<button class="a" onclick="go()">x</button><script>"<a onclick=\\"no()\\">"</script>'
+    ) == {"go()"}
     assert f"blob: 'unsafe-hashes' {policy.fingerprint('go()')};" in policy.policy("", {"go()"})
     assert policy.policy("", own={"img-src": "'none'"}).count("img-src 'none'") == 1
 
@@ -98,7 +101,9 @@ def test_a_page_describes_itself(html, name):
     found = metas(text)
     assert f'<link rel="canonical" href="{BASE}{name}.html"' in text
     assert found["og:url"] == f"{BASE}{name}.html"
-    assert found["og:title"] in text.partition("<title>")[2].partition("</title>")[0].replace("&#39;", "&#x27;")
+    assert found["og:title"] in text.partition("<title>")[2].partition("</title>")[0].replace(
+        "&#39;", "&#x27;"
+    )
     assert 20 < len(found["og:description"]) < 260
     assert found["og:description"] == found["description"]
     assert (html / found["og:image"].removeprefix(BASE)).exists()
@@ -108,7 +113,11 @@ def test_a_page_describes_itself(html, name):
 def test_a_description_is_the_first_paragraph_and_ends_with_a_word():
     def described(text):
         document = nodes.document(None, None)
-        document += [nodes.title("", "Title"), nodes.paragraph("", text), nodes.paragraph("", "second")]
+        document += [
+            nodes.title("", "Title"),
+            nodes.paragraph("", text),
+            nodes.paragraph("", "second"),
+        ]
         return sharing.description(document)
 
     assert described("one  paragraph\nof text") == "one paragraph of text"
@@ -119,7 +128,9 @@ def test_a_description_is_the_first_paragraph_and_ends_with_a_word():
 
 def test_the_sitemap_lists_every_page(html):
     tree = ElementTree.parse(html / "sitemap.xml")
-    found = [element.text for element in tree.iter("{http://www.sitemaps.org/schemas/sitemap/0.9}loc")]
+    found = [
+        element.text for element in tree.iter("{http://www.sitemaps.org/schemas/sitemap/0.9}loc")
+    ]
     assert sorted(found) == sorted(f"{BASE}{name}.html" for name in PAGES)
     assert f"Sitemap: {BASE}sitemap.xml" in (html / "robots.txt").read_text(encoding="utf-8")
 
@@ -140,7 +151,9 @@ class AsOnGitHub(SimpleHTTPRequestHandler):
 
     def translate_path(self, path):
         prefix = urlsplit(BASE).path
-        return super().translate_path("/" + path.removeprefix(prefix) if path.startswith(prefix) else "/none")
+        return super().translate_path(
+            "/" + path.removeprefix(prefix) if path.startswith(prefix) else "/none"
+        )
 
     def send_error(self, code, *args):
         body = Path(self.directory, "404.html").read_bytes()
@@ -188,7 +201,9 @@ def test_search_finds_chapters_functions_and_words(page, root, word, title):
     page.goto(f"{root}/search.html?q={word}")
     page.wait_for_selector("#search-results li a")
     assert title in " ".join(page.locator("#search-results li a").all_inner_texts())
-    if root.startswith("file"):  # from the disk there are titles, and no excerpts: browsers fetch no files
+    if root.startswith(
+        "file"
+    ):  # from the disk there are titles, and no excerpts: browsers fetch no files
         page.goto("about:blank")
         page.errors.clear()
 
@@ -206,7 +221,12 @@ def test_a_key_opens_the_search(page, site):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_no_level_of_headings_is_left_out(html, name):
-    article = (html / f"{name}.html").read_text(encoding="utf-8").partition("<article")[2].partition("</article>")[0]
+    article = (
+        (html / f"{name}.html")
+        .read_text(encoding="utf-8")
+        .partition("<article")[2]
+        .partition("</article>")[0]
+    )
     levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", article)]
     assert levels[0] == 1
     assert all(now <= before + 1 for before, now in pairwise(levels)), levels
@@ -233,8 +253,12 @@ REACHABLE = """() => {
 @pytest.mark.parametrize("name", ["book/index", "notebooks/06_attn_vgg"])
 def test_the_keyboard_reaches_everything_around_the_text(page, site, name):
     page.goto(f"{site}/{name}.html")
-    page.evaluate("document.addEventListener('focusin', (event) => { event.target.dataset.seen = 1; })")
+    page.evaluate(
+        "document.addEventListener('focusin', (event) => { event.target.dataset.seen = 1; })"
+    )
     assert len(page.evaluate(REACHABLE)) > 30
-    for _ in range(page.locator(":is(a[href], button, input, summary, select, [tabindex])").count()):
+    for _ in range(
+        page.locator(":is(a[href], button, input, summary, select, [tabindex])").count()
+    ):
         page.keyboard.press("Tab")
     assert page.evaluate(REACHABLE) == []

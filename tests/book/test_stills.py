@@ -11,7 +11,9 @@ from tests.book.test_widgets import READY
 
 @pytest.fixture
 def without_scripts(chromium):
-    context = chromium.new_context(java_script_enabled=False, viewport={"width": 1000, "height": 900})
+    context = chromium.new_context(
+        java_script_enabled=False, viewport={"width": 1000, "height": 900}
+    )
     yield context.new_page()
     context.close()
 
@@ -48,7 +50,9 @@ def test_on_paper_there_is_the_widget(page, site, name):
     assert page.locator(".course-still:visible").count() == 0
 
 
-def test_a_page_that_has_its_stills_is_left_alone_and_another_gets_a_sentence(tmp_path, monkeypatch):
+def test_a_page_that_has_its_stills_is_left_alone_and_another_gets_a_sentence(
+    tmp_path, monkeypatch
+):
     mark = '<p><script type="application/vnd.jupyter.widget-view+json">\n{"model_id": "a"}\n</script></p>'
     (tmp_path / "notebooks").mkdir()
     one, other = tmp_path / "notebooks" / "one.html", tmp_path / "notebooks" / "other.html"
@@ -68,4 +72,6 @@ def test_a_page_that_has_its_stills_is_left_alone_and_another_gets_a_sentence(tm
 
 def test_the_sheet_to_draw_on_is_not_left_empty(html):
     text = (html / "notebooks" / "00_start_here.html").read_text(encoding="utf-8")
-    assert re.search(r'alt="Draw a digit for the network\. The example is a \d\. The network says \d', text)
+    assert re.search(
+        r'alt="Draw a digit for the network\. The example is a \d\. The network says \d', text
+    )

@@ -14,7 +14,9 @@ READY = "html[data-widgets=ready]"
 
 def pictures(page):
     """What the canvases show, as one string each: equal strings are equal pixels."""
-    return page.evaluate("[...document.querySelectorAll('.course-gallery canvas')].map(c => c.toDataURL())")
+    return page.evaluate(
+        "[...document.querySelectorAll('.course-gallery canvas')].map(c => c.toDataURL())"
+    )
 
 
 def pixels(page):
@@ -78,7 +80,9 @@ def test_controls_change_what_they_say(page, site):
     assert pictures(page) != before
     widget.get_by_label("a colour scale for each map").uncheck()
     widget.get_by_label("Opacity").press("Home")
-    assert np.median(np.ptp(pixels(page)[:, :3], axis=1)) == 0  # grey again: only the box has a colour
+    assert (
+        np.median(np.ptp(pixels(page)[:, :3], axis=1)) == 0
+    )  # grey again: only the box has a colour
 
 
 def test_play_runs_through_the_epochs_and_stops(page, site):
@@ -111,7 +115,8 @@ def test_numbers_and_pictures_are_those_of_the_traits(page, site):
     for epoch in (0, epochs - 1):
         widget.get_by_label("Epoch").fill(str(epoch))
         assert (
-            f"{100 * energy[0, epoch].mean():.0f} % of the first map" in widget.locator(".course-status").inner_text()
+            f"{100 * energy[0, epoch].mean():.0f} % of the first map"
+            in widget.locator(".course-status").inner_text()
         )
         captions = widget.locator("figcaption").all_inner_texts()
         (h, w), n = state["shapes"][0], count - 1

@@ -1,6 +1,6 @@
 import torch
 
-from course_utils import alignments
+from course_utils.attention import alignments
 from tests.exercises.cases import Case
 
 R = torch.tensor([1, -0.5, 2, 0.5, -1, 1.5, 0, -2], dtype=torch.double)
@@ -42,14 +42,25 @@ CASES = {
             (lambda r: above(r, r.flatten().topk(3).values[-1]), "^Three of all scores together"),
             (lambda r: above(r, r.topk(3, dim=-2).values[..., -1:, :]), "^Three of each column"),
             (lambda r: alignments.softmax(r, mask=r > r.topk(3).values[..., -1:]), "and one has 2"),
-            (lambda r: alignments.softmax(r, mask=r <= r.topk(3, largest=False).values[..., -1:]), "three lowest"),
+            (
+                lambda r: alignments.softmax(
+                    r, mask=r <= r.topk(3, largest=False).values[..., -1:]
+                ),
+                "three lowest",
+            ),
             (lambda r: scattered(r.roll(1, dims=-1)), "not the three highest"),
             (cut, r"^The weights of a row sum to 0\.\d+: what is left out"),
             (lambda r: scattered(r).sign() / 3, "not those of softmax over them"),
-            (lambda r: r.masked_fill_(r < r.topk(3).values[..., -1:], -torch.inf).softmax(-1), "^It changes a tensor"),
+            (
+                lambda r: r.masked_fill_(r < r.topk(3).values[..., -1:], -torch.inf).softmax(-1),
+                "^It changes a tensor",
+            ),
             (lambda r: r.softmax(dim=-1), "^Nothing is left out"),
             (lambda r: above(r, r.topk(3).values[:, :, -1:]), "^It stops with IndexError"),
-            (lambda r: r.topk(3).values.softmax(dim=-1), r"the shape \(4, 5, 20\), not \(4, 5, 3\)"),
+            (
+                lambda r: r.topk(3).values.softmax(dim=-1),
+                r"the shape \(4, 5, 20\), not \(4, 5, 3\)",
+            ),
         ],
         right=[
             scattered,

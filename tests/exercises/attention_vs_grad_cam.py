@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from course_utils import metrics
+from course_utils.explain import metrics
 from tests.exercises.cases import Case
 
 MADE = torch.Generator().manual_seed(0)
@@ -40,18 +40,31 @@ CASES = {
             ((0.5, HITS), "^Another score of the even map"),
             ((SHARE, metrics.energy_inside(PRIOR, REGIONS).mean()), "the prior's energy"),
             ((SHARE, 0.5), "^The even map is right, the prior is not"),
-            ((metrics.area_share(REGIONS), HITS), r"^The even map's score should be one number, not a tensor \(12\)"),
+            (
+                (metrics.area_share(REGIONS), HITS),
+                r"^The even map's score should be one number, not a tensor \(12\)",
+            ),
         ],
-        right=[(SHARE, HITS), (torch.tensor(SHARE), torch.tensor(HITS)), (round(SHARE, 4), round(HITS, 4))],
+        right=[
+            (SHARE, HITS),
+            (torch.tensor(SHARE), torch.tensor(HITS)),
+            (round(SHARE, 4), round(HITS, 4)),
+        ],
         given=lambda: {"regions": REGIONS},
     ),
     "winner": Case(
         wrong=[
             (torch.ones_like, "^It names too little of the evidence: its deletion is"),
-            (lambda x: x * (x < 1) + 0.1 * x, r"^Deletion is good enough, but it points at the object in 1\.000"),
+            (
+                lambda x: x * (x < 1) + 0.1 * x,
+                r"^Deletion is good enough, but it points at the object in 1\.000",
+            ),
             (lambda x: x - 0.5, "below zero here, and there is -0.5"),
             (torch.zeros_like, "^The maps are zero everywhere"),
-            (lambda x: x[:, 0], r"^The maps should have the shape \(6, 1, 16, 16\), not \(6, 16, 16\)"),
+            (
+                lambda x: x[:, 0],
+                r"^The maps should have the shape \(6, 1, 16, 16\), not \(6, 16, 16\)",
+            ),
         ],
         right=[lambda x: x, lambda x: x.square()],
         given=lambda: {
@@ -64,12 +77,18 @@ CASES = {
     ),
     "threshold": Case(
         wrong=[
-            ((WORST, EACH[WORST]), f"^With the share {WORST:.2f} the mean IoU is {EACH[WORST]:.3f}"),
+            (
+                (WORST, EACH[WORST]),
+                f"^With the share {WORST:.2f} the mean IoU is {EACH[WORST]:.3f}",
+            ),
             ((list(EACH).index(BEST) + 1, EACH[BEST]), "is it the place in the list"),
             ((BEST + 0.02, EACH[BEST]), "should be one of 0.05, 0.10, … 0.95"),
             ((BEST, metrics.best_iou(MAPS, REGIONS).mean()), "the best threshold for each map"),
             ((BEST, 0.99), r"but its mean IoU is not 0\.990"),
-            ((BEST, metrics.iou(MAPS, REGIONS, BEST)), r"^The IoU should be one number, not a tensor \(12\)"),
+            (
+                (BEST, metrics.iou(MAPS, REGIONS, BEST)),
+                r"^The IoU should be one number, not a tensor \(12\)",
+            ),
         ],
         right=[(BEST, EACH[BEST]), (torch.tensor(BEST), torch.tensor(EACH[BEST]))],
         given=lambda: {"maps": MAPS, "regions": REGIONS},

@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from course_utils import layers, metrics
+from course_utils.attention import spatial
+from course_utils.explain import metrics
 from tests.exercises.cases import Case
 
 
@@ -31,15 +32,27 @@ def alone(l, r, combine):
 CASES = {
     "pointing": Case(
         wrong=[
-            (lambda a, region: a.argmax(), "^The answer is 1 or 0, and it gives [0-9]+ for one of the maps"),
+            (
+                lambda a, region: a.argmax(),
+                "^The answer is 1 or 0, and it gives [0-9]+ for one of the maps",
+            ),
             (lambda a, region: a.max(), r"^The answer is 1 or 0, and it gives 0\.\d+ for"),
             (lambda a, region: (a * region).sum() / a.sum(), "^That is the energy"),
             (lambda a, region: region.flatten()[a.argmin()], "^It looks where the map is lowest"),
-            (lambda a, region: not region.flatten()[a.argmax()], "^It says 1 where it should say 0"),
-            (lambda a, region: region.any(), r"^It says 1 for \d+ of 50 maps that are highest outside"),
+            (
+                lambda a, region: not region.flatten()[a.argmax()],
+                "^It says 1 where it should say 0",
+            ),
+            (
+                lambda a, region: region.any(),
+                r"^It says 1 for \d+ of 50 maps that are highest outside",
+            ),
             (lambda a, region: 0, r"^It says 0 for \d+ of 50 maps that are highest inside"),
             (lambda a, region: region[a.argmax()], "^It stops with IndexError"),
-            (lambda a, region: a == a.max(), r"^The answer should be one number, not a tensor \(6, 9\)"),
+            (
+                lambda a, region: a == a.max(),
+                r"^The answer should be one number, not a tensor \(6, 9\)",
+            ),
         ],
         right=[
             lambda a, region: a[region].max() == a.max(),
@@ -48,19 +61,42 @@ CASES = {
     ),
     "sigmoid": Case(
         wrong=[
-            (lambda l, r: alone(l, r, lambda l, a: (a * l).sum(dim=(2, 3))), "the context is 20 times too long"),
-            (lambda l, r: layers.attend(r, l, "softmax"), "^In these weights the positions compete"),
-            (lambda l, r: alone(l, r, lambda l, a: (a * l).sum((2, 3)) / a.sum((2, 3))), "divided by their sum"),
-            (lambda l, r: alone(l, r, lambda l, a: l.mean(dim=(2, 3))), "the context does not use them"),
-            (lambda l, r: alone(l, r, lambda l, a: a * l), r"^The context should have the shape \(2, 6\), not"),
-            (lambda l, r: alone(l, r, lambda l, a: (a * l).mean((2, 3)))[::-1], "^The context comes first"),
+            (
+                lambda l, r: alone(l, r, lambda l, a: (a * l).sum(dim=(2, 3))),
+                "the context is 20 times too long",
+            ),
+            (
+                lambda l, r: spatial.attend(r, l, "softmax"),
+                "^In these weights the positions compete",
+            ),
+            (
+                lambda l, r: alone(l, r, lambda l, a: (a * l).sum((2, 3)) / a.sum((2, 3))),
+                "divided by their sum",
+            ),
+            (
+                lambda l, r: alone(l, r, lambda l, a: l.mean(dim=(2, 3))),
+                "the context does not use them",
+            ),
+            (
+                lambda l, r: alone(l, r, lambda l, a: a * l),
+                r"^The context should have the shape \(2, 6\), not",
+            ),
+            (
+                lambda l, r: alone(l, r, lambda l, a: (a * l).mean((2, 3)))[::-1],
+                "^The context comes first",
+            ),
             (lambda l, r: ((r * l).mean(dim=(2, 3)), r), "^Other weights come out"),
             (lambda l, r: (r.sigmoid() * l).mean(dim=(2, 3)), "^It should give two tensors"),
-            (lambda l, r: alone(l, r, lambda l, a: (a * l).amax(dim=(2, 3))), "the context is another one"),
+            (
+                lambda l, r: alone(l, r, lambda l, a: (a * l).amax(dim=(2, 3))),
+                "the context is another one",
+            ),
         ],
         right=[
-            lambda l, r: alone(l, r, lambda l, a: torch.einsum("bchw,bkhw->bc", l, a) / l[0, 0].numel()),
-            lambda l, r: list(layers.attend(r, l, "sigmoid")),
+            lambda l, r: alone(
+                l, r, lambda l, a: torch.einsum("bchw,bkhw->bc", l, a) / l[0, 0].numel()
+            ),
+            lambda l, r: list(spatial.attend(r, l, "sigmoid")),
         ],
     ),
     "stretched": Case(
@@ -68,7 +104,10 @@ CASES = {
             (energy(SECOND), "^That is the energy of these maps as they are"),
             (energy(SECOND - SECOND.min()), "^That stretches all maps together"),
             (energy(FIRST - FIRST.amin(dim=(2, 3), keepdim=True)), "^That is the first map"),
-            (8 * energy(SECOND - SECOND.amin(dim=(2, 3), keepdim=True)), "^That is the sum over the images"),
+            (
+                8 * energy(SECOND - SECOND.amin(dim=(2, 3), keepdim=True)),
+                "^That is the sum over the images",
+            ),
             (0.25, "^That is chance"),
             (0.99, r"^Stretched it is not 0\.99; unstretched"),
             (torch.rand(8), r"^The answer should be one number, not a tensor \(8\)"),

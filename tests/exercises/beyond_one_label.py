@@ -2,7 +2,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from course_utils import metrics
+from course_utils.explain import metrics
 from tests.exercises.cases import Case
 
 
@@ -42,11 +42,21 @@ CASES = {
         wrong=[
             (together, "^That is what all boxes get together"),
             (lambda m, boxes: together(m, boxes) / 10, "^Not all ten labels are in an image"),
-            (lambda m, boxes: boxes.any(dim=1).float().mean(dim=(1, 2)) / labels_of(boxes), "an even map would give"),
+            (
+                lambda m, boxes: boxes.any(dim=1).float().mean(dim=(1, 2)) / labels_of(boxes),
+                "an even map would give",
+            ),
             (lambda m, boxes: together(m, boxes) * labels_of(boxes), "^Another share comes out"),
-            (lambda m, boxes: (together(m, boxes) / labels_of(boxes)).mean(), r"the shape \(5\), not \(\)"),
+            (
+                lambda m, boxes: (together(m, boxes) / labels_of(boxes)).mean(),
+                r"the shape \(5\), not \(\)",
+            ),
         ],
-        right=[lambda m, boxes: together(m, boxes) / labels_of(boxes), label_by_label, at_the_size_of_the_map],
+        right=[
+            lambda m, boxes: together(m, boxes) / labels_of(boxes),
+            label_by_label,
+            at_the_size_of_the_map,
+        ],
         given=lambda: {"maps": torch.rand(3, 1, 4, 4), "regions": torch.rand(3, 10, 16, 16) > 0.9},
     ),
     "contributions": Case(
@@ -54,9 +64,15 @@ CASES = {
             (lambda l, a, w: evidence(l, w), "^That is the evidence at each position"),
             (lambda l, a, w: (a * evidence(l, w)).sum(dim=(2, 3)), "added up over the positions"),
             (lambda l, a, w: (a * evidence(l, w)).relu(), "speaks against a label"),
-            (lambda l, a, w: a.mean(dim=1, keepdim=True) * evidence(l, w), "one map for all labels"),
+            (
+                lambda l, a, w: a.mean(dim=1, keepdim=True) * evidence(l, w),
+                "one map for all labels",
+            ),
             (lambda l, a, w: a * evidence(l, w) / 20, "^No mean here"),
-            (lambda l, a, w: a.flatten(2).softmax(dim=2).view_as(a) * evidence(l, w), "^Other numbers come out"),
+            (
+                lambda l, a, w: a.flatten(2).softmax(dim=2).view_as(a) * evidence(l, w),
+                "^Other numbers come out",
+            ),
             (lambda l, a, w: a * l, "^It stops with RuntimeError"),
             (lambda l, a, w: a[:, :, None] * l[:, None], r"not \(2, 10, 6, 4, 5\)"),
         ],
@@ -71,7 +87,10 @@ CASES = {
             (CHANGES | {"all ten right": True}, "^all ten right: does it"),
             (CHANGES | {"cross-entropy": False}, "^cross-entropy: does it"),
             (CHANGES | {"mAP": "no"}, "^mAP should be True or False, not 'no'"),
-            ({"mAP": False}, "^An answer is expected for each of: mAP, all ten right, cross-entropy"),
+            (
+                {"mAP": False},
+                "^An answer is expected for each of: mAP, all ten right, cross-entropy",
+            ),
             (CHANGES | {"mAP": ...}, "^Nothing to check yet"),
         ],
         right=[CHANGES, CHANGES | {"mAP": np.False_}],

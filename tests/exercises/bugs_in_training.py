@@ -18,7 +18,10 @@ def split_with_validation_mirrored(images, labels):
 
 def split_doubled_by(copies):
     def split(images, labels):
-        return (torch.cat([images[8:], copies(images[8:])]), labels[8:].repeat(2)), (images[:8], labels[:8])
+        return (torch.cat([images[8:], copies(images[8:])]), labels[8:].repeat(2)), (
+            images[:8],
+            labels[:8],
+        )
 
     return split
 
@@ -29,7 +32,10 @@ def split_by_order(images, labels):
 
 def split_half_mirrored(images, labels):
     (doubled, numbers), val = split_doubled_by(lambda images: images)(images, labels)
-    return (torch.cat([doubled[::2], doubled[1::2].flip(-1)]), torch.cat([numbers[::2], numbers[1::2]])), val
+    return (
+        torch.cat([doubled[::2], doubled[1::2].flip(-1)]),
+        torch.cat([numbers[::2], numbers[1::2]]),
+    ), val
 
 
 def split_without_labels_of_the_mirrored(images, labels):
@@ -113,8 +119,14 @@ AWAY = "away from where gradient descent takes it"
 CASES = {
     "split": Case(
         wrong=[
-            (split_by_order, "^64 images are neither the photograph that their label belongs to nor"),
-            (split_half_mirrored, "^Of 32 photographs 16 are in the training part as they were, and 16 mirrored"),
+            (
+                split_by_order,
+                "^64 images are neither the photograph that their label belongs to nor",
+            ),
+            (
+                split_half_mirrored,
+                "^Of 32 photographs 16 are in the training part as they were, and 16 mirrored",
+            ),
             (split_without_labels_of_the_mirrored, "training part has 64 images and 32 labels"),
             (split_doubled_by(lambda images: images.flip(-2)), "^32 images are neither"),
             (
@@ -146,7 +158,10 @@ CASES = {
     "seed_worker": Case(
         wrong=[
             (np.random.seed, "In the next epoch"),
-            (lambda worker: np.random.seed(torch.initial_seed()), r"ValueError: Seed must be between 0 and 2\*\*32"),
+            (
+                lambda worker: np.random.seed(torch.initial_seed()),
+                r"ValueError: Seed must be between 0 and 2\*\*32",
+            ),
             (lambda worker: np.random.seed(), "should be as they were"),
         ],
         right=[
@@ -158,14 +173,25 @@ CASES = {
         wrong=[
             (lambda history: history.test_accuracy.iloc[-1], "validation images choose"),
             (lambda history: history.val_accuracy.max(), "validation images choose"),
-            (lambda history: history.test_accuracy, "^The report should be one number, not a Series"),
+            (
+                lambda history: history.test_accuracy,
+                "^The report should be one number, not a Series",
+            ),
         ],
         right=[lambda history: history.sort_values("val_accuracy").test_accuracy.iloc[-1]],
     ),
     "mean_loss": Case(
         wrong=[
-            (lambda model, batches: sum(F.cross_entropy(model(x), y) for x, y in batches).item() / 6, "wait for"),
-            (lambda model, batches: sum(F.cross_entropy(model(x), y).item() for x, y in batches), "mean should be"),
+            (
+                lambda model, batches: (
+                    sum(F.cross_entropy(model(x), y) for x, y in batches).item() / 6
+                ),
+                "wait for",
+            ),
+            (
+                lambda model, batches: sum(F.cross_entropy(model(x), y).item() for x, y in batches),
+                "mean should be",
+            ),
             (lambda model, batches: 0.0, "used 0"),
         ],
         right=[mean_loss_detached, mean_loss_without_gradients],
@@ -173,13 +199,26 @@ CASES = {
     "test_accuracy": Case(
         wrong=[
             (
-                lambda model, batches: np.mean([right.float().mean() for right in right_of(model, batches)]),
+                lambda model, batches: np.mean(
+                    [right.float().mean() for right in right_of(model, batches)]
+                ),
                 "image of a small batch for more",
             ),
-            (lambda model, batches: sum(right.sum() for right in right_of(model, batches)) / 24, r"not 0\.458\.$"),
-            (lambda model, batches: sum(right.sum() for right in right_of(model, batches)), r"not 11\.000\.$"),
+            (
+                lambda model, batches: sum(right.sum() for right in right_of(model, batches)) / 24,
+                r"not 0\.458\.$",
+            ),
+            (
+                lambda model, batches: sum(right.sum() for right in right_of(model, batches)),
+                r"not 11\.000\.$",
+            ),
         ],
-        right=[lambda *given: sum(right.sum().item() for right in right_of(*given)) / sum(map(len, right_of(*given)))],
+        right=[
+            lambda *given: (
+                sum(right.sum().item() for right in right_of(*given))
+                / sum(map(len, right_of(*given)))
+            )
+        ],
     ),
     "step": Case(
         wrong=[

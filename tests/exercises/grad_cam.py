@@ -2,14 +2,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from course_utils import metrics
-from course_utils.gradcam import gradcam
+from course_utils.explain import metrics
+from course_utils.explain.grad_cam import gradcam
 from tests.exercises.cases import Case
 
-with torch.random.fork_rng(devices=[]):  # an untrained network, and what looks at it: the same in every run
+with torch.random.fork_rng(
+    devices=[]
+):  # an untrained network, and what looks at it: the same in every run
     torch.manual_seed(0)
-    convolutions = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
-    NETWORK = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)).eval()
+    convolutions = (
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
+    NETWORK = nn.Sequential(
+        *convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+    ).eval()
     IMAGES, LABELS = torch.rand(6, 1, 8, 8), torch.arange(6) % 4
     RAW = torch.randn(6, 1, 4, 4)
 LAYERS = {"block 4": "1", "block 5": "3", "last pool": "4"}
@@ -56,27 +66,50 @@ CASES = {
     "hires_cam": Case(
         wrong=[
             (
-                (lambda A, G: (A * G.mean(dim=(2, 3), keepdim=True)).sum(dim=1, keepdim=True).relu(), EQUAL),
+                (
+                    lambda A, G: (
+                        (A * G.mean(dim=(2, 3), keepdim=True)).sum(dim=1, keepdim=True).relu()
+                    ),
+                    EQUAL,
+                ),
                 "is Grad-CAM",
             ),
-            ((lambda A, G: (A * G).sum(dim=1, keepdim=True), EQUAL), "speaks against the class is still in them"),
+            (
+                (lambda A, G: (A * G).sum(dim=1, keepdim=True), EQUAL),
+                "speaks against the class is still in them",
+            ),
             ((lambda A, G: (A * G).mean(dim=1, keepdim=True).relu(), EQUAL), "yours is their mean"),
             ((lambda A, G: (A * G).relu().sum(dim=1, keepdim=True), EQUAL), "ReLU comes too early"),
             (
                 (lambda A, G: (A * G).sum(dim=1).relu(), EQUAL),
                 r"^The map should have the shape \(2, 1, 4, 5\), not \(2, 4, 5\)",
             ),
-            ((lambda A, G: (A * G.abs()).sum(dim=1, keepdim=True), EQUAL), "^Other values come out"),
-            ((hires, EQUAL | {"block 5": True}), "^The function is right. block 5: is its gradient the same"),
+            (
+                (lambda A, G: (A * G.abs()).sum(dim=1, keepdim=True), EQUAL),
+                "^Other values come out",
+            ),
+            (
+                (hires, EQUAL | {"block 5": True}),
+                "^The function is right. block 5: is its gradient the same",
+            ),
             ((hires, EQUAL | {"last pool": False}), "^The function is right. last pool"),
-            ((hires, EQUAL | {"block 4": "False"}), "^block 4 should be True or False, not 'False'"),
-            ((hires, {"last pool": True}), "^An answer is expected for each of: block 4, block 5, last pool"),
+            (
+                (hires, EQUAL | {"block 4": "False"}),
+                "^block 4 should be True or False, not 'False'",
+            ),
+            (
+                (hires, {"last pool": True}),
+                "^An answer is expected for each of: block 4, block 5, last pool",
+            ),
             ((hires, EQUAL | {"block 4": ...}), "^Nothing to check yet"),
             ((lambda A, G: None, EQUAL), "^Nothing to check yet"),
         ],
         right=[
             (hires, EQUAL),
-            (lambda A, G: torch.einsum("bkhw,bkhw->bhw", A, G)[:, None].clamp(min=0), EQUAL | {"block 4": np.False_}),
+            (
+                lambda A, G: torch.einsum("bkhw,bkhw->bhw", A, G)[:, None].clamp(min=0),
+                EQUAL | {"block 4": np.False_},
+            ),
         ],
         given=lambda: {"network": NETWORK, "images": IMAGES, "labels": LABELS, "layers": LAYERS},
     ),
@@ -84,15 +117,27 @@ CASES = {
         wrong=[
             ((cut, False), "were cut at zero before"),
             ((lambda images, a, b: contrast(images, b, a), False), "^The sign"),
-            ((lambda images, a, b: contrast(images, a, b).relu(), False), "^The difference is cut at zero"),
+            (
+                (lambda images, a, b: contrast(images, a, b).relu(), False),
+                "^The difference is cut at zero",
+            ),
             ((lambda images, a, b: raw(images, a), False), "the map of a alone"),
-            ((lambda images, a, b: raw(images, a) + raw(images, b), False), "^Another map comes out"),
+            (
+                (lambda images, a, b: raw(images, a) + raw(images, b), False),
+                "^Another map comes out",
+            ),
             ((contrast, True), "^The function is right. Now subtract two maps that were cut"),
             ((contrast, "no"), "^same_with_relu should be True or False, not 'no'"),
             ((contrast, ...), "^Nothing to check yet"),
-            ((lambda images, a, b: gradcam(NETWORK, images, "none", a), False), "^It stops with ValueError"),
+            (
+                (lambda images, a, b: gradcam(NETWORK, images, "none", a), False),
+                "^It stops with ValueError",
+            ),
         ],
-        right=[(contrast, False), (lambda images, a, b: -(raw(images, b) - raw(images, a)), np.False_)],
+        right=[
+            (contrast, False),
+            (lambda images, a, b: -(raw(images, b) - raw(images, a)), np.False_),
+        ],
         given=lambda: {"network": NETWORK, "images": IMAGES, "layer": "1"},
     ),
 }

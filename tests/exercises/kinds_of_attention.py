@@ -46,10 +46,16 @@ CASES = {
             (lambda h, w: torch.eye(h * w).bool(), "itself only"),
             (lambda h, w: rows(h, w).float(), r"should be boolean, and yours is torch\.float32"),
             (lambda h, w: same(torch.arange(h)), r"should have the shape \(15, 15\), not \(3, 3\)"),
-            (lambda h, w: same(torch.arange(15) // 5), r"^For a grid of 2 × 4 .* the shape \(8, 8\), not \(15, 15\)"),
+            (
+                lambda h, w: same(torch.arange(15) // 5),
+                r"^For a grid of 2 × 4 .* the shape \(8, 8\), not \(15, 15\)",
+            ),
             (lambda h, w: same(torch.arange(h * w) // 5), r"and on one of 2 × 4 it is not"),
             (neighbours, "position 1 may look at 5, which is in another row"),
-            (lambda h, w: rows(h, w).tril(), "position 0 may not look at 1, which is in its own row"),
+            (
+                lambda h, w: rows(h, w).tril(),
+                "position 0 may not look at 1, which is in its own row",
+            ),
         ],
         right=[rows, lambda h, w: torch.block_diag(*[torch.ones(w, w)] * h) > 0],
     ),

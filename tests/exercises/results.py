@@ -15,7 +15,9 @@ MEAN, ERROR, T = GAIN.mean(), GAIN.sem(), 2.7764
 
 
 def means_of(gain):
-    return [(gain.to_numpy() * signs).mean() for signs in itertools.product((1, -1), repeat=len(gain))]
+    return [
+        (gain.to_numpy() * signs).mean() for signs in itertools.product((1, -1), repeat=len(gain))
+    ]
 
 
 def one_at_a_time(gain):
@@ -61,13 +63,26 @@ CASES = {
     "sign_flips": Case(
         wrong=[
             (lambda gain: share([m >= gain.mean() for m in means_of(gain)]), "one side only"),
-            (lambda gain: share([abs(m) > abs(gain.mean()) for m in means_of(gain)]), "one of the choices"),
-            (lambda gain: sum(abs(m) >= abs(gain.mean()) for m in means_of(gain)), "from 0 to 1, and yours is"),
+            (
+                lambda gain: share([abs(m) > abs(gain.mean()) for m in means_of(gain)]),
+                "one of the choices",
+            ),
+            (
+                lambda gain: sum(abs(m) >= abs(gain.mean()) for m in means_of(gain)),
+                "from 0 to 1, and yours is",
+            ),
             (lambda gain: stats.ttest_1samp(gain, 0).pvalue, "Student's p value"),
-            (lambda gain: share([abs(m) >= abs(gain.mean()) for m in one_at_a_time(gain)]), "^Another share comes out"),
+            (
+                lambda gain: share([abs(m) >= abs(gain.mean()) for m in one_at_a_time(gain)]),
+                "^Another share comes out",
+            ),
             (lambda gain: means_of(gain), "^The p value should be one number, not a list"),
         ],
-        right=[lambda gain: share([abs(m) >= abs(gain.mean()) for m in means_of(gain)]), by_numpy, by_torch],
+        right=[
+            lambda gain: share([abs(m) >= abs(gain.mean()) for m in means_of(gain)]),
+            by_numpy,
+            by_torch,
+        ],
     ),
     "seeds": Case(
         wrong=[

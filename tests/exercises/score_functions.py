@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from course_utils import scores
+from course_utils.attention import scores
 from tests.exercises.cases import Case
 
 
@@ -17,7 +17,10 @@ CASES = {
     "temperature": Case(
         wrong=[
             (1.0, r"^At 1 the weight is 0\.0282, not 0\.9: a lower temperature is needed"),
-            (1 / math.log(255 * 9), r"weight is 1\.0000, not 0\.9: a higher"),  # cosines from 0 to 1, not from −1
+            (
+                1 / math.log(255 * 9),
+                r"weight is 1\.0000, not 0\.9: a higher",
+            ),  # cosines from 0 to 1, not from −1
             (-0.25, "above 0, and yours is -0.25"),
             ("cold", "^T should be one number, not a str"),
         ],
@@ -30,7 +33,10 @@ CASES = {
             (W_k.T @ W_q / 4, "^Other scores come out"),
             (W_q, r"^W should have the shape \(8, 6\), not \(4, 6\)"),
         ],
-        right=[torch.einsum("pk,pq->kq", W_k, W_q) / math.sqrt(4), W_k.double().T @ W_q.double() / 2],
+        right=[
+            torch.einsum("pk,pq->kq", W_k, W_q) / math.sqrt(4),
+            W_k.double().T @ W_q.double() / 2,
+        ],
         given=lambda: GIVEN,
     ),
     "near": Case(
@@ -38,10 +44,22 @@ CASES = {
             (lambda q, k: q @ k.mT, "long key wins at any distance"),
             (lambda q, k: scores.euclidean(q, k).square() / 2, "^The sign"),
             (lambda q, k: q @ k.mT - k.square().sum(-1)[:, None], "Expand the square"),
-            (lambda q, k: -scores.euclidean(q, k).square() / 2, "without it, no difference of q and k is needed"),
-            (lambda q, k: q @ k.mT - k.square_().sum(-1)[:, None] / 2, "^It changes a tensor that it was given"),
-            (lambda q, k: q @ k.mT - k.square().sum(-1, keepdim=True) / 2, "^It stops with RuntimeError"),
-            (lambda q, k: (q @ k.mT).mT, r"^The scores should have the shape \(2, 3, 5\), not \(2, 5, 3\)"),
+            (
+                lambda q, k: -scores.euclidean(q, k).square() / 2,
+                "without it, no difference of q and k is needed",
+            ),
+            (
+                lambda q, k: q @ k.mT - k.square_().sum(-1)[:, None] / 2,
+                "^It changes a tensor that it was given",
+            ),
+            (
+                lambda q, k: q @ k.mT - k.square().sum(-1, keepdim=True) / 2,
+                "^It stops with RuntimeError",
+            ),
+            (
+                lambda q, k: (q @ k.mT).mT,
+                r"^The scores should have the shape \(2, 3, 5\), not \(2, 5, 3\)",
+            ),
         ],
         right=[
             lambda q, k: q @ k.mT - (k * k).sum(-1)[:, None] / 2 + 3,

@@ -12,7 +12,10 @@ def maps_of(energies):
 
 
 def eight():
-    maps = [maps_of([0.9, 0.8, 0.9, 0.7, 0.9, 0.8, 0.2, 0.9]), maps_of([0.5, 0.3, 0.9, 0.1, 0.4, 0.6, 0.7, 0.8])]
+    maps = [
+        maps_of([0.9, 0.8, 0.9, 0.7, 0.9, 0.8, 0.2, 0.9]),
+        maps_of([0.5, 0.3, 0.9, 0.1, 0.4, 0.6, 0.7, 0.8]),
+    ]
     regions = torch.zeros(8, 1, 8, 8, dtype=torch.bool)
     regions[..., :4] = True
     return {"maps": maps, "regions": regions}
@@ -52,18 +55,37 @@ CASES = {
     "energy": Case(
         wrong=[
             (lambda maps, regions: (maps * regions).sum(INSIDE), "which share of it is that"),
-            (lambda maps, regions: (maps * regions).sum(INSIDE) / regions.sum(INSIDE), "mean of the map in the box"),
-            (lambda maps, regions: (maps * ~regions).sum(INSIDE) / maps.sum(INSIDE), "outside of the box"),
-            (lambda maps, regions: (maps * regions).sum(INSIDE) / maps.sum(), "yours is the sum of all maps"),
-            (lambda maps, regions: (maps * regions).sum() / maps.sum(), "^One number for all images"),
+            (
+                lambda maps, regions: (maps * regions).sum(INSIDE) / regions.sum(INSIDE),
+                "mean of the map in the box",
+            ),
+            (
+                lambda maps, regions: (maps * ~regions).sum(INSIDE) / maps.sum(INSIDE),
+                "outside of the box",
+            ),
+            (
+                lambda maps, regions: (maps * regions).sum(INSIDE) / maps.sum(),
+                "yours is the sum of all maps",
+            ),
+            (
+                lambda maps, regions: (maps * regions).sum() / maps.sum(),
+                "^One number for all images",
+            ),
             (lambda maps, regions: regions.float().mean(INSIDE), "chance"),
-            (lambda maps, regions: maps.mul_(regions).sum(INSIDE) / maps.sum(INSIDE), "^It changes a tensor"),
+            (
+                lambda maps, regions: maps.mul_(regions).sum(INSIDE) / maps.sum(INSIDE),
+                "^It changes a tensor",
+            ),
             (lambda maps, regions: (maps * regions).mean(INSIDE), "^Other shares"),
             (lambda maps, regions: (maps * regions).sum((2, 3)), r"the shape \(3\), not \(3, 1\)"),
         ],
         right=[
-            lambda maps, regions: maps.masked_fill(~regions, 0).flatten(1).sum(1) / maps.flatten(1).sum(1),
-            lambda maps, regions: torch.stack([m[box].sum() / m.sum() for m, box in zip(maps, regions)]),
+            lambda maps, regions: (
+                maps.masked_fill(~regions, 0).flatten(1).sum(1) / maps.flatten(1).sum(1)
+            ),
+            lambda maps, regions: torch.stack(
+                [m[box].sum() / m.sum() for m, box in zip(maps, regions)]
+            ),
         ],
     ),
 }

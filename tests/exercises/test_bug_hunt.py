@@ -43,7 +43,9 @@ def function_in(bug, how):
 
 
 def test_every_check_has_a_symptom_and_every_bug_a_place_in_the_chapter():
-    hunted = re.findall(r'^exercises\.check\("(bugs_\w+\.(\w+))", \2\)$', "\n".join(source_of_cells()), re.MULTILINE)
+    hunted = re.findall(
+        r'^exercises\.check\("(bugs_\w+\.(\w+))", \2\)$', "\n".join(source_of_cells()), re.MULTILINE
+    )
     assert [bug for bug, _ in hunted] == list(SYMPTOM)
     assert set(SYMPTOM) == {f"{stem}.{name}" for stem, name in CASES if stem.startswith("bugs_")}
 
@@ -84,9 +86,13 @@ def test_a_function_that_stops_or_returns_nothing_is_told_so(bug):
     assert check(bug, stops) == (False, "It stops with KeyError: 'some reason'")
     answer = check(bug, lambda *_: None)
     assert not answer.solved
-    assert not answer.sentence.startswith(("It stops", "Nothing to check yet"))  # there is no stub in a hunt
+    assert not answer.sentence.startswith(
+        ("It stops", "Nothing to check yet")
+    )  # there is no stub in a hunt
     if bug.partition(".")[2] not in {"fit", "step", "seed_worker"}:  # which return nothing
-        assert re.search(r"not None\.$|^It runs, but what it gives is not .*None|^Of 6 batches", answer.sentence)
+        assert re.search(
+            r"not None\.$|^It runs, but what it gives is not .*None|^Of 6 batches", answer.sentence
+        )
 
 
 @BUGS
@@ -112,7 +118,9 @@ class Noise(Dataset):
         return np.random.rand()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="functions out of a cell reach a worker by fork only")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="functions out of a cell reach a worker by fork only"
+)
 @pytest.mark.parametrize("how", ["check", "confirm"])
 def test_the_seed_of_a_worker_does_in_a_loader_what_the_check_says(how):
     """The check imitates what a DataLoader does; here is one."""

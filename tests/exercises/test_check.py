@@ -7,7 +7,16 @@ import torch
 from torch import nn
 
 from course_utils.exercises import Answer, _check, check, confirm
-from course_utils.exercises._said import UnfinishedError, WrongError, close, expect, number, require, tensor, truth
+from course_utils.exercises._feedback import (
+    UnfinishedError,
+    WrongError,
+    close,
+    expect,
+    number,
+    require,
+    tensor,
+    truth,
+)
 
 NAME = "score_functions.near"
 
@@ -36,14 +45,18 @@ def test_a_solution_that_is_wrong_stops(exercise):
         confirm(NAME, 1)
 
 
-@pytest.mark.parametrize("answer", [..., (1, ...), [..., 2], {"a": 1, "b": ...}, {"a": (1, {"b": ...})}])
+@pytest.mark.parametrize(
+    "answer", [..., (1, ...), [..., 2], {"a": 1, "b": ...}, {"a": (1, {"b": ...})}]
+)
 def test_dots_anywhere_are_unfinished(exercise, answer):
     exercise(lambda _: pytest.fail("an unfinished answer should not be checked"))
     assert check(NAME, answer) == (False, _check.TO_DO)
 
 
 @pytest.mark.parametrize("returned", [None, ..., (1, ...)])
-def test_a_function_that_returns_nothing_is_unfinished_unless_it_is_run_for_what_it_does(exercise, returned):
+def test_a_function_that_returns_nothing_is_unfinished_unless_it_is_run_for_what_it_does(
+    exercise, returned
+):
     exercise(lambda function: f"Right: {function(1)}.")
     assert check(NAME, lambda x: returned) == (False, _check.TO_DO)
     exercise(lambda function: f"Right: {function.run(1)}.")
@@ -65,10 +78,15 @@ def test_an_exercise_can_say_that_nothing_has_happened(exercise):
 
 def test_the_learners_errors_are_told_from_what_an_odd_answer_leads_to(exercise):
     exercise(lambda function: f"Right: {function(0) + 1}.")
-    assert check(NAME, lambda x: 1 / x) == (False, "It stops with ZeroDivisionError: division by zero")
+    assert check(NAME, lambda x: 1 / x) == (
+        False,
+        "It stops with ZeroDivisionError: division by zero",
+    )
     said = check(NAME, lambda x: "text")
     assert not said.solved
-    assert said.sentence.startswith("It runs, but what it gives is not what was asked for (TypeError:")
+    assert said.sentence.startswith(
+        "It runs, but what it gives is not what was asked for (TypeError:"
+    )
 
 
 def test_a_function_that_changes_what_it_is_given_is_told_so_and_has_changed_a_copy(exercise):
@@ -192,11 +210,18 @@ def test_close_goes_by_the_size_of_what_is_expected():
 
 
 def test_an_unknown_exercise_is_said():
-    with pytest.raises(ValueError, match=r"unknown chapter 'nothing': choose one of .*score_functions"):
+    with pytest.raises(
+        ValueError, match=r"unknown chapter 'nothing': choose one of .*score_functions"
+    ):
         check("nothing.near", print)
-    with pytest.raises(ValueError, match="unknown exercise 'far' of score_functions: choose one of temperature, thin_"):
+    with pytest.raises(
+        ValueError,
+        match="unknown exercise 'far' of score_functions: choose one of temperature, thin_",
+    ):
         check("score_functions.far", print)
-    with pytest.raises(ValueError, match="unknown exercise 'number'"):  # a helper that the module imports
+    with pytest.raises(
+        ValueError, match="unknown exercise 'number'"
+    ):  # a helper that the module imports
         check("score_functions.number", print)
     with pytest.raises(ValueError, match="unknown chapter '_said'"):
         check("_said.number", print)
@@ -204,10 +229,19 @@ def test_an_unknown_exercise_is_said():
 
 @pytest.mark.parametrize(
     ("given", "sentence"),
-    [(4.0005, "It is doubled."), (4.0011, "It is squared."), (1.0, "It is halved."), (7.0, "It is 7.")],
+    [
+        (4.0005, "It is doubled."),
+        (4.0011, "It is squared."),
+        (1.0, "It is halved."),
+        (7.0, "It is 7."),
+    ],
 )
 def test_another_number_than_expected_is_told_by_the_slip_that_gives_it(given, sentence):
-    slips = {"It is doubled.": torch.tensor(4.0), "It is squared.": 4.002, "It is halved.": np.float64(1)}
+    slips = {
+        "It is doubled.": torch.tensor(4.0),
+        "It is squared.": 4.002,
+        "It is halved.": np.float64(1),
+    }
     with pytest.raises(WrongError, match=f"^{sentence}$"):
         expect(given, 2.0, slips, "It is 7.")
 

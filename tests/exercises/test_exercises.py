@@ -3,17 +3,20 @@
 import importlib
 import pkgutil
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
 
 from course_utils import exercises
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 CHAPTERS = {path.stem[3:]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-CHAPTERS |= dict.fromkeys(["bugs_in_tensors", "bugs_in_training"], CHAPTERS["source_audit"])  # its bug hunt
-CHAPTERS = {stem: path for stem, path in CHAPTERS.items() if (ROOT / f"tests/exercises/{stem}.py").exists()}
+CHAPTERS |= dict.fromkeys(
+    ["bugs_in_tensors", "bugs_in_training"], CHAPTERS["source_audit"]
+)  # its bug hunt
+CHAPTERS = {
+    stem: path for stem, path in CHAPTERS.items() if (ROOT / f"tests/exercises/{stem}.py").exists()
+}
 CELLS = {
     stem: [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     for stem, path in CHAPTERS.items()
@@ -25,7 +28,9 @@ CASES = {
     for name, case in importlib.import_module(f"tests.exercises.{stem}").CASES.items()
 }
 EXERCISES = pytest.mark.parametrize(("stem", "name"), CASES)
-STUBS = pytest.mark.parametrize(("stem", "name"), [key for key in CASES if not key[0].startswith("bugs_")])
+STUBS = pytest.mark.parametrize(
+    ("stem", "name"), [key for key in CASES if not key[0].startswith("bugs_")]
+)
 
 
 def cell_of(stem, name, how):
@@ -34,16 +39,22 @@ def cell_of(stem, name, how):
 
 
 def test_each_exercise_of_the_package_stands_in_its_chapter_and_is_tried_here():
-    package = {module.name for module in pkgutil.iter_modules(exercises.__path__) if module.name[0] != "_"}
+    package = {
+        module.name for module in pkgutil.iter_modules(exercises.__path__) if module.name[0] != "_"
+    }
     assert package == set(CHAPTERS)
     for stem, cells in CELLS.items():
         calls = [call for cell in cells for call in CALL.findall(cell.source)]
         for how in ("check", "confirm"):
             found = [(chapter, name) for kind, chapter, name in calls if kind == how]
-            assert sorted(found) == sorted(key for key in CASES if CHAPTERS[key[0]] == CHAPTERS[stem])
+            assert sorted(found) == sorted(
+                key for key in CASES if CHAPTERS[key[0]] == CHAPTERS[stem]
+            )
         with pytest.raises(ValueError, match="unknown exercise") as error:
             exercises.check(f"{stem}.nothing", 0)
-        assert set(str(error.value).rpartition("of ")[2].split(", ")) == {name for s, name in CASES if s == stem}
+        assert set(str(error.value).rpartition("of ")[2].split(", ")) == {
+            name for s, name in CASES if s == stem
+        }
 
 
 @STUBS
@@ -97,4 +108,6 @@ def test_right_answers_are_taken(stem, name):
     case = CASES[stem, name]
     for _ in range(3):
         for answer in case.right:
-            assert exercises.confirm(f"{stem}.{name}", answer, **case.given()).sentence.startswith("Right")
+            assert exercises.confirm(f"{stem}.{name}", answer, **case.given()).sentence.startswith(
+                "Right"
+            )

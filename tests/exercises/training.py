@@ -3,8 +3,8 @@ import math
 import torch
 from torch import nn
 
-from course_utils.losses import heads_loss
 from course_utils.models import Output
+from course_utils.training.losses import heads_loss
 from tests.exercises.cases import Case
 
 
@@ -31,7 +31,9 @@ def in_parts(share, forget=False):
         for some, answers in zip(images.split(sizes), labels.split(sizes)):
             if forget:
                 model.zero_grad()
-            (heads_loss(model(some), answers) * share(len(some), len(images), len(sizes))).backward()
+            (
+                heads_loss(model(some), answers) * share(len(some), len(images), len(sizes))
+            ).backward()
 
     return accumulate
 
@@ -55,7 +57,9 @@ def no_backward(model, images, labels, sizes):
 
 
 def by_optimizer(model, images, labels, sizes):
-    losses = [heads_loss(model(x), y) * len(x) for x, y in zip(images.split(sizes), labels.split(sizes))]
+    losses = [
+        heads_loss(model(x), y) * len(x) for x, y in zip(images.split(sizes), labels.split(sizes))
+    ]
     (sum(losses) / sum(sizes)).backward()
 
 
@@ -77,7 +81,9 @@ def up_again(t, n, peak, warmup):
     return peak if warmup * n - 1 < t < n - 1 else cycle()(t, n, peak, warmup)
 
 
-RIGHT = torch.zeros(5, 80)  # epochs × images; the second and the third are equally good in validation
+RIGHT = torch.zeros(
+    5, 80
+)  # epochs × images; the second and the third are equally good in validation
 for row, (val, test) in zip(RIGHT, ((10, 10), (22, 14), (22, 17), (15, 20), (12, 16))):
     row[:val] = row[25 : 25 + test] = 1
 
@@ -85,13 +91,22 @@ for row, (val, test) in zip(RIGHT, ((10, 10), (22, 14), (22, 17), (15, 20), (12,
 CASES = {
     "accumulate": Case(
         wrong=[
-            (in_parts(lambda part, n, parts: 1), r"^For \[10, 10\] the gradients of the parts are summed"),
-            (in_parts(lambda part, n, parts: 1 / parts), "both parts count alike, and one has more images"),
+            (
+                in_parts(lambda part, n, parts: 1),
+                r"^For \[10, 10\] the gradients of the parts are summed",
+            ),
+            (
+                in_parts(lambda part, n, parts: 1 / parts),
+                "both parts count alike, and one has more images",
+            ),
             (in_parts(lambda part, n, parts: 1, forget=True), "the gradient of the last part only"),
             (in_parts(lambda part, n, parts: part), "another gradient is left"),
             (at_once, r"should see \[10, 10\] images at a time, and it saw \[20\]"),
             (with_a_step, "^The weights have changed"),
-            (in_equal_parts, r"should see \[\d+, \d+\] images at a time, and it saw \[\d+, \d+, \d+"),
+            (
+                in_equal_parts,
+                r"should see \[\d+, \d+\] images at a time, and it saw \[\d+, \d+, \d+",
+            ),
             (no_backward, "no gradient is left in .grad"),
         ],
         right=[in_parts(lambda part, n, parts: part / n), by_optimizer],
@@ -106,9 +121,15 @@ CASES = {
             ),
             (cycle(shift=0), r"^The top is at t = \d+ of \d+"),
             (cycle(last=400), r"^The last step has 0\.0025 of the first rate"),
-            (lambda *given: 0.9999 * cycle()(*given) if given[0] else cycle()(*given), r"step \d+ has 0\.9999 of"),
+            (
+                lambda *given: 0.9999 * cycle()(*given) if given[0] else cycle()(*given),
+                r"step \d+ has 0\.9999 of",
+            ),
             (up_again, "^The ends are right; on the way down"),
-            (lambda t, n, peak, warmup: [peak], "^The rate of step 0 of [0-9]+ should be one number, not a list"),
+            (
+                lambda t, n, peak, warmup: [peak],
+                "^The rate of step 0 of [0-9]+ should be one number, not a list",
+            ),
         ],
         right=[cycle(), lambda *given: torch.tensor(cycle()(*given), dtype=torch.double)],
     ),

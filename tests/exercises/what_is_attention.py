@@ -3,9 +3,9 @@ import math
 import torch
 import torch.nn.functional as F
 
-from course_utils import scores
-from course_utils.attention import Attention
-from course_utils.probes import Features
+from course_utils.attention import scores
+from course_utils.attention.general import Attention
+from course_utils.studies.probes import Features
 from tests.exercises.cases import Case
 
 
@@ -69,16 +69,37 @@ def found(dim=None):
 CASES = {
     "masked": Case(
         wrong=[
-            (lambda q, k, v, mask: attend(scaled(q, k) * mask, v), "^A score of 0 gives a weight like any other"),
+            (
+                lambda q, k, v, mask: attend(scaled(q, k) * mask, v),
+                "^A score of 0 gives a weight like any other",
+            ),
             (after, "had its share in the softmax"),
-            (lambda q, k, v, mask: attend(scaled(q, k).masked_fill(mask, -torch.inf), v), "^It looks only where"),
-            (lambda q, k, v, mask: attend((q @ k.mT).masked_fill(~mask, -torch.inf), v), "missing is the scale"),
-            (lambda q, k, v, mask: attend(scaled(q, k), v), r"^A position left out has the weight 0\.\d+"),
+            (
+                lambda q, k, v, mask: attend(scaled(q, k).masked_fill(mask, -torch.inf), v),
+                "^It looks only where",
+            ),
+            (
+                lambda q, k, v, mask: attend((q @ k.mT).masked_fill(~mask, -torch.inf), v),
+                "missing is the scale",
+            ),
+            (
+                lambda q, k, v, mask: attend(scaled(q, k), v),
+                r"^A position left out has the weight 0\.\d+",
+            ),
             (lambda q, k, v, mask: attend(scaled(q, k) - 5.0 * ~mask, v), "should have exactly 0"),
-            (lambda q, k, v, mask: attend((-scaled(q, k)).masked_fill(~mask, -torch.inf), v), "^Other weights"),
-            (lambda q, k, v, mask: context_unmasked(q, k, v, mask)[::-1], "context should come first"),
+            (
+                lambda q, k, v, mask: attend((-scaled(q, k)).masked_fill(~mask, -torch.inf), v),
+                "^Other weights",
+            ),
+            (
+                lambda q, k, v, mask: context_unmasked(q, k, v, mask)[::-1],
+                "context should come first",
+            ),
             (context_unmasked, "the context is not what they make"),
-            (lambda q, k, v, mask: (torch.zeros(2, 3, 4), torch.zeros(2, 3, 5)), "^All weights are 0"),
+            (
+                lambda q, k, v, mask: (torch.zeros(2, 3, 4), torch.zeros(2, 3, 5)),
+                "^All weights are 0",
+            ),
             (only_context, "^Two things are wanted"),
         ],
         right=[

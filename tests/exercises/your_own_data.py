@@ -47,7 +47,8 @@ def in_place(images, order, share):
 
 def falls(which=DEFECTIVE, sign=1.0):
     each = {
-        name: log_odds(PHOTOGRAPHS) - log_odds(blacken(PHOTOGRAPHS, order, 1 / 8)) for name, order in ORDERS.items()
+        name: log_odds(PHOTOGRAPHS) - log_odds(blacken(PHOTOGRAPHS, order, 1 / 8))
+        for name, order in ORDERS.items()
     }
     return {name: sign * fall[which].mean().item() for name, fall in each.items()}
 
@@ -57,23 +58,44 @@ RIGHT = falls()
 CASES = {
     "copies": Case(
         wrong=[
-            (lambda one, other: copies(one, other, lambda a, b: a.name == b.name), "have their name in common"),
             (
-                lambda one, other: copies(one, other, lambda a, b: filecmp.cmp(a, b) or a.name != b.name),
+                lambda one, other: copies(one, other, lambda a, b: a.name == b.name),
+                "have their name in common",
+            ),
+            (
+                lambda one, other: copies(
+                    one, other, lambda a, b: filecmp.cmp(a, b) or a.name != b.name
+                ),
                 "have their size in common",
             ),
             (
                 lambda one, other: [(b, a) for a, b in copies(one, other)],
                 "^In each pair a file of the first folder should come first",
             ),
-            (lambda one, other: copies(one, one), "^In each pair a file of the first folder .* one of the second"),
-            (lambda one, other: [a for a, _ in copies(one, other)], "^A list of pairs was asked for"),
-            (lambda one, other: [(a.name, b.name) for a, b in copies(one, other)], "the paths of files"),
             (
-                lambda one, other: copies(one, other, files=lambda folder: list(folder.glob("*/*.jpg"))),
+                lambda one, other: copies(one, one),
+                "^In each pair a file of the first folder .* one of the second",
+            ),
+            (
+                lambda one, other: [a for a, _ in copies(one, other)],
+                "^A list of pairs was asked for",
+            ),
+            (
+                lambda one, other: [(a.name, b.name) for a, b in copies(one, other)],
+                "the paths of files",
+            ),
+            (
+                lambda one, other: copies(
+                    one, other, files=lambda folder: list(folder.glob("*/*.jpg"))
+                ),
                 r"and you find 1\. The other is in a folder of a folder\.$",
             ),
-            (lambda one, other: copies(one, other, files=lambda folder: list(folder.glob("*.jpg"))), r"you find 0\.$"),
+            (
+                lambda one, other: copies(
+                    one, other, files=lambda folder: list(folder.glob("*.jpg"))
+                ),
+                r"you find 0\.$",
+            ),
             (lambda one, other: 2 * copies(one, other), "more than once"),
             (
                 lambda one, other: copies(one, other, files=lambda f: list(f.rglob("*"))),
@@ -100,32 +122,55 @@ CASES = {
     "in_black": Case(
         wrong=[
             ((lambda images, order, share: images, RIGHT), "^No square has changed"),
-            ((lambda *given: blacken(*given, value=0.2), RIGHT), r"they are 0\.20 on average; black is 0"),
+            (
+                (lambda *given: blacken(*given, value=0.2), RIGHT),
+                r"they are 0\.20 on average; black is 0",
+            ),
             (
                 (lambda images, order, share: blacken(images, -order, share), RIGHT),
                 "^The squares with the lowest order",
             ),
             (
-                (lambda images, order, share: blacken(images, order[:1].expand_as(order), share), RIGHT),
+                (
+                    lambda images, order, share: blacken(images, order[:1].expand_as(order), share),
+                    RIGHT,
+                ),
                 "each has an order of its own",
             ),
-            ((lambda images, order, share: blacken(images, order, share / 2), RIGHT), "are 8, and 4 are black"),
-            ((lambda images, order, share: blacken(images, order.mT, share), RIGHT), "^Other squares are black"),
+            (
+                (lambda images, order, share: blacken(images, order, share / 2), RIGHT),
+                "are 8, and 4 are black",
+            ),
+            (
+                (lambda images, order, share: blacken(images, order.mT, share), RIGHT),
+                "^Other squares are black",
+            ),
             (
                 (lambda images, order, share: blacken(images, order, 1 / 8), RIGHT),
                 "At a share of 1/4, 16 of 64 squares",
             ),
             ((in_place, RIGHT), "^It changes a tensor that it was given"),
-            ((lambda *given: blacken(*given)[:, :1], RIGHT), r"the shape \(3, 2, 32, 32\), not \(3, 1, 32, 32\)"),
+            (
+                (lambda *given: blacken(*given)[:, :1], RIGHT),
+                r"the shape \(3, 2, 32, 32\), not \(3, 1, 32, 32\)",
+            ),
             ((blacken, falls(sign=-1)), "^highest: -0.* has the wrong sign"),
             ((blacken, falls(slice(None))), "is the mean over all cells"),
             ((blacken, falls(~DEFECTIVE)), "is the mean over the functional cells"),
-            ((blacken, {name: 10.0 for name in RIGHT}), r"the mean fall for highest is not \+10\.000"),
+            (
+                (blacken, {name: 10.0 for name in RIGHT}),
+                r"the mean fall for highest is not \+10\.000",
+            ),
             ((blacken, {"highest": 0.1}), "by the names highest and random"),
             ((blacken, {"highest": ..., "random": ...}), "^Nothing to check yet"),
             ((lambda *_: None, RIGHT), "^Nothing to check yet"),
         ],
         right=[(blacken, RIGHT)],
-        given=lambda: {"log_odds": log_odds, "images": PHOTOGRAPHS, "orders": ORDERS, "defective": DEFECTIVE},
+        given=lambda: {
+            "log_odds": log_odds,
+            "images": PHOTOGRAPHS,
+            "orders": ORDERS,
+            "defective": DEFECTIVE,
+        },
     ),
 }

@@ -1,0 +1,11 @@
+from . import checkpoints as checkpoints
+from . import efficientnet_lite as efficientnet_lite
+from .attn_vgg import AttnVGG as AttnVGG
+from .learn_to_pay_attention import PayAttentionVGG as PayAttentionVGG
+from .output import Heads as Heads
+from .output import Output as Output
+from .resnet import ResNet as ResNet
+from .resnet import insert as insert
+from .soft_attention import SoftAttentionCNN as SoftAttentionCNN
+from .vgg import POOLS as POOLS
+from .vgg import VGG as VGG

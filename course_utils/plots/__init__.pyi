@@ -1,0 +1,10 @@
+from .figures import BOX_COLOUR as BOX_COLOUR
+from .figures import MAP_COLOURS as MAP_COLOURS
+from .figures import score_table as score_table
+from .figures import show_curves as show_curves
+from .figures import show_differences as show_differences
+from .figures import show_histories as show_histories
+from .figures import show_images as show_images
+from .figures import show_map_rows as show_map_rows
+from .figures import show_maps as show_maps
+from .figures import show_row as show_row

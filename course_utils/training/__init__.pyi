@@ -1,0 +1,11 @@
+from .classification import average_precision as average_precision
+from .classification import classification_report as classification_report
+from .classification import confusion as confusion
+from .classification import mean_average_precision as mean_average_precision
+from .evaluation import evaluate as evaluate
+from .evaluation import predict as predict
+from .losses import heads_loss as heads_loss
+from .recipes import RECIPES as RECIPES
+from .recipes import Recipe as Recipe
+from .run import Run as Run
+from .trainer import fit as fit

@@ -1,0 +1,17 @@
+from .alignment_explorer import AlignmentExplorer as AlignmentExplorer
+from .attention_explorer import AttentionExplorer as AttentionExplorer
+from .attention_player import AttentionPlayer as AttentionPlayer
+from .best_epoch_explorer import BestEpochExplorer as BestEpochExplorer
+from .compare_maps import CompareMaps as CompareMaps
+from .does_g_matter import DoesGMatter as DoesGMatter
+from .gate_explorer import GateExplorer as GateExplorer
+from .gradcam_explorer import GradcamExplorer as GradcamExplorer
+from .kinds_explorer import KindsExplorer as KindsExplorer
+from .label_explorer import LabelExplorer as LabelExplorer
+from .live_model import LiveModel as LiveModel
+from .quiz import Question as Question
+from .quiz import Quiz as Quiz
+from .schedule_explorer import ScheduleExplorer as ScheduleExplorer
+from .score_explorer import ScoreExplorer as ScoreExplorer
+from .seeds_explorer import SeedsExplorer as SeedsExplorer
+from .threshold_explorer import ThresholdExplorer as ThresholdExplorer

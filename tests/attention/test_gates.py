@@ -1,0 +1,278 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+from torchvision.ops import SqueezeExcitation as TorchvisionSqueezeExcitation
+
+from course_utils.attention import gates
+from tests.references import gradcheck, normal, numpy
+
+few = settings(max_examples=10, deadline=None)
+C = 6
+KINDS = {
+    "conv": lambda: gates.ConvGate(C),
+    "squeeze and excitation": lambda: gates.SqueezeExcitation(C, 2),
+    "channel": lambda: gates.ChannelAttention(C, 2),
+    "spatial": lambda: gates.SpatialAttention(3),
+    "cbam": lambda: gates.CBAM(C, 2, 3),
+    "streamlined": lambda: gates.Streamlined(C),
+    "second order": lambda: gates.SecondOrder(C, 2),
+}
+every = pytest.mark.parametrize("kind", KINDS)
+
+
+def made(kind):
+    torch.manual_seed(0)
+    return KINDS[kind]().double()
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+# The weights from the formulas: one image (C, H, W), loops over channels and positions, parameters as arrays.
+def conv_weights(x, W, b):
+    a = np.zeros_like(x)
+    for i in range(x.shape[1]):
+        for j in range(x.shape[2]):
+            a[:, i, j] = sigmoid(W[:, :, 0, 0] @ x[:, i, j] + b)
+    return a
+
+
+def excite(z, W_1, W_2):
+    return W_2 @ np.maximum(W_1 @ z, 0)
+
+
+def channel(values):
+    return values[:, None, None]
+
+
+def means(x):
+    return np.array([plane.mean() for plane in x])
+
+
+def maxima(x):
+    return np.array([plane.max() for plane in x])
+
+
+def spatial_weights(x, W, b):
+    side = W.shape[-1]
+    padded = [np.pad(plane, side // 2) for plane in (x.mean(axis=0), x.max(axis=0))]
+    a = np.zeros((1, *x.shape[1:]))
+    for i in range(x.shape[1]):
+        for j in range(x.shape[2]):
+            window = np.stack([plane[i : i + side, j : j + side] for plane in padded])
+            a[0, i, j] = sigmoid((W[0] * window).sum() + b[0])
+    return a
+
+
+def second_order_weights(x, rows, W_r, W, b):
+    y = np.tensordot(W_r[:, :, 0, 0], x.reshape(len(x), -1), axes=1)
+    covariance = np.atleast_2d(np.cov(y, bias=True))
+    return channel(sigmoid(W @ np.array([u @ row for u, row in zip(rows, covariance)]) + b))
+
+
+FORMULAS = {
+    "conv": conv_weights,
+    "squeeze and excitation": lambda x, W_1, W_2: channel(sigmoid(excite(means(x), W_1, W_2))),
+    "channel": lambda x, W_1, W_2: channel(
+        sigmoid(excite(means(x), W_1, W_2) + excite(maxima(x), W_1, W_2))
+    ),
+    "spatial": spatial_weights,
+    "streamlined": lambda x, W: channel(W @ means(x)),
+    "second order": second_order_weights,
+}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+@few
+@given(H=st.integers(1, 5), W=st.integers(1, 5), seed=st.integers(0, 100))
+def test_weights_equal_their_formula_in_loops(kind, H, W, seed):
+    gate, (x,) = made(kind), normal(seed, (2, C, H, W))
+    parameters = numpy(*gate.parameters())
+    expected = np.stack([FORMULAS[kind](image, *parameters) for image in x.numpy()])
+    assert_close(gate.weights(x), torch.from_numpy(expected), rtol=0, atol=1e-12)
+    assert_close(gate(x), torch.from_numpy(expected) * x, rtol=0, atol=1e-12)
+
+
+def test_squeeze_and_excitation_equals_torchvisions():
+    ours, theirs = gates.SqueezeExcitation(32, 8), TorchvisionSqueezeExcitation(32, 4)
+    for linear, conv in zip((ours.excite[0], ours.excite[2]), (theirs.fc1, theirs.fc2)):
+        conv.weight.data = linear.weight.data[:, :, None, None]
+        torch.nn.init.zeros_(conv.bias)
+    x = torch.randn(2, 32, 5, 7)
+    assert_close(ours(x), theirs(x))
+
+
+def test_cbam_is_channels_then_positions():
+    cbam, (x,) = made("cbam"), normal(1, (2, C, 4, 5))
+    channels, positions = cbam
+    once = channels.weights(x) * x
+    assert_close(cbam(x), positions.weights(once) * once)
+    assert channels.weights(x).shape == (2, C, 1, 1)
+    assert positions.weights(x).shape == (2, 1, 4, 5)
+
+
+@every
+def test_gradients_are_exact(kind):
+    assert gradcheck(made(kind), *normal(2, (2, C, 3, 4)))
+
+
+@every
+@pytest.mark.parametrize("shape", [(1, C, 1, 1), (1, C, 7, 3), (3, C, 14, 14)])
+def test_features_keep_their_shape_and_each_image_is_gated_alone(kind, shape):
+    gate, (x,) = made(kind), normal(3, shape)
+    assert gate(x).shape == shape
+    assert_close(gate(x)[:1], gate(x[:1]))
+    assert_close(gate(x.contiguous(memory_format=torch.channels_last)), gate(x))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("streamlined", "cbam")])
+def test_weights_lie_between_0_and_1(kind):
+    weights = made(kind).weights(*normal(4, (2, C, 5, 5)))
+    assert 0 < weights.min() < weights.max() < 1
+
+
+def test_streamlined_weights_are_any_numbers():
+    weights = made("streamlined").weights(10 * torch.randn(8, C, 5, 5).double())
+    assert weights.min() < 0
+    assert weights.max() > 1
+
+
+def test_what_a_second_order_gate_sees_and_the_first_order_ones_do_not():
+    """Pictures with the same mean and maximum in every channel, in which channels do or do not go together."""
+    plane = torch.tensor([[1.0, -1.0], [1.0, -1.0]]).double()
+    together, apart = (torch.stack([plane, second])[None] for second in (plane, plane.T))
+    gate = gates.SecondOrder(2, 1).double()
+    assert not torch.allclose(gate.weights(together), gate.weights(apart))
+    for first_order in (
+        gates.SqueezeExcitation(2, 1),
+        gates.ChannelAttention(2, 1),
+        gates.Streamlined(2),
+    ):
+        assert_close(first_order.double().weights(together), first_order.weights(apart))
+
+
+@few
+@given(seed=st.integers(0, 100))
+def test_where_positions_lie_matters_to_the_spatial_gate_alone(seed):
+    (x,) = normal(seed, (1, C, 4, 4))
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(seed))
+
+    def shuffled(features):
+        return features.flatten(2)[:, :, order].view_as(features)
+
+    for kind in [kind for kind in KINDS if kind not in ("spatial", "cbam")]:
+        gate = made(kind)
+        assert_close(gate(shuffled(x)), shuffled(gate(x)), rtol=0, atol=1e-12)
+    spatial = made("spatial")
+    assert not torch.allclose(spatial(shuffled(x)), shuffled(spatial(x)))
+
+
+def test_the_flat_gate_equals_its_formula_and_half_of_its_weights_stand_at_one_half():
+    torch.manual_seed(0)
+    gate, x = gates.FlatGate(200).double(), torch.randn(4, 200).double()
+    W, b, w = gate.project.weight, gate.project.bias, gate.scale
+    expected = [
+        [1 / (1 + math.exp(-s * max(0.0, v))) for s, v in zip(w.tolist(), (W @ row + b).tolist())]
+        for row in x
+    ]
+    assert_close(gate.weights(x), torch.tensor(expected).double())
+    assert_close(gate(x), gate.weights(x) * x)
+    at_half = (gate.weights(x) == 0.5).double().mean()
+    assert 0.4 < at_half < 0.6
+    gate.scale.data *= 1000  # and no w moves them
+    assert (gate.weights(x) == 0.5).double().mean() >= at_half
+
+
+def test_parameters_are_those_of_the_sources():
+    with torch.device("meta"):
+        flat = gates.FlatGate(17_920)
+        assert sum(p.numel() for p in flat.project.parameters()) == 321_144_320
+        blocks = (
+            [256] * 3 + [512] * 4 + [1024] * 6 + [2048] * 3
+        )  # what the blocks of a ResNet-50 return
+
+        def added(kind):
+            return sum(p.numel() for channels in blocks for p in kind(channels).parameters())
+
+        assert round(added(gates.Streamlined) / 1e6, 1) == 20.1
+        assert round(added(gates.SqueezeExcitation) / 1e6, 1) == 2.5
+
+
+@pytest.mark.parametrize("kernel", [0, 4, -1])
+def test_a_window_without_a_middle_is_said(kernel):
+    with pytest.raises(ValueError, match=f"an odd side of the window, got {kernel}"):
+        gates.SpatialAttention(kernel)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "cbam"])
+@pytest.mark.parametrize("shape", [(2, C), (C, 4, 4), (2, C, 4, 4, 4)])
+def test_features_of_another_rank_are_said(kind, shape):
+    with pytest.raises(ValueError, match=r"features \(B, C, H, W\), got \("):
+        made(kind)(torch.rand(shape).double())
+
+
+@pytest.mark.parametrize(
+    "kind", [gates.SqueezeExcitation, gates.ChannelAttention, gates.SecondOrder, gates.CBAM]
+)
+def test_a_reduction_below_1_is_said(kind):
+    with pytest.raises(ValueError, match="a reduction of at least 1, got 0"):
+        kind(C, 0)
+
+
+def test_covariances_of_large_maps_fit_into_half_precision():
+    torch.manual_seed(0)
+    gate, x = gates.SecondOrder(64, 4), 10 * torch.randn(1, 64, 56, 56)
+    with torch.autocast("cpu", torch.float16):
+        assert gate.weights(x).isfinite().all()
+
+
+def test_the_flat_gates_gradients_are_exact_and_its_scale_starts_small():
+    torch.manual_seed(0)
+    assert gradcheck(gates.FlatGate(4).double(), *normal(6, (3, 4)))
+    assert gates.FlatGate(2000).scale.std().item() == pytest.approx(0.05, rel=0.1)
+
+
+def test_softmax_gates_share_out_a_weight_of_one():
+    (x,) = normal(5, (2, C, 4, 3))
+    flat = gates.FlatGate(12, "softmax").double()
+    assert_close(flat.weights(x.flatten(1)[:, :12]).sum(dim=1), torch.ones(2).double())
+    conv = gates.ConvGate(C, "softmax").double()
+    assert_close(conv.weights(x).sum(dim=(2, 3)), torch.ones(2, C).double())
+    scores = conv.project(x)
+    assert_close(conv.weights(x), scores.exp() / scores.exp().sum(dim=(2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize("gate", [gates.FlatGate, gates.ConvGate])
+@pytest.mark.usefixtures("unchecked")
+def test_an_unknown_alignment_lists_the_valid_ones(gate):
+    with pytest.raises(
+        ValueError, match="unknown alignment 'hard': choose one of sigmoid, softmax"
+    ):
+        gate(3, "hard")
+
+
+def test_observe_returns_every_gates_weights_and_leaves_no_hook():
+    torch.manual_seed(0)
+    first, second = gates.CBAM(C, 2, 3), gates.SqueezeExcitation(C, 2)
+    network, x = torch.nn.Sequential(torch.nn.Identity(), first, second), torch.randn(2, C, 4, 4)
+    seen = gates.observe(network, x)
+    assert list(seen) == ["1.0", "1.1", "2"]
+    assert_close(seen["1.0"], first[0].weights(x))
+    assert_close(seen["2"], second.weights(first(x)))
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    with pytest.raises(RuntimeError):
+        gates.observe(network, torch.randn(2, C + 1, 4, 4))
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    norm = torch.nn.BatchNorm2d(C)
+    gates.observe(torch.nn.Sequential(norm, first), x)
+    assert norm.training
+    assert norm.num_batches_tracked == 0
+    flat = gates.FlatGate(5)
+    assert list(gates.observe(flat, torch.randn(2, 5))) == [""]

@@ -1,0 +1,303 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.testing import assert_close
+
+from course_utils.attention import alignments, scores
+from course_utils.attention.general import Attention, AttentionPooling
+from course_utils.attention.query_related import Capsules, MultiHead, MultiHop, SelfAttention
+from tests.references import attend, gradcheck, normal, numpy
+
+few = settings(max_examples=10, deadline=None)
+close = partial(assert_close, rtol=0, atol=1e-12)
+dot = Attention(scores.scaled_multiplicative)
+seeds = st.integers(0, 1000)
+
+
+def made(kind, *arguments):
+    torch.manual_seed(0)
+    return kind(*arguments).double()
+
+
+def on_one_set(x, mask=None, *, module):
+    return module(x, x, x, mask)
+
+
+def additive(d):
+    return made(scores.Additive, d, d, 3)
+
+
+SELF = {
+    "self": made(SelfAttention, dot, 6, 2, 3),
+    "self, additive, entmax": made(
+        SelfAttention, Attention(additive(2), alignments.entmax), 6, 2, 3
+    ),
+    "heads": partial(on_one_set, module=made(MultiHead, dot, 6, 3)),
+    "heads, additive, entmax": partial(
+        on_one_set, module=made(MultiHead, Attention(additive(2), alignments.entmax), 6, 3)
+    ),
+    "hops": partial(on_one_set, module=MultiHop(dot, 3)),
+    "hops, additive": partial(on_one_set, module=MultiHop(Attention(additive(6)), 2)),
+}
+of_one_set = pytest.mark.parametrize("module", SELF.values(), ids=SELF)
+
+
+def test_self_attention_equals_its_formula():
+    module = SELF["self"]
+    (x,) = normal(1, (2, 4, 6))
+    context, weights = module(x)
+    W_q, W_k, W_v = numpy(*module.parameters())
+    for n, one in enumerate(x.numpy()):
+        for i in range(4):
+            expected, a = attend(W_q @ one[i], one @ W_k.T, one @ W_v.T)
+            close(context[n, i].detach().numpy(), expected)
+            close(weights[n, i].detach().numpy(), a)
+
+
+def in_torch(module):
+    """PyTorch's own layer with the weights of ours."""
+    layer = nn.MultiheadAttention(6, module.heads, batch_first=True).double()
+    projections = module.project_query, module.project_key, module.project_value
+    with torch.no_grad():
+        for chunk, bias, projection in zip(
+            layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3), projections
+        ):
+            chunk.copy_(projection.weight)
+            bias.copy_(projection.bias)
+        layer.out_proj.weight.copy_(module.combine.weight)
+        layer.out_proj.bias.copy_(module.combine.bias)
+    return layer
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 6])
+@pytest.mark.parametrize("masked", [False, True])
+def test_heads_equal_those_of_torch_and_so_do_their_gradients(heads, masked):
+    module = made(MultiHead, dot, 6, heads)
+    layer = in_torch(module)
+    ours, theirs = (
+        [x.requires_grad_() for x in normal(2, (2, 3, 6), (2, 5, 6), (2, 5, 6))] for _ in range(2)
+    )
+    mask = (
+        torch.tensor([[True, True, False, True, False], [False] * 4 + [True], [True] * 5])
+        if masked
+        else None
+    )
+    context, weights = module(*ours, mask)
+    expected, a = layer(*theirs, attn_mask=~mask if masked else None, average_attn_weights=False)
+    close(context, expected)
+    close(weights, a)
+    (
+        context.sin().sum() + weights.sin().sum()
+    ).backward()  # sines, so that gradients differ from place to place
+    (expected.sin().sum() + a.sin().sum()).backward()
+    for our, their in zip(ours, theirs):
+        close(our.grad, their.grad)
+    close(
+        torch.cat(
+            [
+                p.weight.grad
+                for p in (module.project_query, module.project_key, module.project_value)
+            ]
+        ),
+        layer.in_proj_weight.grad,
+    )
+    close(module.project_value.bias.grad, layer.in_proj_bias.grad.chunk(3)[2])
+    close(module.combine.weight.grad, layer.out_proj.weight.grad)
+    close(module.combine.bias.grad, layer.out_proj.bias.grad)
+
+
+def test_a_mask_of_padding_equals_that_of_torch():
+    module = made(MultiHead, dot, 6, 2)
+    q, k, v = normal(3, (2, 3, 6), (2, 5, 6), (2, 5, 6))
+    there = torch.arange(5) < torch.tensor([[2], [4]])  # (B, K)
+    context, weights = in_torch(module)(
+        q, k, v, key_padding_mask=~there, average_attn_weights=False
+    )
+    close(tuple(module(q, k, v, there[:, None])), (context, weights))
+
+
+@pytest.mark.parametrize("hops", [1, 2, 3])
+def test_hops_equal_a_loop(hops):
+    q, k, v = normal(4, (2, 3, 5), (2, 4, 5), (2, 4, 5))
+    context, weights = MultiHop(dot, hops)(q, k, v)
+    assert weights.shape == (2, hops, 3, 4)
+    for n in range(2):
+        for i in range(3):
+            query = q[n, i].numpy()
+            for hop in range(hops):
+                expected, a = attend(query, k[n].numpy(), v[n].numpy())
+                query = query + expected
+                close(weights[n, hop, i].numpy(), a)
+            close(context[n, i].numpy(), expected)
+
+
+def test_one_hop_is_attention():
+    q, k, v = normal(5, (2, 3, 5), (2, 4, 5), (2, 4, 5))
+    once, hop = dot(q, k, v), MultiHop(dot, 1)(q, k, v)
+    assert torch.equal(hop.context, once.context)
+    assert torch.equal(hop.weights[:, 0], once.weights)
+
+
+def test_capsules_equal_their_formula():
+    module = made(Capsules, dot, 4, 6, 6)
+    x, module.bias.data = normal(6, (2, 5, 6), (4,))
+    result = module(x)
+    queries, W, b = numpy(*module.parameters())
+    for n, one in enumerate(x.numpy()):
+        for c in range(4):
+            context, a = attend(queries[c], one, one)
+            close(result.context[n, c].detach().numpy(), context)
+            close(result.weights[n, c].detach().numpy(), a)
+            probability = 1 / (1 + np.exp(-(W[c] @ context + b[c])))
+            assert result.probabilities[n, c].item() == pytest.approx(probability, abs=1e-12)
+
+
+def test_a_capsule_is_attention_pooling_and_does_not_see_the_others():
+    module = made(Capsules, Attention(made(scores.Additive, 5, 6, 3)), 3, 5, 6)
+    (x,) = normal(7, (2, 4, 6))
+    before = module(x)
+    for c in range(3):
+        pool = AttentionPooling(module.attention, 5)
+        pool.query.data = module.queries[c].data
+        close(before.context[:, c], pool(x).context[:, 0])
+    with torch.no_grad():
+        module.queries[0] += 1
+        module.bias[0] += 1
+    after = module(x)
+    assert torch.equal(after.logits[:, 1:], before.logits[:, 1:])
+    assert not torch.equal(after.logits[:, 0], before.logits[:, 0])
+
+
+@of_one_set
+@few
+@given(seed=seeds, K=st.integers(1, 5))
+def test_weights_are_shares(module, seed, K):
+    (x,) = normal(seed, (2, K, 6))
+    weights = module(x).weights
+    assert weights.min() >= 0
+    close(weights.sum(dim=-1), torch.ones_like(weights[..., 0]))
+
+
+@of_one_set
+@few
+@given(seed=seeds, order=st.permutations(range(4)))
+def test_what_is_permuted_comes_out_permuted(module, seed, order):
+    (x,) = normal(seed, (2, 4, 6))
+    context, weights = module(x)
+    permuted = module(x[:, order])
+    close(permuted.context, context[:, order])
+    close(permuted.weights, weights[..., order, :][..., order])
+
+
+@few
+@given(seed=seeds, order=st.permutations(range(4)))
+def test_capsules_do_not_see_the_order_of_positions(seed, order):
+    module = made(Capsules, dot, 3, 6, 6)
+    (x,) = normal(seed, (2, 4, 6))
+    result, permuted = module(x), module(x[:, order])
+    close((permuted.context, permuted.logits), (result.context, result.logits))
+    close(permuted.weights, result.weights[..., order])
+    close(result.weights.sum(dim=-1), torch.ones(2, 3).double())
+
+
+@pytest.mark.parametrize("module", [*SELF.values(), made(Capsules, dot, 3, 6, 6)])
+def test_each_input_of_a_batch_is_attended_by_itself(module):
+    (x,) = normal(8, (3, 4, 6))
+    whole = module(x)
+    for b in range(3):
+        for alone, part in zip(module(x[b : b + 1]), whole):
+            close(alone[0], part[b])
+
+
+@pytest.mark.parametrize("kind", SELF)
+def test_positions_without_any_choice_get_no_weight(kind):
+    module = SELF[kind]
+    (x,) = normal(9, (2, 3, 6))
+    mask = torch.tensor([[True, False, True], [False] * 3, [True] * 3])
+    context, weights = module(x, mask)
+    assert (weights[..., 1, :] == 0).all()
+    assert (weights[..., 0, 1] == 0).all()
+    nothing = (
+        module.keywords["module"].combine.bias
+        if "heads" in kind
+        else torch.zeros(context.shape[-1]).double()
+    )
+    close(context[:, 1], nothing.expand_as(context[:, 1]))
+
+
+def test_capsules_under_a_mask():
+    module = made(Capsules, dot, 3, 6, 6)
+    (x,) = normal(10, (2, 4, 6))
+    mask = torch.tensor([[True, False, True, True], [False] * 4])[:, None]
+    context, weights, _ = module(x, mask)
+    assert (weights[0, :, 1] == 0).all()
+    assert (weights[1] == 0).all()
+    assert (context[1] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["self", "self, additive, entmax"])
+def test_gradients_of_self_attention(kind):
+    assert gradcheck(SELF[kind], *normal(11, (2, 3, 6)))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        made(MultiHead, dot, 4, 2),
+        MultiHop(dot, 3),
+        MultiHop(Attention(additive(4), alignments.entmax), 2),
+    ],
+)
+def test_gradients_of_heads_and_hops(module):
+    assert gradcheck(module, *normal(12, (1, 2, 4), (1, 3, 4), (1, 3, 4)))
+
+
+def test_gradients_of_capsules():
+    assert gradcheck(made(Capsules, dot, 3, 6, 6), *normal(13, (2, 4, 6)))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: SelfAttention(dot, 5, 2, 3).double()(x),
+            r"expected inputs of shape \(any, any, 5\), got \(2, 4, 6\)",
+        ),
+        (lambda x: SELF["self"](x[:, :0]), "expected at least one key"),
+        (
+            lambda x: MultiHead(dot, 6, 4),
+            "expected a number of heads that divides the size 6, got 4",
+        ),
+        (
+            lambda x: MultiHead(dot, 6, 0),
+            "expected a number of heads that divides the size 6, got 0",
+        ),
+        (
+            lambda x: SELF["heads"](x[..., :5]),
+            r"expected queries of shape \(any, any, 6\), got \(2, 4, 5\)",
+        ),
+        (lambda x: SELF["heads"](x[:, :0]), "expected at least one key"),
+        (lambda x: made(MultiHead, dot, 6, 2)(x, x, x[:, 1:]), "expected a value for each key"),
+        (lambda x: MultiHop(dot, 0), "expected at least one hop, got 0"),
+        (
+            lambda x: MultiHop(dot, 2)(x, x, x[..., :5]),
+            r"expected values of shape \(any, any, 6\), got \(2, 4, 5\)",
+        ),
+        (lambda x: SELF["hops"](x[:, :0]), "expected at least one key"),
+        (lambda x: Capsules(dot, 0, 6, 6), "expected at least one class, got 0"),
+        (
+            lambda x: made(Capsules, dot, 3, 6, 6)(x[..., :5]),
+            r"expected inputs of shape \(any, any, 6\)",
+        ),
+        (lambda x: made(Capsules, dot, 3, 5, 6)(x), "expected d_q = d_k"),
+    ],
+)
+def test_what_does_not_fit(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(*normal(14, (2, 4, 6)))

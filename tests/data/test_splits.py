@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Subset
+from torchvision import datasets
+from typer.testing import CliRunner
+
+from course_utils import cli
+from course_utils.data import elpv
+from course_utils.data.in_memory import Photos
+from course_utils.data.splits import load, on
+
+
+def write_image(path, shade=128, size=(40, 30), mark=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((size[1], size[0], 3), shade, np.uint8)
+    pixels[0, 0] = mark  # so that no two files are alike
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for part, n in (("train", 10), ("test", 3)):
+        for shade, name in ((50, "dark"), (200, "light")):
+            for i in range(n):
+                write_image(
+                    tmp_path / part / name / f"{i}.png", shade, mark=i + 100 * (part == "test")
+                )
+    return tmp_path
+
+
+def test_default_is_cluttered_digits_with_regions():
+    data = load(counts={"train": 5, "val": 4, "test": 3})
+    assert [len(part) for part in data[:3]] == [5, 4, 3]
+    assert data.classes == tuple("0123456789")
+    image, _, region = data.test[0]
+    assert image.shape == region.shape == (1, 64, 64)
+
+
+def test_splits_of_digits_are_composed_differently():
+    data = load(counts={"train": 5, "val": 5, "test": 5})
+    assert not torch.equal(data.train.boxes, data.val.boxes)
+    assert not torch.equal(data.val.boxes, data.test.boxes)
+
+
+def test_a_folder_is_split_and_square(folder):
+    data = load("folder", root=folder, size=24)
+    assert data.classes == ("dark", "light")
+    assert [len(part) for part in data[:3]] == [18, 2, 6]
+    image, label = data.test[0]
+    assert image.shape == (3, 24, 24)
+    assert image.mean() == pytest.approx(50 / 255, abs=0.01)
+    assert label == 0
+
+
+def test_validation_is_held_out_by_seed_and_disjoint(folder):
+    a, b, c = (load("folder", root=folder, seed=seed, counts={"val": 5}) for seed in (0, 0, 1))
+    assert a.val.indices == b.val.indices != c.val.indices
+    assert not set(a.val.indices) & set(a.train.indices)
+    assert len(a.val) == 5
+
+
+def test_counts_take_a_seeded_sample(folder):
+    data = load("folder", root=folder, counts={"train": 4, "test": 2})
+    assert [len(part) for part in data[:3]] == [4, 2, 2]
+
+
+@pytest.mark.parametrize(("name", "counts"), [("cifar", None), ("cluttered_digits", {"valid": 3})])
+def test_unknown_names_list_the_valid_ones(name, counts):
+    with pytest.raises(
+        ValueError, match=r"unknown (data set 'cifar'.*cifar10|split 'valid'.*train, val, test)"
+    ):
+        load(name, counts=counts)
+
+
+def test_a_folder_without_its_parts_is_said(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(FileNotFoundError, match="has no test/"):
+        load("folder", root=tmp_path)
+
+
+def test_classes_that_differ_are_said(folder):
+    (folder / "test" / "light").rename(folder / "test" / "bright")
+    with pytest.raises(
+        ValueError, match="train/ has the classes dark, light; test/ has bright, dark"
+    ):
+        load("folder", root=folder)
+
+
+def test_files_in_train_and_test_alike_are_said(folder):
+    stolen = folder / "test" / "light" / "stolen.png"
+    stolen.write_bytes((folder / "train" / "dark" / "3.png").read_bytes())
+    with pytest.warns(
+        UserWarning,
+        match=r"1 files of .*/test are in train/ as well, such as .*dark/3.png = .*stolen.png",
+    ):
+        load("folder", root=folder)
+
+
+def test_a_training_file_in_two_classes_is_said(folder):
+    (folder / "train" / "dark" / "9.png").write_bytes(
+        (folder / "train" / "light" / "4.png").read_bytes()
+    )
+    with pytest.warns(
+        UserWarning,
+        match=r"1 files of .*/train have two classes, such as train/dark/9.png = train/light",
+    ):
+        load("folder", root=folder)
+
+
+def test_unreadable_files_are_refused_or_skipped(folder):
+    (folder / "train" / "dark" / "notes.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"1 of 21 files .*dark/notes.jpg"):
+        load("folder", root=folder)
+    with pytest.warns(UserWarning, match="left out: 1 of 21"):
+        assert len(load("folder", root=folder, unreadable="skip").train) == 18
+
+
+def test_without_a_network_one_line_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.delenv("no_proxy", raising=False)
+    result = CliRunner().invoke(cli.app, ["train", "--data", "cifar10"])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: could not get cifar-10-python.tar.gz from https://zenodo.org/")
+    assert line.endswith("put it at data/cifar-10-python.tar.gz; 'cluttered_digits' works offline")
+
+
+def test_elpv_is_a_folder_beside_the_other_sets(folder, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(elpv, "write_folder", lambda root: asked.append(root) or folder)
+    data = load("elpv", root=tmp_path / "data", size=24)
+    assert asked == [tmp_path / "data" / "elpv"]
+    assert data.classes == ("dark", "light")
+    assert [len(part) for part in data[:3]] == [18, 2, 6]
+
+
+def test_data_goes_to_a_device_with_all_its_tensors():
+    images, labels = torch.zeros(5, 3, 4, 4, dtype=torch.uint8), torch.arange(5)
+    data = Subset(Photos(images, labels, images[:, :1].bool()), [3, 1])
+    moved = on(data, "meta")
+    assert {part.device.type for item in moved.__getitems__([0, 1]) for part in item} == {"meta"}
+    assert (len(moved), data[0][1]) == (2, 3)  # what was there is where it was
+    digits = load(counts={"train": 2, "val": 1, "test": 1}).train
+    moved = on(digits, "meta")
+    assert all(part.is_meta for part in moved[1])
+    assert not digits.images.is_meta
+    assert moved.fresh(0).images.device.type == "cpu"
+    without = datasets.FakeData(3)
+    assert on(without, "meta") is without

@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from course_utils.attention import gates
+from course_utils.explain.cam import class_activation_map
+from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet, SoftAttentionCNN
+
+NETWORKS = {
+    "vgg": lambda: VGG(5, width=0.125),
+    "resnet": lambda: ResNet(5),
+    "resnet with gates": lambda: ResNet(5, gate=gates.CBAM),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_mean_of_a_map_is_the_logit_without_its_bias(name):
+    torch.manual_seed(0)
+    model = NETWORKS[name]().double().eval()
+    torch.nn.init.normal_(model.classifiers[0].bias)
+    x, classes = torch.rand(3, 1, 64, 96).double(), torch.tensor([4, 0, 2])
+    expected = (model(x).logits - model.classifiers[0].bias)[range(3), classes]
+    maps = class_activation_map(model, x, classes)
+    torch.testing.assert_close(maps.mean(dim=(1, 2, 3)), expected)
+    assert maps.min() < 0 < maps.max()
+    torch.testing.assert_close(
+        class_activation_map(model, x), class_activation_map(model, x, model(x).logits.argmax(1))
+    )
+
+
+def test_the_mode_is_restored_and_batch_statistics_stay():
+    model = ResNet(5).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    class_activation_map(model, torch.rand(2, 1, 32, 32))
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_parts_in_another_mode_keep_it_whatever_happens():
+    model = ResNet(5).train()
+    model.features[0].eval()
+    class_activation_map(model, torch.rand(2, 1, 32, 32))
+    with pytest.raises(ValueError, match="grey or RGB"):
+        class_activation_map(model, torch.rand(2, 4, 32, 32))
+    assert model.training
+    assert not model.features[0].training
+    assert not model.features[0][1].training
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_classes_may_be_of_any_integer_type():
+    model, x = ResNet(5).eval(), torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(
+        class_activation_map(model, x, torch.tensor([1, 4], dtype=torch.uint8)),
+        class_activation_map(model, x, torch.tensor([1, 4])),
+    )
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        AttnVGG(5, width=0.125),
+        AttnVGG(5, width=0.125, head="independent"),
+        PayAttentionVGG(5, width=0.125),
+        SoftAttentionCNN(5, width=0.125),
+        VGG(5, width=0.125, head="dense"),
+        torch.nn.Linear(3, 3),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_other_heads_are_refused(model):
+    with pytest.raises(
+        ValueError, match=rf"one linear layer on the average .* got {type(model).__name__} with"
+    ):
+        class_activation_map(model, torch.rand(1, 1, 32, 32))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("classes", [[5, 0], [-1, 0], [0]])
+def test_classes_that_do_not_fit_are_named(classes):
+    with pytest.raises(ValueError, match=r"a class from 0 to 4 for each of 2 images, got \["):
+        class_activation_map(ResNet(5), torch.rand(2, 1, 32, 32), torch.tensor(classes))

@@ -1,0 +1,181 @@
+import pytest
+import torch
+from torch import nn
+from torchvision.models import efficientnet_b0, mobilenet_v3_small, resnet18, vgg16
+
+from course_utils.attention import gates
+from course_utils.explain.diagnosis import diagnose, suggest_layers
+from course_utils.explain.grad_cam import gradcam
+from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet
+from tests.explain.test_grad_cam import state, unchanged
+
+
+def names(model, size=64):
+    return [layer.name for layer in suggest_layers(model, torch.rand(2, 3, size, size))]
+
+
+def test_the_last_relu_of_each_block_of_a_vgg_is_suggested():
+    assert names(AttnVGG(5, width=0.125)) == [f"features.{i}" for i in (43, 42, 32, 22, 12, 5)]
+    assert names(vgg16()) == [f"features.{i}" for i in (30, 29, 22, 15, 8, 3)]
+    deepest, *_ = suggest_layers(VGG(5, width=0.125), torch.rand(1, 3, 64, 96))
+    assert deepest == ("features.43", "MaxPool2d", 64, 2, 3)
+
+
+def test_the_blocks_of_a_resnet_are_suggested():
+    """Their ReLU runs twice, and the sum before it is changed in place."""
+    assert names(ResNet(5, gate=gates.CBAM)) == ["features.3.0", "features.2.0", "features.1.0"]
+    assert names(resnet18()) == ["layer4.1", "layer3.1", "layer2.1", "layer1.1", "relu"]
+
+
+@pytest.mark.parametrize(
+    "build", [efficientnet_b0, mobilenet_v3_small, lambda: PayAttentionVGG(5, width=0.125)]
+)
+def test_what_is_suggested_can_be_looked_at(build):
+    torch.manual_seed(0)
+    model, images = build(), torch.rand(2, 3, 64, 64)
+    before = state(model)
+    layers = suggest_layers(model, images)
+    unchanged(before, state(model))
+    assert len(layers) >= 4
+    areas = [layer.height * layer.width for layer in layers]
+    assert areas == sorted(set(areas))
+    for layer in layers:
+        assert gradcam(model, images, layer.name).shape == (2, 1, layer.height, layer.width)
+
+
+def head(*weights):
+    """A network whose only layer is the image, and whose logits are its channels' means times weights."""
+
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.linear = (
+                nn.Identity(),
+                nn.Linear(len(weights[0]), len(weights), bias=False),
+            )
+            self.linear.weight.data = torch.tensor(weights)
+
+        def forward(self, images):
+            return self.linear(self.layer(images).mean(dim=(2, 3)))
+
+    return Head()
+
+
+def one(model, image, layer="layer", classes=0):
+    (said,) = diagnose(model, image, layer, classes)
+    return said
+
+
+def test_a_good_map_is_fine():
+    image = torch.tensor([[[[1.0, 0.0], [4.0, -2.0]]]])
+    assert one(head([8.0], [1.0]), image) == "fine: from -4 to 8, above 0 at 2 of 4 positions"
+
+
+def test_every_way_to_fail_is_told_apart():
+    image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    assert one(head([-1.0], [1.0]), image).startswith(
+        "negative: every position of 'layer' (Identity) speaks against"
+    )
+    assert one(head([1.0], [1.0]), 0 * image).startswith(
+        "blank: 'layer' (Identity) puts out 0 everywhere"
+    )
+    assert one(head([0.0], [1.0]), image).startswith("blank: the logit does not depend on 'layer'")
+    assert (
+        one(head([1.0], [1.0]), torch.ones_like(image))
+        == "flat: 'layer' (Identity) puts out the same at every position"
+    )
+    assert one(head([1.0], [1.0]), torch.ones(1, 1, 1, 1)).startswith(
+        "flat: 'layer' (Identity) has one position"
+    )
+    assert (
+        one(head([1.0], [1.0]), image * float("nan"))
+        == "not a number: the image itself holds NaN or an infinity"
+    )
+    assert one(head([float("inf")], [1.0]), image).startswith(
+        "not a number: the weights linear.weight hold NaN"
+    )
+
+
+def test_a_mean_of_zero_is_told_from_a_gradient_of_zero():
+    class Difference(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Identity()
+
+        def forward(self, images):
+            x = self.layer(images)
+            return torch.stack([x[:, 0, 0, 0] - x[:, 0, 1, 1], x.mean(dim=(1, 2, 3))], dim=1)
+
+    image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    assert one(Difference(), image).startswith(
+        "blank: the gradient at 'layer' (Identity) is not 0, but its mean"
+    )
+    assert one(Difference(), image, classes=1).startswith("fine")
+
+
+def test_each_image_has_its_own_sentence():
+    good = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    images = torch.stack([good, -good, good * float("nan")])
+    said = diagnose(head([1.0], [1.0]), images, "layer", 0)
+    assert [sentence.split(":")[0] for sentence in said] == ["fine", "negative", "not a number"]
+    assert all("\n" not in sentence for sentence in said)
+
+
+def test_where_a_number_overflows_first_is_named():
+    model = nn.Sequential(
+        nn.Conv2d(1, 1, 1, bias=False),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(1, 2),
+    )
+    nn.init.constant_(model[0].weight, 1e38)
+    said = one(model, torch.full((1, 1, 2, 2), 100.0), "1")
+    assert (
+        said
+        == "not a number: NaN or an infinity first comes out of '0' (Conv2d), from a finite image"
+    )
+
+
+def test_a_gradient_that_is_no_number_is_told_from_values_that_are_none():
+    class Root(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Identity()
+
+        def forward(self, images):
+            return self.layer(images).sqrt().mean(dim=3)[:, 0]
+
+    assert one(Root(), torch.zeros(1, 1, 2, 2)).startswith(
+        "not a number: only the gradient at 'layer' (Identity)"
+    )
+
+
+def test_softmax_pc_does_not_depend_on_its_last_block():
+    """Chapter 07: with softmax and pc, g does nothing."""
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 32, 32)
+    blank = (
+        "blank: the logit does not depend on 'features.48' (ReLU), its gradient is 0 up to rounding"
+    )
+    assert diagnose(PayAttentionVGG(5, width=0.125), images, "features.48") == [blank] * 2
+    loud = PayAttentionVGG(5, width=0.125)
+    for attend in loud.attention:
+        torch.nn.init.normal_(
+            attend.u.weight, std=30.0
+        )  # scores so large that single precision rounds them visibly
+    assert diagnose(loud, images, "features.48") == [blank] * 2
+    with_dp = diagnose(
+        PayAttentionVGG(5, width=0.125, compatibility="scaled_dp"), images, "features.48"
+    )
+    assert not any("depend" in said for said in with_dp)
+
+
+def test_the_network_is_left_as_it_was():
+    model = AttnVGG(5, width=0.125).train()
+    before = state(model)
+    diagnose(model, torch.rand(1, 3, 32, 32), "features.32")
+    diagnose(model, torch.full((1, 3, 32, 32), float("inf")), "features.32")
+    with pytest.raises(ValueError, match="has no layer"):
+        diagnose(model, torch.rand(1, 3, 32, 32), "features.99")
+    unchanged(before, state(model))

@@ -1,0 +1,195 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from course_utils.explain.metrics import (
+    area_share,
+    best_iou,
+    bootstrap,
+    centre_prior,
+    covered,
+    edge_map,
+    effective_share,
+    energy_inside,
+    entropy,
+    iou,
+    pointing_game,
+)
+
+
+def region(size=4, x0=0, y0=0, x1=2, y1=2):
+    r = torch.zeros(1, 1, size, size, dtype=torch.bool)
+    r[..., y0:y1, x0:x1] = True
+    return r
+
+
+def test_by_hand():
+    maps = torch.tensor([[[[4.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]]])
+    assert pointing_game(maps, region()).item() == 1
+    assert energy_inside(maps, region()).item() == 0.5
+    assert area_share(region()).item() == 0.25
+    assert pointing_game(maps, region(x0=2, y0=2, x1=4, y1=4)).item() == 0
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.floats(1e-3, 10))
+def test_a_uniform_map_scores_chance(width, height, value):
+    r = region(4, 0, 0, width, height)
+    maps = torch.full((1, 1, 2, 2), value)
+    assert pointing_game(maps, r).item() == pytest.approx(area_share(r).item())
+    assert energy_inside(maps, r).item() == pytest.approx(area_share(r).item(), rel=1e-5)
+
+
+@given(st.integers(1, 4), st.integers(1, 4))
+def test_the_region_itself_scores_one(width, height):
+    r = region(4, 0, 0, width, height)
+    assert pointing_game(r.float(), r).item() == 1
+    assert energy_inside(r.float(), r).item() == 1
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000))
+def test_pointing_ignores_a_monotone_transform_energy_ignores_a_factor(seed):
+    maps = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    r = region(8, 2, 1, 6, 5).expand(3, -1, -1, -1)
+    assert torch.equal(pointing_game(maps, r), pointing_game(maps.pow(3) + 1, r))
+    torch.testing.assert_close(energy_inside(maps, r), energy_inside(7 * maps, r))
+
+
+def test_an_empty_map_scores_no_energy():
+    assert energy_inside(torch.zeros(1, 1, 4, 4), region()).item() == 0
+
+
+def test_maps_are_enlarged_to_the_region():
+    maps = torch.zeros(1, 1, 4, 4)
+    maps[..., 0, 3] = 1
+    assert pointing_game(maps, region(64, 48, 0, 64, 16)).item() == 1
+
+
+def test_centre_prior_looks_at_the_centre():
+    prior = centre_prior(32)
+    assert prior.shape == (1, 1, 32, 32)
+    torch.testing.assert_close(prior, prior.flip(2, 3))
+    assert pointing_game(prior, region(32, 12, 12, 20, 20)).item() == 1
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        (torch.rand(2, 1, 4, 4), r"got \(2, 1, 4, 4\) and \(1, 1, 4, 4\)"),
+        (torch.full((1, 1, 4, 4), float("nan")), "finite, non-negative"),
+        (-torch.ones(1, 1, 4, 4), "got values from -1 to -1"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_cannot_be_scored_is_said(maps, message):
+    with pytest.raises(ValueError, match=message):
+        pointing_game(maps, region())
+
+
+def test_overlaps_by_hand():
+    """Values 4, 3, 2 and 1 in a row, the region is the first and the third: 0.5 finds three of which two are right."""
+    maps = torch.tensor([[[[4.0, 3, 2, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]]])
+    r = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    r[..., 0, [0, 2]] = True
+    assert iou(maps, r).item() == pytest.approx(2 / 3)
+    assert iou(maps, r, 0.6).item() == pytest.approx(1 / 3)
+    assert iou(maps, r, 1.0).item() == pytest.approx(1 / 2)
+    assert iou(maps, r, 0.0).item() == pytest.approx(2 / 16)
+    assert covered(maps, r).item() == 1
+    assert covered(maps, r, 0.6).item() == 0.5
+    assert best_iou(maps, r).item() == pytest.approx(2 / 3)
+
+
+def test_spread_by_hand():
+    maps = torch.zeros(3, 1, 4, 4)
+    maps[0, 0, 1, 1] = 7.0  # one position
+    maps[1, 0, 0] = 0.5  # four alike
+    maps[2] = 3.0  # all alike
+    assert entropy(maps).tolist() == pytest.approx([0, math.log(4), math.log(16)], abs=1e-6)
+    assert effective_share(maps).tolist() == pytest.approx([1 / 16, 4 / 16, 1])
+    assert entropy(torch.zeros(1, 1, 4, 4)).isnan().all()
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.floats(1e-3, 10))
+def test_an_even_map_overlaps_by_chance_and_covers_everything(width, height, value):
+    r, maps = region(4, 0, 0, width, height), torch.full((1, 1, 2, 2), value)
+    for score in (iou, best_iou):
+        assert score(maps, r).item() == pytest.approx(area_share(r).item(), rel=1e-5)
+    assert covered(maps, r).item() == 1
+
+
+@given(st.integers(1, 4), st.integers(1, 4))
+def test_the_region_itself_overlaps_fully(width, height):
+    r = region(4, 0, 0, width, height)
+    for score in (iou, best_iou, covered):
+        assert score(r.float(), r).item() == 1
+    assert effective_share(r.float()).item() == pytest.approx(area_share(r).item())
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000), st.booleans())
+def test_the_best_overlap_is_the_best_of_all_thresholds(seed, ties):
+    source = torch.Generator().manual_seed(seed)
+    maps = (
+        torch.stack([torch.randperm(36, generator=source) for _ in range(2)]).view(2, 1, 6, 6) / 36
+    )  # all different
+    r = torch.rand(2, 1, 6, 6, generator=source) > 0.7
+    maps = (maps * 4).round() if ties else maps
+    r[..., 0, 0] = True
+    for m, own, found in zip(maps, r, best_iou(maps, r)):
+        each = [((m >= t) & own).sum() / ((m >= t) | own).sum() for t in m.unique()]
+        assert found.item() == pytest.approx(max(each).item())
+    assert (best_iou(maps, r) >= area_share(r) - 1e-6).all()
+    if not ties:
+        torch.testing.assert_close(best_iou(maps.pow(3) + 1, r), best_iou(maps, r))
+
+
+def test_a_blank_map_reaches_nothing():
+    blank, r = torch.zeros(1, 1, 4, 4), region()
+    assert iou(blank, r).item() == covered(blank, r).item() == 0
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_edges_are_scipys(seed):
+    images = torch.rand(2, 1, 9, 7, generator=torch.Generator().manual_seed(seed))
+    both = [
+        [ndimage.sobel(image, axis, mode="nearest") / 8 for axis in (0, 1)]
+        for image in images[:, 0].numpy()
+    ]
+    np.testing.assert_allclose(
+        edge_map(images)[:, 0].numpy(), [np.hypot(*pair) for pair in both], atol=1e-6
+    )
+    torch.testing.assert_close(edge_map(images.expand(-1, 3, -1, -1)), edge_map(images))
+
+
+def test_the_bootstrap_interval_is_about_the_normal_one():
+    values = torch.randn(2000, generator=torch.Generator().manual_seed(0))
+    mean, low, high = bootstrap(values)
+    assert mean == pytest.approx(values.double().mean().item())
+    margin = 1.96 * values.std().item() / 2000**0.5
+    assert (mean - low) / margin == pytest.approx(1, abs=0.15)
+    assert (high - mean) / margin == pytest.approx(1, abs=0.15)
+    assert bootstrap(values) == (mean, low, high)
+    _, lower, higher = bootstrap(values, level=0.5)
+    assert low < lower < mean < higher < high
+    assert bootstrap(torch.ones(5)) == (1, 1, 1)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_thresholds_outside_are_named(threshold):
+    for score in (iou, covered):
+        with pytest.raises(ValueError, match="a threshold from 0 to 1, got"):
+            score(torch.rand(1, 1, 4, 4), region(), threshold)
+
+
+def test_intervals_that_cannot_be_had_are_named():
+    for values, level in ((torch.rand(1), 0.95), (torch.rand(5), 1.0)):
+        with pytest.raises(ValueError, match="two values or more and a level inside"):
+            bootstrap(values, level)

@@ -1,0 +1,100 @@
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet50, resnet101, resnet152
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from course_utils.attention import gates
+from course_utils.core.profiling import parameters as count
+from course_utils.models import ResNet, resnet
+
+
+@pytest.mark.parametrize(("depth", "theirs"), [(50, resnet50), (101, resnet101), (152, resnet152)])
+def test_parameter_counts_are_torchvisions_and_those_of_the_sources(depth, theirs):
+    with torch.device("meta"):
+        plain = count(ResNet(1000, depth=depth))
+        assert plain == count(theirs())
+        added = {
+            gate: count(ResNet(1000, depth=depth, gate=gate)) - plain
+            for gate in (gates.Streamlined, gates.CBAM)
+        }
+        se = count(ResNet(1000, depth=depth, gate=gates.SqueezeExcitation)) - plain
+    if depth == 50:
+        assert added[gates.Streamlined] == 20_119_552
+        assert se == 2_514_944
+    assert added[gates.Streamlined] == 8 * se  # channels², against 2 channels² / 16
+    assert added[gates.CBAM] == se + sum({50: 16, 101: 33, 152: 50}[depth] * [2 * 49 + 1])
+
+
+def test_without_a_gate_it_is_torchvisions_network():
+    torch.manual_seed(0)
+    ours, theirs = ResNet(5, depth=50).eval(), resnet50(num_classes=5).eval()
+    stem, *stages = ours.features
+    for own, their in zip(
+        [*stem, *stages], [theirs.conv1, theirs.bn1, theirs.relu, theirs.maxpool, theirs.layer1]
+    ):
+        their.load_state_dict(own.state_dict())
+    for own, their in zip(stages[1:], [theirs.layer2, theirs.layer3, theirs.layer4]):
+        their.load_state_dict(own.state_dict())
+    theirs.fc.load_state_dict(ours.classifiers[0].state_dict())
+    x = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(x).logits, theirs(x))
+
+
+@pytest.mark.parametrize(
+    "block", [BasicBlock(6, 6), Bottleneck(24, 6)], ids=["basic", "bottleneck"]
+)
+def test_the_gate_acts_before_the_addition(block):
+    """relu(x + gate(F(x))), by hand."""
+    torch.manual_seed(0)
+    x = torch.rand(2, block.conv1.in_channels, 5, 5).double()
+    block = nn.Sequential(block).double().eval()
+    inner, last = [], "bn3" if isinstance(block[0], Bottleneck) else "bn2"
+    hook = getattr(block[0], last).register_forward_hook(
+        lambda _, inputs, output: inner.append(output.clone())
+    )
+    block(x)
+    hook.remove()
+    resnet.insert(block, lambda channels: gates.SqueezeExcitation(channels, 2).double())
+    gate = getattr(block[0], last)[1]
+    torch.testing.assert_close(block(x), (x + gate(inner[0])).relu())
+
+
+@pytest.mark.parametrize(("depth", "layers"), [(8, 8), (14, 14), (20, 20)])
+def test_small_depths_count_their_layers(depth, layers):
+    model = ResNet(10, depth=depth)
+    convs = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(convs) + 1 == layers  # and the linear one
+    assert model.features(torch.rand(1, 3, 64, 64)).shape == (1, 64, 8, 8)
+    gated = ResNet(10, depth=depth, gate=gates.Streamlined)
+    assert sum(isinstance(m, gates.Gate) for m in gated.modules()) == (depth - 2) // 2
+
+
+def test_pretrained_weights_are_those_of_the_plain_network(monkeypatch):
+    stored = resnet50()
+    asked = []
+
+    def build(weights=None):
+        asked.append(weights)
+        return stored
+
+    monkeypatch.setitem(resnet.TORCHVISION, 50, build)
+    kernel = stored.layer4[2].bn3.weight
+    model = ResNet(3, depth=50, gate=gates.SqueezeExcitation, pretrained=True)
+    assert asked == ["IMAGENET1K_V1"]
+    assert model.features[4][2].bn3[0].weight is kernel
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 34}, "unknown depth 34: choose one of 8, 14, 20, 50, 101, 152"),
+        ({"depth": 50, "width": 0.5}, "a ResNet-50 has width 1 only, got width=0.5"),
+        ({"depth": 8, "pretrained": True}, "for depths 50, 101 and 152, got depth=8"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        ResNet(2, **options)

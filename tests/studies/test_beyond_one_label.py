@@ -1,0 +1,173 @@
+import math
+
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+from torch.testing import assert_close
+
+from course_utils.data.several_digits import SeveralDigits
+from course_utils.studies import beyond_one_label as comparison
+from course_utils.studies.beyond_one_label import VARIANTS, SEEDS, SHIPPED, Size
+from course_utils.training.recipes import Recipe
+
+TINY = Size(
+    {"canvas": 48, "fragments": 0, "curriculum": ((28, 0, 1),)},
+    128,
+    60,
+    Recipe(epochs=2, batch_size=32),
+)
+
+
+def test_localise_by_hand():
+    """Two labels in one image: a map wholly in its own box, and one that lies half in the other's."""
+    regions = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
+    regions[0, 0, :4, :4] = True
+    regions[0, 2, 4:, 4:] = True
+    maps = torch.zeros(1, 3, 8, 8)
+    maps[0, 0, 1, 1] = 1
+    maps[0, 1, 0, 7] = 1  # of a label that is absent: not scored
+    maps[0, 2, 6, 6] = maps[0, 2, 2, 2] = 0.4
+    maps[0, 2, 0, 6] = 0.2
+    first, second = comparison.localise(maps, regions).to_dict("records")
+    assert (first["label"], second["label"], first["labels"]) == (0, 2, 2)
+    assert [first[k] for k in ("pointing", "energy", "others", "found")] == [1, 1, 0, 1]
+    assert [second[k] for k in ("pointing", "found")] == [0.5, 1]
+    assert second["energy"] == pytest.approx(0.4)
+    assert second["others"] == pytest.approx(0.4)
+    assert first["chance"] == first["others_chance"] == 16 / 64
+    assert first["spread"] == pytest.approx(1 / 64)
+    entropy = -(2 * 0.4 * math.log(0.4) + 0.2 * math.log(0.2))
+    assert second["spread"] == pytest.approx(math.exp(entropy) / 64, rel=1e-5)
+
+
+def test_an_object_that_the_map_only_brushes_is_not_found():
+    regions = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    regions[..., :4, :4] = True
+    maps = torch.zeros(1, 1, 8, 8)
+    maps[0, 0, 7, 7], maps[0, 0, 1, 1] = 1, 0.49
+    assert comparison.localise(maps, regions).found.item() == 0
+    maps[0, 0, 1, 1] = 0.51
+    assert comparison.localise(maps, regions).found.item() == 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_map_of_a_form_comes_for_every_class(variant):
+    model = comparison.build(variant, 0).train()
+    found = comparison.class_maps(model, torch.rand(2, 1, 48, 48))
+    names = {
+        "average": [],
+        "dual": ["sigmoid", "softmax"],
+        "by_class": ["by class"],
+    }.get(variant, [variant])
+    assert list(found) == [*names, "contributions"]
+    for name, maps in found.items():
+        assert maps.shape == (2, 10, 12, 12)
+        assert (maps >= 0).all()
+        if name in ("sigmoid", "softmax"):
+            assert torch.equal(maps[:, 0], maps[:, 9])
+    assert model.training
+
+
+def test_a_dual_network_without_its_sigmoid_is_one_whose_sigmoid_is_one_everywhere():
+    dual, images = comparison.build("dual", 1).eval(), torch.rand(2, 1, 48, 48)
+    torch.nn.init.normal_(dual.classifier.weight)
+    even = comparison.without_sigmoid(dual)
+    torch.nn.init.zeros_(dual.branches["sigmoid"].weight)
+    torch.nn.init.constant_(dual.branches["sigmoid"].bias, 30)
+    assert_close(even(images).logits, dual(images).logits, atol=1e-5, rtol=1e-5)
+    assert [tuple(m.shape) for m in even(images).maps] == [(2, 1, 12, 12)]
+
+
+def test_judge_gives_the_scores_of_the_libraries():
+    data = SeveralDigits("test", 60, canvas=48, fragments=0)
+    model = comparison.build("by_class", 0).eval()
+    answers, means = comparison.judge(model, data)
+    with torch.no_grad():
+        logits = model(data.images / 255).logits
+    for c in range(10):
+        assert answers[f"AP {c}"] == pytest.approx(
+            average_precision_score(data.targets[:, c], logits[:, c]), abs=1e-5
+        )
+    right = ((logits > 0) == (data.targets > 0)).all(dim=1)
+    assert answers["exact"] == pytest.approx(right.double().mean().item())
+    assert set(means.labels) == {1, 2, 3}
+    assert set(means["map"]) == {"by class", "contributions"}
+    one = means[(means["map"] == "by class") & (means.labels == 1)].squeeze()
+    maps = comparison.class_maps(model, data.images / 255)["by class"]
+    each = comparison.localise(maps, data.regions(list(range(60))))
+    assert one.energy == pytest.approx(each[each.labels == 1].energy.mean())
+    assert one.others == one.others_chance == 0
+
+
+def test_networks_trained_side_by_side_are_those_trained_alone():
+    """So the variants of a seed differ in nothing but themselves, and a run can be repeated."""
+    alone = {"softmax": comparison.build("softmax", 3)}
+    both = {variant: comparison.build(variant, 3) for variant in ("average", "softmax")}
+    one, two = comparison.train(alone, TINY, 3), comparison.train(both, TINY, 3)
+    for a, b in zip(alone["softmax"].state_dict().values(), both["softmax"].state_dict().values()):
+        assert torch.equal(a, b)
+    rows = two[two.variant == "softmax"].train_loss.tolist()
+    assert rows == one.train_loss.tolist()
+    assert one.epoch.tolist() == [1, 2]
+
+
+def test_training_lowers_the_loss():
+    easy = Size({"canvas": 28, "fragments": 0, "most": 1}, 640, 50, Recipe(epochs=4))
+    log = comparison.train({"by_class": comparison.build("by_class", 0)}, easy, 0)
+    assert log.train_loss.iloc[-1] < 0.8 * log.train_loss.iloc[0]
+
+
+def test_the_test_images_are_of_digits_that_no_training_draws():
+    data = comparison.held_out(TINY)
+    assert (data.split, len(data), data.images.shape[-1]) == ("test", 60, 48)
+
+
+needs_results = pytest.mark.skipif(
+    not (SHIPPED / "scores.csv").exists(), reason="the comparison has not been trained yet"
+)
+
+
+@needs_results
+def test_the_package_carries_every_run():
+    wanted = {(variant, seed) for variant in VARIANTS for seed in SEEDS}
+    judged = wanted | {("dual_even", seed) for seed in SEEDS}
+    for table, runs in (
+        (comparison.scores(), judged),
+        (comparison.localised(), judged),
+        (comparison.histories(), wanted),
+    ):
+        assert set(zip(table.variant, table.seed)) == runs
+    epochs = comparison.SIZE.recipe.epochs
+    assert (comparison.histories().groupby(["variant", "seed"]).size() == epochs).all()
+    assert not comparison.scores().isna().any(axis=None)
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 1_500_000
+
+
+@needs_results
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_shipped_network_has_the_scores_of_its_row(variant):
+    row = comparison.scores().set_index(["variant", "seed"]).loc[variant, SEEDS[0]]
+    answers, means = comparison.judge(
+        comparison.network(variant), comparison.held_out(comparison.SIZE)
+    )
+    assert answers.tolist() == pytest.approx(row[answers.index].tolist(), abs=0.003)
+    kept = comparison.localised()
+    kept = kept[(kept.variant == variant) & (kept.seed == SEEDS[0])].drop(
+        columns=["variant", "seed"]
+    )
+    both = pd.merge(means, kept, on=["map", "labels"])
+    assert len(both) == len(means)
+    for column in ("pointing", "energy", "others", "found"):
+        assert both[f"{column}_x"].tolist() == pytest.approx(both[f"{column}_y"].tolist(), abs=0.01)
+
+
+def test_what_has_not_been_trained_or_cannot_be_is_said():
+    with pytest.raises(
+        ValueError, match=r"'average_softmax' was trained; choose one of average, sigmoid, softmax"
+    ):
+        comparison.network("average_softmax")
+    with pytest.raises(ValueError, match="a network of variant 'dual', got 'softmax'"):
+        comparison.without_sigmoid(comparison.build("softmax", 0))
+    with pytest.raises(ValueError, match="at least a batch of 32 images, got 31"):
+        comparison.train({}, Size(TINY.data, 31, 1, TINY.recipe), 0)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.metrics import average_precision_score
+from torch.testing import assert_close
+
+from course_utils.training.classification import average_precision, mean_average_precision
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    scores=hnp.arrays(
+        np.float32, (12, 3), elements=st.integers(-3, 3).map(float)
+    ),  # few values: many ties
+    targets=hnp.arrays(np.bool_, (12, 3)),
+)
+def test_it_is_scikit_learns_ties_included(scores, targets):
+    targets[0] = True  # at least one image has the class
+    found = average_precision(torch.from_numpy(scores), torch.from_numpy(targets).float())
+    for c in range(3):
+        assert found[c].item() == pytest.approx(
+            average_precision_score(targets[:, c], scores[:, c]), abs=1e-6
+        )
+    assert mean_average_precision(
+        torch.from_numpy(scores), torch.from_numpy(targets).float()
+    ) == pytest.approx(average_precision_score(targets, scores, average="macro"), abs=1e-6)
+
+
+def test_by_hand():
+    scores = torch.tensor([[0.9], [0.8], [0.7], [0.6]])
+    targets = torch.tensor([[1.0], [0], [1], [0]])
+    assert_close(average_precision(scores, targets), torch.tensor([(1 + 2 / 3) / 2]))
+
+
+def test_equal_scores_rank_nothing():
+    targets = torch.tensor([[1.0], [0], [0], [0]])
+    assert average_precision(torch.zeros(4, 1), targets).item() == 0.25
+
+
+def test_a_class_without_images_has_no_ap_and_the_mean_leaves_it_out():
+    scores, targets = torch.rand(5, 2), torch.zeros(5, 2)
+    targets[2, 0] = 1
+    found = average_precision(scores, targets)
+    assert found[1].isnan()
+    assert mean_average_precision(scores, targets) == found[0].item()
+    assert np.isnan(mean_average_precision(scores, torch.zeros(5, 2)))
+
+
+def test_only_the_order_matters():
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = (
+        torch.randn(50, 4, generator=generator),
+        (torch.rand(50, 4, generator=generator) < 0.3).float(),
+    )
+    assert_close(average_precision(logits, targets), average_precision(3 * logits + 1, targets))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("scores", "targets", "message"),
+    [
+        (
+            torch.zeros(3, 2),
+            torch.zeros(3, 1),
+            r"one shape \(N, classes\), got \(3, 2\) and \(3, 1\)",
+        ),
+        (torch.zeros(3), torch.zeros(3), r"got \(3,\) and \(3,\)"),
+        (torch.zeros(3, 2), torch.full((3, 2), 2.0), "targets of 0 and 1, got values from 2 to 2"),
+        (torch.full((3, 2), torch.nan), torch.zeros(3, 2), "got NaN among them"),
+    ],
+)
+def test_what_can_not_be_ranked_is_said(scores, targets, message):
+    with pytest.raises(ValueError, match=message):
+        average_precision(scores, targets)

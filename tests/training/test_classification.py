@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as reference
+
+from course_utils.training.classification import classification_report, confusion
+
+
+def predictions(n=300, classes=4, skill=1.0, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (n,), generator=rng)
+    logits = torch.randn(n, classes, generator=rng)
+    logits[range(n), labels] += skill
+    return logits, labels
+
+
+def test_every_score_equals_scikit_learns():
+    logits, labels = predictions()
+    p, y, guess = logits.softmax(1).numpy(), labels.numpy(), logits.argmax(1).numpy()
+    one_hot = np.eye(4)[y]
+    value = classification_report(logits, labels).value
+    expected = {
+        "accuracy": reference.accuracy_score(y, guess),
+        "precision": reference.precision_score(y, guess, average="macro"),
+        "recall": reference.recall_score(y, guess, average="macro"),
+        "AP": reference.average_precision_score(one_hot, p, average="macro"),
+        "AUC": reference.roc_auc_score(y, p, multi_class="ovr"),
+        "loss": reference.log_loss(y, p),
+    }
+    for name, score in expected.items():
+        assert value[name] == pytest.approx(score, abs=1e-5), name
+    assert np.array_equal(confusion(logits, labels), reference.confusion_matrix(y, guess))
+
+
+def test_calibration_error_by_hand():
+    """Two bins: sure of 0.9 and right in half of the cases; sure of 0.6 and right in all."""
+    p = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    table = classification_report(p.log(), torch.tensor([0, 1, 0, 0]))
+    assert table.value["calibration error"] == pytest.approx((0.4 + 0.4) / 2)
+
+
+def test_intervals_hold_the_value_and_shrink_with_more_images():
+    widths = []
+    for n in (100, 1600):
+        table = classification_report(*predictions(n))
+        assert (table.low <= table.high).all()
+        inside = table.drop("calibration error")  # which resampling can only raise
+        assert ((inside.low <= inside.value) & (inside.value <= inside.high)).all()
+        widths.append(table.high.accuracy - table.low.accuracy)
+    assert widths[1] < 0.5 * widths[0]
+
+
+def test_the_interval_of_an_accuracy_is_that_of_a_share():
+    logits, labels = predictions(1000)
+    table = classification_report(logits, labels)
+    share = table.value.accuracy
+    expected = 2 * 1.96 * (share * (1 - share) / 1000) ** 0.5
+    assert table.high.accuracy - table.low.accuracy == pytest.approx(expected, rel=0.25)
+
+
+def test_same_seed_same_intervals():
+    assert classification_report(*predictions()).equals(classification_report(*predictions()))
+    assert not classification_report(*predictions()).equals(
+        classification_report(*predictions(), seed=1)
+    )
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("logits", "labels", "message"),
+    [
+        (torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), "at least one image, got"),
+        (torch.zeros(2, 3), torch.zeros(3, dtype=torch.long), r"got \(2, 3\) and \(3,\)"),
+        (torch.zeros(2, 3), torch.tensor([0, 3]), "labels from 0 to 2, got 0 to 3"),
+        (torch.full((2, 3), torch.nan), torch.tensor([0, 1]), "got NaN"),
+    ],
+)
+def test_what_cannot_be_scored_is_said(logits, labels, message):
+    with pytest.raises(ValueError, match=message):
+        classification_report(logits, labels)
+
+
+def test_a_level_outside_its_range_is_said():
+    with pytest.raises(ValueError, match=r"a level between 0 and 1, got 95\.0"):
+        classification_report(*predictions(), level=95.0)

@@ -1,0 +1,107 @@
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+from course_utils.data.splits import on
+from course_utils.training.datamodule import EpochData
+from course_utils.training.recipes import Recipe
+from course_utils.training.trainer import fit
+
+TOGETHER = """
+import sys
+from course_utils.data import load
+from course_utils.recipes import Recipe
+from course_utils.training import fit
+from tests.training.test_datamodule import network
+
+data = load(size=32, fragments=1, counts={"train": 96, "val": 20, "test": 30})
+for kind in ("linear", "attn_vgg"):
+    fit(network(kind), data, Recipe(epochs=3, batch_size=32), folder=f"{sys.argv[1]}/{kind}")
+"""
+
+
+def network(kind):
+    from course_utils.models import AttnVGG, Output
+
+    class Linear(torch.nn.Linear):
+        """Without batch norm: two halves of a batch say together what the whole says."""
+
+        def forward(self, images):
+            logits = super().forward(images.flatten(1))
+            return Output(logits, (), logits[:, None])
+
+    torch.manual_seed(0)
+    return (
+        Linear(32 * 32, 10) if kind == "linear" else AttnVGG(10, width=0.0625, head="independent")
+    )
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The runs of two processes that share each batch."""
+    folder = tmp_path_factory.mktemp("together")
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--no-python",
+    ]
+    done = subprocess.run(
+        [*torchrun, sys.executable, "-c", TOGETHER, folder],
+        capture_output=True,
+        text=True,
+        cwd=".",
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("linear", 1e-5), ("attn_vgg", 0.02)])
+def test_two_processes_get_the_loss_curve_of_one(kind, tolerance, together, digits, tmp_path):
+    """Batch norm takes its statistics from half a batch each, so that an AttnVGG learns nearly the same."""
+    alone = fit(network(kind), digits, Recipe(epochs=3, batch_size=32), folder=tmp_path)
+    log = pd.read_csv(together / kind / "log/version_0/metrics.csv").groupby("epoch").last()
+    assert log.train_loss.tolist() == pytest.approx(
+        alone.history.train_loss.tolist(), abs=tolerance
+    )
+    assert log.val_loss.tolist() == pytest.approx(alone.history.val_loss.tolist(), abs=tolerance)
+    assert log.train_loss.std() > tolerance / 3  # it does move
+
+
+def batches(n, batch_size, rank, world, digits):
+    module = EpochData(digits._replace(train=torch.arange(n)), batch_size, seed=3)
+    module.trainer = SimpleNamespace(current_epoch=2, global_rank=rank, world_size=world)
+    return [batch.tolist() for batch in module.train_dataloader()]
+
+
+@pytest.mark.parametrize(("n", "size"), [(96, 32), (99, 32), (130, 32), (20, 32)])
+def test_processes_share_each_batch(n, size, digits):
+    one = batches(n, size, 0, 1, digits)
+    shares = [batches(n, size, rank, 2, digits) for rank in (0, 1)]
+    assert len(shares[0]) == len(shares[1]) == len(one)
+    for whole, *parts in zip(one, *shares):
+        assert len(parts[0]) == len(parts[1])
+        assert sorted(parts[0] + parts[1]) == sorted(whole)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_said(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(
+        ValueError, match="a batch of 64 images can't be shared evenly by 3 processes"
+    ):
+        fit(network("linear"), digits, Recipe(epochs=1), folder=tmp_path)
+
+
+def test_digits_can_lie_on_another_device_as_a_whole(digits):
+    """The meta device stands for a GPU: it takes part in nothing that is on the CPU."""
+    image, label, region = on(digits.train, "meta").__getitems__([0, 5])[1]
+    assert {image.device.type, label.device.type, region.device.type} == {"meta"}
+    assert (image.shape, region.shape) == (digits.train[5][0].shape, digits.train[5][2].shape)

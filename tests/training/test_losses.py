@@ -1,0 +1,56 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+from course_utils.models import Output
+from course_utils.training.losses import heads_loss
+
+
+def test_heads_loss_by_hand():
+    heads = torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])
+    expected = (torch.log1p(torch.exp(torch.tensor(-2.0))) + torch.log(torch.tensor(2.0))) / 2
+    torch.testing.assert_close(
+        heads_loss(Output(heads[:, 0], (), heads), torch.tensor([0])), expected
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_loss_by_hand(gamma):
+    torch.manual_seed(0)
+    heads, labels = 3 * torch.randn(4, 2, 5).double(), torch.tensor([0, 3, 4, 1])
+    p = torch.stack(
+        [heads[i, :, label].exp() / heads[i].exp().sum(dim=-1) for i, label in enumerate(labels)]
+    )
+    expected = (-((1 - p) ** gamma) * p.log()).mean()
+    torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), labels, gamma), expected)
+
+
+def test_focal_loss_equals_torchvisions_for_two_classes():
+    logits, labels = torch.randn(50).double(), torch.randint(2, (50,))
+    heads = torch.stack([torch.zeros_like(logits), logits], dim=-1)[:, None]
+    theirs = sigmoid_focal_loss(logits, labels.double(), alpha=-1, gamma=2.0, reduction="mean")
+    torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), labels, 2.0), theirs)
+
+
+def test_an_image_that_could_not_be_surer_leaves_focal_loss_finite():
+    heads = torch.tensor([[[200.0, 0.0]]], requires_grad=True)
+    heads_loss(Output(heads[:, 0], (), heads), torch.tensor([0]), 0.5).backward()
+    assert heads.grad.isfinite().all()
+
+
+def test_gradients_of_focal_loss_are_exact():
+    heads = torch.randn(3, 2, 4).double().requires_grad_()
+    labels = torch.tensor([0, 3, 1])
+    assert torch.autograd.gradcheck(
+        lambda h: heads_loss(Output(h[:, 0], (), h), labels, 2.0), heads
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_binary_cross_entropy_asks_one_question_a_class(gamma):
+    heads, labels = 2 * torch.randn(6, 3, 4).double(), torch.tensor([0, 3, 1, 2, 2, 0])
+    yes = F.one_hot(labels, 4).double()[:, None].expand(-1, 3, -1)
+    expected = sigmoid_focal_loss(heads, yes, alpha=-1, gamma=gamma, reduction="mean")
+    got = heads_loss(Output(heads[:, 0], (), heads), labels, gamma, loss="binary_cross_entropy")
+    torch.testing.assert_close(got, expected)

@@ -1,0 +1,101 @@
+"""What the tests of LiveModel share: a widget, drawing on it, and what it should answer."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from course_utils.data import cluttered_digits
+from course_utils.widgets import LiveModel
+from tests.widgets.test_live_model import forward, network, unpacked
+
+SIZE = 64
+CLOSE = {"rtol": 1e-6, "atol": 1e-6}
+
+
+def made(model=None, count=3):
+    images, labels = cluttered_digits.digit_pool("test")
+    first = cluttered_digits.ClutteredDigits("test", count).sources
+    return LiveModel.from_network(
+        model or network(), cluttered_digits.clutter(3), images[first], labels[first]
+    )
+
+
+def fetched(page):
+    """The scripts that the page has asked for."""
+    return page.evaluate("[...document.scripts].map((s) => s.src).filter(Boolean)")
+
+
+def pixels(shown):
+    """What the sheet shows, which is what the network sees: (1, 1, S, S) in [0, 1]."""
+    values = shown.locator(".course-sheet canvas").evaluate(
+        "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0)"
+    )
+    return torch.tensor(values).view(1, 1, SIZE, SIZE) / 255
+
+
+def drawn(shown, points):
+    """Draw with the mouse, through points in pixels of the sheet."""
+    sheet, mouse = shown.locator(".course-sheet canvas"), shown.page.mouse
+    sheet.scroll_into_view_if_needed()
+    box = sheet.bounding_box()
+    places = [
+        (box["x"] + x / SIZE * box["width"], box["y"] + y / SIZE * box["height"]) for x, y in points
+    ]
+    mouse.move(*places[0])
+    mouse.down()
+    for place in places[1:]:
+        mouse.move(*place, steps=3)
+    mouse.up()
+
+
+def settled(page):
+    """Wait until the next picture of the screen is there."""
+    page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
+
+
+SEVEN = [(40, 8), (56, 8), (46, 30)]
+
+
+def answered(shown):
+    """Wait for an answer, and for the picture that goes with the last stroke; returns what is said."""
+    status = shown.locator(".course-status")
+    status.filter(has_text="The network says").wait_for()
+    settled(shown.page)
+    return status.inner_text()
+
+
+def check(shown, widget):
+    """All that the page says is what PyTorch makes of the very pixels that it shows."""
+    image = pixels(shown)
+    logits, maps = forward(unpacked(widget), image)
+    background = np.frombuffer(widget.backgrounds, np.uint8).reshape(-1, 1, SIZE, SIZE)
+    said = shown.locator(".course-status").inner_text()
+    chosen = int(shown.get_by_role("combobox", name="Clutter").input_value())
+    ink = image > torch.tensor(background[chosen] / 255, dtype=torch.float32)[None] + 1e-6
+    meters = [
+        float(meter.get_attribute("aria-valuenow")) for meter in shown.get_by_role("meter").all()
+    ]
+    assert_close(torch.tensor(meters), logits[0].exp(), rtol=1e-3, atol=1e-5)
+    assert (
+        f"The network says {logits.argmax()}, with a probability of {100 * logits.exp().max():.0f} %"
+        in said
+    )
+    captions = shown.locator(".course-pair figcaption").all_inner_texts()
+    for caption, map, name in zip(captions, maps, ("first", "second"), strict=True):
+        low, high = (float(value) for value in re.search(r":\s*(\S+) to (\S+)$", caption).groups())
+        assert caption.startswith(f"{name} map, {map.shape[2]} × {map.shape[3]}:")
+        assert [low, high] == pytest.approx([map.min().item(), map.max().item()], rel=0.06)
+    most = max(map.max().item() for map in maps)
+    scale = shown.locator(".course-scale").inner_text()
+    assert float(scale.removeprefix("both maps from 0 to ")) == pytest.approx(most, rel=0.06)
+    return (
+        ink,
+        maps,
+        [int(n) for n in re.findall(r"(\d+) % of its", said)]
+        + [int(re.search(r"chance is (\d+)", said)[1])],
+    )

@@ -1,0 +1,286 @@
+"""The widget of chapter 11: maps are enlarged as torch does it, and every score is the package's."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from course_utils.explain import metrics
+from course_utils.widgets.compare_maps import CompareMaps
+from tests.browser import overhanging, page_with_module
+from tests.widgets.test_compare_maps import CLASSES, HEIGHT, WIDTH, N, parts
+
+MEASURES = ("pointing", "energy", "best", "half", "spread")
+NAMES = ["coarse", "by class", "fine", "blank"]
+
+
+def expected(maps, regions):
+    """What the package says of maps, one dict an image; the spread is that of the enlarged map."""
+    large = F.interpolate(maps, size=regions.shape[-2:], mode="bilinear", align_corners=False)
+    found = {
+        "pointing": metrics.pointing_game(maps, regions),
+        "energy": metrics.energy_inside(maps, regions),
+        "best": metrics.best_iou(maps, regions),
+        "half": metrics.iou(maps, regions),
+        "spread": metrics.effective_share(large),
+    }
+    return [{name: values[i].item() for name, values in found.items()} for i in range(len(maps))]
+
+
+@pytest.fixture(scope="module")
+def in_javascript(chromium):
+    """A function of the widget's own module, in full precision."""
+    page = page_with_module(chromium, "compare_maps")
+
+    def enlarge(maps, size):
+        call = "([map, from, to]) => [...own.enlarge(new Float32Array(map), from, to)]"
+        each = [
+            page.evaluate(call, [m.flatten().tolist(), list(m.shape[-2:]), list(size)])
+            for m in maps
+        ]
+        return torch.tensor(each).view(len(maps), 1, *size)
+
+    def scores(maps, regions):
+        call = "([map, region]) => own.scores(new Float32Array(map), new Uint8Array(region))"
+        pairs = zip(maps.flatten(1).tolist(), regions.flatten(1).int().tolist())
+        return [page.evaluate(call, list(pair)) for pair in pairs]
+
+    def region(packed, n, area):
+        return page.evaluate("([p, n, area]) => [...own.unpacked(p, n, area)]", [packed, n, area])
+
+    yield enlarge, scores, region
+    page.close()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (20, 28), (7, 9)])
+@pytest.mark.parametrize("grid", [(4, 4), (8, 8), (16, 16), (5, 3), (1, 1), (7, 9), (40, 30)])
+def test_maps_are_enlarged_as_torch_does_it(in_javascript, grid, size):
+    torch.manual_seed(0)
+    maps = torch.rand(2, 1, *grid)
+    wanted = F.interpolate(maps.double(), size=size, mode="bilinear", align_corners=False)
+    assert_close(in_javascript[0](maps, size).double(), wanted, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (8, 8), (64, 64)])
+@pytest.mark.parametrize("power", [0.2, 1, 8])
+def test_every_score_is_the_packages(in_javascript, grid, power):
+    enlarge, scores, _ = in_javascript
+    torch.manual_seed(1)
+    maps, regions = torch.rand(4, 1, *grid) ** power, torch.zeros(4, 1, 64, 64, dtype=torch.bool)
+    for region, (x0, y0, x1, y1) in zip(
+        regions, [(3, 4, 20, 24), (40, 0, 64, 9), (0, 0, 64, 64), (30, 30, 31, 31)]
+    ):
+        region[:, y0:y1, x0:x1] = True
+    for found, wanted in zip(
+        scores(enlarge(maps, (64, 64)), regions), expected(maps, regions), strict=True
+    ):
+        assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def test_scores_of_even_and_of_blank_maps(in_javascript):
+    regions = parts()[1]
+    even, blank = torch.full((N, 1, HEIGHT, WIDTH), 0.3), torch.zeros(N, 1, HEIGHT, WIDTH)
+    chance = metrics.area_share(regions).tolist()
+    for found, share in zip(in_javascript[1](even, regions), chance, strict=True):
+        assert found == pytest.approx(dict.fromkeys(MEASURES, share) | {"spread": 1}, abs=1e-6)
+    for found, wanted in zip(
+        in_javascript[1](blank, regions), expected(blank, regions), strict=True
+    ):
+        assert np.isnan(found.pop("spread"))
+        assert np.isnan(wanted.pop("spread"))
+        assert found == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.3, 0.1, 1 / 7])
+def test_an_even_map_scores_chance_however_coarse_it_is(in_javascript, value):
+    """Enlarging rounds equal values apart: no score may take that for a difference."""
+    enlarge, scores, _ = in_javascript
+    regions = torch.zeros(2, 1, 61, 67, dtype=torch.bool)
+    regions[:, :, 5:20, 30:50] = True
+    chance = metrics.area_share(regions)[0].item()
+    for found in scores(enlarge(torch.full((2, 1, 3, 5), value), (61, 67)), regions):
+        assert found == pytest.approx(dict.fromkeys(MEASURES, chance) | {"spread": 1}, abs=1e-6)
+
+
+def test_regions_are_unpacked_image_by_image(in_javascript):
+    torch.manual_seed(0)
+    regions = torch.rand(3, 1, 5, 7) > 0.5  # 35 pixels: no whole number of bytes
+    packed = np.packbits(regions.flatten(1).numpy(), axis=1).flatten().tolist()
+    for n in range(3):
+        assert in_javascript[2](packed, n, 35) == regions[n].flatten().int().tolist()
+
+
+def table(shown):
+    """The numbers of the table: (measure, column)."""
+    rows = shown.locator("tbody tr")
+    return [rows.nth(i).locator("td").all_inner_texts() for i in range(rows.count())]
+
+
+def rounded(values):
+    return ["none" if np.isnan(values[name]) else f"{values[name]:.2f}" for name in MEASURES]
+
+
+SETTINGS = [
+    {},
+    {"image": 2, "left": 1, "right": 2},
+    {"image": 1, "left": 1, "right": 1, "target": 1},
+    {"left": 3, "right": 1, "target": 4, "shared": True},
+]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("traits", SETTINGS, ids=str)
+def test_it_says_what_the_package_computes(show_widget, traits, channels):
+    given = parts(channels)
+    _, regions, labels, _, methods = given
+    widget = CompareMaps.from_maps(*given, **traits)
+    n, shown = widget.image, show_widget(widget)
+    target = widget.target - 1 if widget.target else labels[n].item()
+    chance, said, ranges = metrics.area_share(regions)[n].item(), [], []
+    columns = [f"{chance:.2f}"] * 4 + ["1.00"]
+    for side in (widget.left, widget.right):
+        name, maps = methods[side]
+        title = f"{name}, class {CLASSES[target]}" if maps.ndim == 5 else name
+        maps = (maps[:, target] if maps.ndim == 5 else maps)[n : n + 1]
+        scores = expected(maps, regions[n : n + 1])[0]
+        said.append((title, scores, rounded(scores)))
+        ranges.append((maps.min().item(), maps.max().item()))
+    assert table(shown) == [list(row) for row in zip(said[0][2], said[1][2], columns)]
+    heads = shown.locator("thead th").all_inner_texts()
+    assert heads == [f"left: {said[0][0]}", f"right: {said[1][0]}", "an even map"]
+
+    status = shown.locator(".course-status").inner_text()
+    assert status.startswith(
+        f"Image {n + 1}, a {CLASSES[labels[n]]}; its region is {100 * chance:.0f} % of the image"
+    )
+    for title, scores, (_, _, best, half, _) in said:
+        if np.isnan(scores["spread"]):
+            assert f"{title}: it is zero everywhere" in status
+        else:
+            part = f"inside with {100 * scores['pointing']:.0f} % of its maxima"
+            where = {1: "inside", 0: "outside"}.get(scores["pointing"], part)
+            assert (
+                f"{title}: it points {where}, has {100 * scores['energy']:.0f} % of its energy inside, a best IoU of "
+                f"{best}, an IoU of {half} at half its maximum, and fills {100 * scores['spread']:.0f} % of the image."
+            ) in status
+    caption = shown.locator("figcaption").inner_text()
+    numbers = [float(x) for x in re.findall(r"([\d.e-]+) to ([\d.e-]+) on", caption) for x in x]
+    assert numbers == pytest.approx([value for pair in ranges for value in pair], rel=0.06)
+    scale = shown.locator(".course-scale").inner_text()
+    assert scale.startswith(
+        "both maps from 0 to" if widget.shared else "each map from 0 to its own maximum"
+    )
+
+
+COLUMN = """(canvas, share) => {
+  const x = Math.floor(share * canvas.width);
+  return [...canvas.getContext("2d").getImageData(x, 0, 1, canvas.height).data];
+}"""
+
+
+def test_each_side_of_the_divider_shows_its_own_map_and_only_the_divider_moves_it(show_widget):
+    given = parts()
+
+    def column(share, **traits):
+        return (
+            show_widget(CompareMaps.from_maps(*given, **traits))
+            .locator("figure canvas")
+            .evaluate(COLUMN, share)
+        )
+
+    alone = {name: column(0.3, divider=100, left=i, right=0) for i, name in enumerate(NAMES)}
+    assert column(0.3, left=1, right=2, divider=60) == alone["by class"]
+    assert column(0.3, left=1, right=2, divider=10) == alone["fine"]
+    assert (
+        column(0.3, left=2, right=2, shared=True, divider=60) == alone["fine"]
+    )  # a scale that both share is its own
+    assert column(0.3, left=0, right=1, opacity=0) == column(
+        0.3, left=2, right=3, opacity=0
+    )  # the image alone
+
+
+def test_the_picture_is_painted_in_the_palettes_colours(show_widget):
+    given = parts()
+    given[1][0] = True  # the outline runs along the edge only
+    widget = CompareMaps.from_maps(*given, left=2, divider=100, opacity=100)
+    shown = show_widget(widget).locator("figure canvas")
+    zoom = shown.evaluate("canvas => canvas.width") // WIDTH
+    pixel = "(canvas, [x, y]) => [...canvas.getContext('2d').getImageData(x, y, 1, 1).data]"
+    colours = np.frombuffer(widget.palette, np.uint8).reshape(256, 3)
+    own = given[4][2][1][0, 0]
+    for y, x in ((4, 9), (10, 20), (15, 3)):
+        found = shown.evaluate(pixel, [zoom * x + zoom // 2, zoom * y + zoom // 2])
+        step = 255 * (own[y, x] / own.max()).item()
+        near = colours[
+            [int(step), min(255, int(step) + 1)]
+        ].tolist()  # half a step may round to either side
+        assert found[:3] in near
+
+
+def test_the_keyboard_changes_one_thing_at_a_time(show_widget):
+    shown = show_widget(CompareMaps.from_maps(*parts()))
+    status, picture = shown.locator(".course-status"), shown.locator("figure canvas")
+
+    def state():
+        return picture.evaluate("canvas => canvas.toDataURL()"), status.inner_text(), table(shown)
+
+    start = state()
+    divider = shown.get_by_role("slider", name=re.compile("^Divider"))
+    divider.press("End")
+    assert divider.input_value() == "100"
+    now = state()
+    assert now[0] != start[0]
+    assert now[1:] == start[1:]  # the scores are those of whole maps
+    divider.fill("50")
+    assert state() == start
+    opacity = shown.get_by_role("slider", name=re.compile("^Opacity"))
+    opacity.press("Home")
+    assert state()[0] != start[0]
+    assert state()[1:] == start[1:]
+    opacity.fill("70")
+    shared = shown.get_by_role("checkbox", name="One colour scale for both")
+    shared.press("Space")
+    assert state()[0] != start[0]
+    assert state()[1:] == start[1:]
+    shared.press("Space")
+    assert state() == start
+    shown.get_by_role("combobox", name="Class, where it applies").select_option("1")  # a cat
+    assert [row[0] for row in table(shown)] == [
+        row[0] for row in start[2]
+    ]  # the left method has one map
+    assert [row[1] for row in table(shown)] != [row[1] for row in start[2]]
+    shown.get_by_role("combobox", name="Class, where it applies").select_option("0")
+    shown.get_by_role("combobox", name="Right").select_option("2")
+    assert [row[0] for row in table(shown)] == [row[0] for row in start[2]]
+    assert [row[1] for row in table(shown)] != [row[1] for row in start[2]]
+    image = shown.locator("input[type=range]").first
+    image.press("End")
+    assert status.inner_text().startswith(f"Image {N}, ")
+
+
+def test_the_divider_follows_the_pointer(show_widget):
+    shown = show_widget(CompareMaps.from_maps(*parts()))
+    picture, divider = (
+        shown.locator("figure canvas"),
+        shown.get_by_role("slider", name=re.compile("^Divider")),
+    )
+    width = picture.bounding_box()["width"]
+    picture.click(position={"x": width / 4, "y": 9})
+    assert float(divider.input_value()) == pytest.approx(25, abs=1)
+    picture.drag_to(
+        picture, source_position={"x": 20, "y": 20}, target_position={"x": 0.8 * width, "y": 40}
+    )
+    assert float(divider.input_value()) == pytest.approx(80, abs=1)
+
+
+@pytest.mark.parametrize("traits", [{}, {"left": 1, "right": 1}], ids=str)
+def test_it_fits_a_phone(page, show_widget, traits):
+    page.set_viewport_size({"width": 360, "height": 700})
+    *shown, methods = parts()
+    methods[1] = ("guided back-propagation", methods[1][1])
+    shown = show_widget(CompareMaps.from_maps(*shown, methods, **traits))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert overhanging(shown) == 0

@@ -1,0 +1,126 @@
+"""What the widget of chapter 10 is given: with all channels and the ReLU, its parts make the package's map."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+from course_utils.explain.grad_cam import gradcam
+from course_utils.explain.metrics import area_share
+from course_utils.widgets.gradcam_explorer import GradcamExplorer
+
+N, SIZE, CLASSES = 3, 16, 4
+BOXES = torch.tensor([[2, 3, 9, 12], [5, 6, 12, 16], [0, 0, 4, 5]])
+LABELS = torch.tensor([1, 3, 0])
+LAYERS = {"fine": "0", "coarse": "3"}
+
+
+def network(seed=0):
+    """Two layers to look at, 16 × 16 and 8 × 8, and a head that is not linear on their average."""
+    torch.manual_seed(seed)
+    head = (
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(7 * 4, 9),
+        nn.ReLU(),
+        nn.Linear(9, CLASSES),
+    )
+    first = nn.Sequential(nn.Conv2d(1, 5, 3, padding=1), nn.ReLU())
+    return nn.Sequential(
+        first, nn.MaxPool2d(2), nn.Conv2d(5, 7, 3, padding=1), nn.ReLU(), *head
+    ).eval()
+
+
+def made(model=None, **changes):
+    generator = torch.Generator().manual_seed(1)
+    given = {
+        "images": torch.rand(N, 1, SIZE, SIZE, generator=generator),
+        "labels": LABELS,
+        "boxes": BOXES,
+        "classes": [f"class {c}" for c in range(CLASSES)],
+        "layers": LAYERS,
+    } | changes
+    return GradcamExplorer.from_network(model or network(), **given), given["images"]
+
+
+def parts(widget, layer):
+    """Activations (N, K, h, w) and weights (N, classes, K) of a layer, in double precision."""
+    a, w = (
+        torch.from_numpy(np.frombuffer(b, np.float32).copy())
+        for b in (widget.activations, widget.alphas)
+    )
+    sizes = (
+        [np.prod(shape) * N for shape in widget.shapes],
+        [shape[0] * N * CLASSES for shape in widget.shapes],
+    )
+    a, w = (part.split([int(s) for s in size])[layer].double() for part, size in zip((a, w), sizes))
+    return a.view(N, *widget.shapes[layer]), w.view(N, CLASSES, -1)
+
+
+def test_all_channels_and_the_relu_make_the_packages_map():
+    model = network()
+    widget, images = made(model)
+    assert widget.shapes == [[5, 16, 16], [7, 8, 8]]
+    for i, layer in enumerate(LAYERS.values()):
+        A, alpha = parts(widget, i)
+        for c in range(CLASSES):
+            found = torch.einsum("nk,nkhw->nhw", alpha[:, c], A)[:, None]
+            for relu in (True, False):
+                wanted = gradcam(model, images, layer, c, relu=relu)
+                assert_close(
+                    F.relu(found).float() if relu else found.float(), wanted, atol=1e-6, rtol=1e-5
+                )
+
+
+def test_it_begins_with_the_first_image_and_its_own_class():
+    widget, images = made()
+    assert (widget.image, widget.layer, widget.chosen, widget.kept, widget.relu) == (
+        0,
+        0,
+        1,
+        5,
+        True,
+    )
+    assert (widget.labels, widget.boxes, widget.layers) == (
+        LABELS.tolist(),
+        BOXES.tolist(),
+        list(LAYERS),
+    )
+    regions = torch.zeros(N, 1, SIZE, SIZE, dtype=torch.bool)
+    for region, (x0, y0, x1, y1) in zip(regions, BOXES.tolist()):
+        region[0, y0:y1, x0:x1] = True
+    assert widget.chances == pytest.approx(area_share(regions).tolist())
+    shown = np.frombuffer(widget.images, np.uint8).reshape(N, SIZE, SIZE)
+    np.testing.assert_allclose(shown / 255, images[:, 0], atol=0.5 / 255 + 1e-6)
+
+
+def test_the_network_is_left_as_it_was():
+    model = network().train()
+    made(model)
+    assert all(module.training for module in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": LABELS[:2]}, r"a label and a box each, got \[3, 2, 3\]"),
+        ({"boxes": BOXES[:1]}, r"a label and a box each, got \[3, 3, 1\]"),
+        ({"layers": {}}, "at least one layer to look at, got none"),
+        (
+            {"classes": ["a", "b"]},
+            r"each of the 4 logits and labels among them, got 2 names, and labels \[1, 3, 0\]",
+        ),
+        ({"labels": LABELS + 1}, r"labels \[2, 4, 1\]"),
+        ({"labels": LABELS - 1}, r"labels \[0, 2, -1\]"),
+        ({"layers": {"vectors": "5"}}, r"expected a layer with an output \(B, K, h, w\)"),
+        ({"layers": {"none": "conv"}}, "Sequential has no layer 'conv'"),
+    ],
+)
+def test_what_it_cannot_show_is_said(changes, message):
+    with pytest.raises(ValueError, match=message):
+        made(**changes)

@@ -1,0 +1,161 @@
+"""What the widget of chapter 00 is given: a network without its batch norms, and strokes that draw digits again."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from course_utils.attention.spatial import attend
+from course_utils.data import cluttered_digits
+from course_utils.models import VGG, AttnVGG
+from course_utils.studies import shipped
+from course_utils.widgets import LiveModel
+from course_utils.widgets.live_model import folded
+
+
+def network(**options):
+    """A small one of the right form, whose batch norms do something: they have seen images and were trained."""
+    torch.manual_seed(0)
+    model = AttnVGG(
+        10, **{"width": 0.0625, "taps": "before", "head": "independent"} | options
+    ).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.3)
+    for linear in model.classifiers:
+        torch.nn.init.normal_(linear.weight)
+    with torch.no_grad():
+        for _ in range(5):
+            model(torch.rand(16, 1, 64, 64))
+    return model.eval()
+
+
+def given(n=2, digit=5):
+    images, labels = cluttered_digits.digit_pool("test")
+    return cluttered_digits.clutter(n), images[:digit], labels[:digit]
+
+
+def unpacked(widget):
+    """The tensors of the traits, in single precision."""
+    sizes = [int(np.prod(shape)) for shape in widget.shapes]
+    parts = torch.from_numpy(np.frombuffer(widget.weights, np.float16).astype(np.float32)).split(
+        sizes
+    )
+    return [part.view(shape) for part, shape in zip(parts, widget.shapes)]
+
+
+def forward(tensors, images):
+    """What the page does with them, in torch's words: logits and maps."""
+    rest = iter(tensors)
+    take = lambda n: [next(rest) for _ in range(n)]  # noqa: E731
+    x, local = images, []
+    for block, convolutions in enumerate((2, 2, 3, 3, 3)):
+        for _ in range(convolutions):
+            weight, bias = take(2)
+            x = F.conv2d(x, weight, bias, padding=1).relu()
+        local += [x] if block in (2, 3) else []
+        x = F.max_pool2d(x, 2)
+    descriptors, maps = [], []
+    for l in local:
+        *projections, bias = take(4)
+        of_l, of_g, score = (p[:, :, None, None] for p in projections)
+        up = F.interpolate(F.conv2d(x, of_g), size=l.shape[-2:], mode="bilinear")
+        context, weights = attend(
+            F.conv2d((F.conv2d(l, of_l) + up).relu(), score, bias), l, "softmax"
+        )
+        descriptors.append(context)
+        maps.append(weights)
+    probabilities = [
+        F.linear(d, *take(2)).softmax(dim=1) for d in [*descriptors, x.mean(dim=(2, 3))]
+    ]
+    assert not list(rest)
+    return torch.stack(probabilities).mean(dim=0).log(), maps
+
+
+def test_without_its_batch_norms_the_network_says_the_same():
+    model, images = network(), torch.rand(8, 1, 64, 64)
+    with torch.no_grad():
+        logits, maps, _ = model(images)
+        found, found_maps = forward(folded(model), images)
+    assert logits.std() > 0.1  # it says something
+    assert_close(found, logits, rtol=1e-4, atol=1e-6)
+    for a, b in zip(found_maps, maps):
+        assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_half_precision_changes_no_probability_and_no_map_by_half_a_hundredth():
+    model, _ = shipped.load("repaired")
+    widget = LiveModel.from_network(model, *given())
+    images = cluttered_digits.ClutteredDigits("test", 100).images / 255
+    with torch.no_grad():
+        logits, maps, _ = model(images)
+        found, found_maps = forward(unpacked(widget), images)
+    assert (found.exp() - logits.exp()).abs().max() < 0.005
+    for a, b in zip(found_maps, maps):  # each sums to 1
+        assert (a - b).abs().sum(dim=(1, 2, 3)).max() < 0.005
+
+
+def test_a_network_that_was_training_goes_on():
+    model = network().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    folded(model)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_traits_hold_what_was_given():
+    backgrounds, images, labels = given(3, 4)
+    widget = LiveModel.from_network(network(), backgrounds, images, labels)
+    assert widget.size == 64
+    shown = np.frombuffer(widget.backgrounds, np.uint8).reshape(3, 1, 64, 64)
+    np.testing.assert_array_equal(shown, backgrounds)
+    assert widget.labels == labels.tolist()
+    assert widget.classes == [str(c) for c in range(10)]
+    assert len(widget.weights) == 2 * sum(np.prod(shape) for shape in widget.shapes)
+    assert widget._lazy == ["weights"]
+    points = np.concatenate([path for example in widget.examples for path in example])
+    assert points.min() >= 18  # the middle 28 pixels
+    assert points.max() <= 46
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"alignment": None}, {"alignment": "sigmoid"}, {"taps": "after"}, {"head": "concat"}],
+)
+def test_a_network_of_another_form_is_refused(options):
+    with pytest.raises(ValueError, match=r"expected an AttnVGG with taps before the pools.*got \("):
+        folded(network(**options))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_another_network_is_refused():
+    with pytest.raises(ValueError, match="expected an AttnVGG, got a VGG"):
+        folded(VGG(10, width=0.125))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_bad_input_is_said():
+    backgrounds, images, labels = given()
+    with pytest.raises(ValueError, match=r"multiples of 32, got \(2, 1, 60, 60\)"):
+        LiveModel.from_network(network(), backgrounds[..., :60, :60], images, labels)
+    with pytest.raises(ValueError, match=r"square backgrounds .* got \(2, 1, 32, 64\)"):
+        LiveModel.from_network(network(), backgrounds[..., :32, :], images, labels)
+    with pytest.raises(ValueError, match=r"multiples of 32, got \(0, 1, 64, 64\)"):
+        LiveModel.from_network(network(), backgrounds[:0], images, labels)
+    with pytest.raises(ValueError, match="got 5 and 4"):
+        LiveModel.from_network(network(), backgrounds, images, labels[:4])
+    with pytest.raises(ValueError, match="got 0 and 0"):
+        LiveModel.from_network(network(), backgrounds, images[:0], labels[:0])
+    with pytest.raises(ValueError, match="brightest pixel is 0"):
+        LiveModel.from_network(network(), backgrounds, images * 0, labels)
+    large = network()
+    with torch.no_grad():
+        large.classifiers[0].weight[0, 0] = 1e5
+    with pytest.raises(ValueError, match=r"at most 65504, .* got 1e[+]05"):
+        folded(large)
+    with torch.no_grad():
+        large.classifiers[0].weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="got nan"):
+        folded(large)

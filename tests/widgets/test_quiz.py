@@ -1,0 +1,44 @@
+"""What `Quiz` hands to the page, and what it refuses."""
+
+import re
+
+import pytest
+
+from course_utils.widgets import Question, Quiz
+
+ONE = Question("How many?", "two", "Count them.", {"Three": "One too many.", "one": "One more."})
+
+
+def test_the_page_gets_the_answers_in_alphabetical_order():
+    quiz = Quiz(ONE, Question("Why?", "a", "b", {"c": "d"}))
+    assert [question["text"] for question in quiz.questions] == ["How many?", "Why?"]
+    assert quiz.questions[0]["answers"] == [
+        {"text": "one", "why": "One more.", "right": False},
+        {"text": "Three", "why": "One too many.", "right": False},
+        {"text": "two", "why": "Count them.", "right": True},
+    ]
+    assert quiz.chosen == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("questions", "message"),
+    [
+        ((), "expected at least one question, got none"),
+        (
+            (ONE, ONE._replace(wrong={})),
+            "expected one right answer, others that are wrong, and a reason for each, got",
+        ),
+        ((ONE._replace(wrong={"two": "the same"}),), "others that are wrong"),
+        ((ONE._replace(why=" "),), "a reason for each"),
+        ((ONE._replace(wrong={"one": ""}),), "a reason for each"),
+        ((ONE._replace(text=""),), "a reason for each"),
+    ],
+)
+def test_what_is_no_question_is_refused(questions, message):
+    with pytest.raises(ValueError, match=message):
+        Quiz(*questions)
+
+
+def test_the_module_needs_no_other():
+    assert "export default { render }" in Quiz(ONE)._esm
+    assert not re.search(r"^\s*import ", Quiz(ONE)._esm, re.MULTILINE)

@@ -1,0 +1,338 @@
+"""The widget of chapter 02: its arithmetic and every number it says are the package's."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils import parameters_to_vector
+from torch.testing import assert_close
+
+from course_utils.attention import alignments, scores
+from course_utils.attention.general import Attention
+from course_utils.explain import metrics
+from course_utils.studies import probes
+from course_utils.widgets import ScoreExplorer
+from course_utils.widgets._source import module
+from course_utils.widgets.score_explorer import EXTENT, KEYS, SCORES, SIDE
+from tests.browser import overhanging
+
+GRID, SIZE, D, N = 4, 16, 5, 2
+SIZES = {
+    "additive": (D, D, 6),
+    "general": (D, D),
+    "biased general": (D, D),
+    "activated general": (D, D),
+}
+
+
+def made(name, *sizes):
+    """A score with random parameters, in double precision where it has some."""
+    score = SCORES[name](*sizes) if name in SIZES else SCORES[name]
+    if isinstance(score, scores.ActivatedGeneral):
+        torch.nn.init.constant_(score.offset, 0.3)
+    return score
+
+
+@pytest.fixture
+def parts():
+    torch.manual_seed(0)
+    regions = torch.zeros(N, 1, SIZE, SIZE, dtype=torch.bool)
+    regions[0, :, 2:9, 5:12] = regions[1, :, 10:16, 0:3] = True
+    features = probes.Features(
+        2 * torch.rand(N, GRID**2, D), torch.randn(N, 7), torch.tensor([3, 1]), regions
+    )
+    pools = {
+        name: probes.Guided(Attention(made(name, *SIZES.get(name, ()))), d_g=7, d_l=D)
+        for name in SCORES
+    }
+    boxes = torch.tensor([[5, 2, 12, 9], [0, 10, 3, 16]])
+    return {
+        "images": torch.rand(N, 1, SIZE, SIZE),
+        "boxes": boxes,
+        "features": features,
+        "pools": pools,
+        "plane": scores.Additive(2, 2, 4),
+    }
+
+
+@pytest.fixture(scope="module")
+def in_javascript(chromium):
+    """Call the widget's own functions, full precision."""
+    page = chromium.new_page()
+    page.evaluate(
+        """async (source) => {
+             const blob = new Blob([source], { type: "text/javascript" });
+             Object.assign(window, await import(URL.createObjectURL(blob)));
+           }""",
+        module("score_explorer"),
+    )
+
+    def call(name, queries, keys, parameters):
+        found = page.evaluate(
+            """([name, queries, keys, p]) => queries.map((q) => keys.map((k) =>
+                 SCORES[name](Float64Array.from(q), Float64Array.from(k), Float64Array.from(p))))""",
+            [name, queries.tolist(), keys.tolist(), parameters.tolist()],
+        )
+        return torch.tensor(found, dtype=torch.double)
+
+    call.names = page.evaluate("Object.keys(SCORES)")
+    yield call
+    page.close()
+
+
+def test_the_scores_have_the_packages_names(in_javascript):
+    assert in_javascript.names == list(SCORES)
+
+
+@pytest.mark.parametrize(("d_q", "d_k", "hidden"), [(2, 2, 1), (3, 5, 4), (32, 32, 16), (1, 1, 3)])
+@pytest.mark.parametrize("name", SCORES)
+def test_the_arithmetic_is_the_packages(in_javascript, name, d_q, d_k, hidden):
+    torch.manual_seed(d_k)
+    d_q = d_q if name in SIZES else d_k
+    score, parameters = (
+        made(name, d_q, d_k, *([hidden] if name == "additive" else [])),
+        torch.zeros(0),
+    )
+    if name in SIZES:
+        score = score.double()
+        parameters = parameters_to_vector(score.parameters()).detach()
+    queries, keys = (
+        torch.randn(3, d_q, dtype=torch.double),
+        3 * torch.randn(4, d_k, dtype=torch.double),
+    )
+    keys[0] = 0
+    expected = score(queries[None], keys[None])[0].detach()
+    assert_close(in_javascript(name, queries, keys, parameters), expected, rtol=1e-9, atol=1e-12)
+
+
+def in_the_plane(widget):
+    """The score that the reader has set up, in double precision."""
+    name = list(SCORES)[widget.score]
+    if name not in SIZES:
+        return SCORES[name]
+    score = made(name, 2, 2, *([4] if name == "additive" else []))
+    with torch.no_grad():
+        if name == "additive":
+            vector = torch.from_numpy(np.frombuffer(widget.plane, np.float32).copy())
+            torch.nn.utils.vector_to_parameters(vector, score.parameters())
+            return score.double()
+        c, s = (widget.stretch * f(math.radians(widget.angle)) for f in (math.cos, math.sin))
+        score = score.double()
+        score.project.weight.copy_(torch.tensor([[c, -s], [s, c]]))
+        if name == "biased general":
+            score.project.bias.copy_(torch.tensor([widget.bias_across, widget.bias_up]))
+        if name == "activated general":
+            score.offset.fill_(widget.offset)
+    return score
+
+
+def at(place):
+    row, column = divmod(place, SIDE)
+    along = 2 * EXTENT / (SIDE - 1)
+    return torch.tensor([along * column - EXTENT, EXTENT - along * row], dtype=torch.double)
+
+
+@torch.inference_mode()
+def expected(widget, parts):
+    """What the status should say, from the traits by the package; and the scores and weights of the plane."""
+    align = lambda r: alignments.softmax(r, temperature=10**widget.log_temperature)  # noqa: E731
+    keys, query = torch.tensor([KEYS], dtype=torch.double), at(widget.place)[None, None]
+    r = in_the_plane(widget)(query, keys)
+    a = align(r)
+    places = torch.stack([at(i) for i in range(SIDE**2)])
+    landscape = in_the_plane(widget)(query, places[None])
+
+    name, n = list(SCORES)[widget.score], widget.image
+    pool = parts["pools"][name]
+    local = (
+        torch.from_numpy(np.frombuffer(widget.features, np.uint8).copy())
+        .view(N, GRID**2, D)
+        .double()
+        * widget.step
+    )
+    asked = pool.project(parts["features"].g[[n]])[:, None].double()
+    score = pool.attention.score
+    score = score.double() if isinstance(score, torch.nn.Module) else score
+    weights = align(
+        score(local[[n]][:, [widget.image_place]] if widget.asks else asked, local[[n]])
+    )
+    region = parts["features"].regions[[n]]
+    energy = metrics.energy_inside(weights.view(1, 1, GRID, GRID), region).item()
+    return {
+        "r": r.flatten(),
+        "a": a.flatten(),
+        "context": (a @ keys).flatten(),
+        "range": (landscape.min().item(), landscape.max().item()),
+        "energy": energy,
+        "chance": metrics.area_share(region).item(),
+        "weights": (weights.min().item(), weights.max().item()),
+    }
+
+
+def numbers(shown, name):
+    """The bars as they tell it to a screen reader, in full precision."""
+    meters = shown.get_by_role("meter", name=name)
+    return meters.evaluate_all("bars => bars.map(b => Number(b.getAttribute('aria-valuenow')))")
+
+
+def number(text):
+    return float(text.replace("−", "-"))
+
+
+SETTINGS = [
+    {"score": 0},
+    {"score": 1, "log_temperature": -0.5, "image": 1, "asks": 1, "image_place": 14},
+    {"score": 2, "place": 0, "log_temperature": -1.0},
+    {"score": 3, "place": SIDE**2 - 1, "asks": 1, "image_place": 3},
+    {"score": 4, "place": 1000, "image": 1},
+    {"score": 5, "angle": 60.0, "stretch": 2.0},
+    {"score": 6, "angle": -30.0, "bias_across": -2.0, "bias_up": 1.5, "asks": 1, "image_place": 0},
+    {"score": 7, "angle": 180.0, "offset": -1.5, "stretch": 0.25, "image": 1},
+]
+
+
+@pytest.mark.parametrize("traits", SETTINGS, ids=str)
+def test_it_says_what_the_package_computes(show_widget, parts, traits):
+    explorer = ScoreExplorer.from_pools(**parts)
+    for trait, value in traits.items():
+        explorer.set_trait(trait, value)
+    shown, wanted = show_widget(explorer), expected(explorer, parts)
+    low, high = wanted["range"]
+    assert numbers(shown, "Score of key") == pytest.approx(wanted["r"].tolist(), rel=1e-6, abs=1e-6)
+    assert numbers(shown, "Weight of key") == pytest.approx(
+        wanted["a"].tolist(), rel=1e-6, abs=1e-9
+    )
+    shares = torch.stack([(wanted["r"] - low) / (high - low), wanted["a"]], dim=1).flatten()
+    widths = shown.locator(".course-bar").evaluate_all(
+        "bars => bars.map(b => b.firstChild.getBoundingClientRect().width / b.clientWidth)"
+    )
+    assert widths == pytest.approx(shares.tolist(), abs=0.03)
+
+    status, (x, y) = shown.locator(".course-status").inner_text(), at(explorer.place).tolist()
+    said = re.match(
+        r"(.+): for the query \((\S+), (\S+)\) key (\d) scores highest, (\S+), and gets the weight (\S+); "
+        r"the context ◆ is \((\S+), (\S+)\)\. On image (\d), asked by (.+), (\d+) % of the weight lies in the box; "
+        r"chance is (\d+) %\.$",
+        status,
+    ).groups()
+    best = wanted["r"].argmax().item()
+    assert said[0] == list(SCORES)[explorer.score]
+    assert [number(text) for text in said[1:3]] == pytest.approx([x, y], abs=5e-3 + 1e-9)
+    assert int(said[3]) == best + 1
+    found = [number(said[i]) for i in (4, 5, 6, 7)]
+    truth = [wanted["r"][best].item(), wanted["a"][best].item(), *wanted["context"].tolist()]
+    assert found == pytest.approx(truth, abs=5e-3 + 1e-6)
+    row, column = divmod(explorer.image_place, GRID)
+    asks = f"the key at row {row + 1}, column {column + 1}" if explorer.asks else "the query from g"
+    assert said[8:10] == (str(explorer.image + 1), asks)
+    assert said[10:] == (f"{100 * wanted['energy']:.0f}", f"{100 * wanted['chance']:.0f}")
+
+    limits = re.search(
+        r"there: (\S+) to (\S+)$", shown.locator(".course-scale").inner_text()
+    ).groups()
+    assert [number(text) for text in limits] == pytest.approx([low, high], abs=5e-3 + 1e-6)
+    raw = re.search(r"raw: (\S+) to (\S+)$", shown.locator("figcaption").last.inner_text()).groups()
+    assert [float(text) for text in raw] == pytest.approx(
+        list(wanted["weights"]), rel=0.06, abs=1e-12
+    )
+
+
+def test_the_landscape_is_the_score_of_a_key_at_each_place(show_widget, parts):
+    """The dot product of q = (1.2, 1.4) is lowest in one corner of the plane and highest in the opposite one."""
+    explorer = ScoreExplorer.from_pools(**parts)
+    colours = (
+        show_widget(explorer)
+        .get_by_role("application")
+        .first.evaluate(
+            """c => { const p = c.getContext("2d"), at = (x, y) => [...p.getImageData(x, y, 1, 1).data].slice(0, 3);
+                  return [at(1, c.height - 2), at(c.width - 2, 1)]; }"""
+        )
+    )
+    palette = np.frombuffer(explorer.palette, np.uint8).reshape(256, 3).tolist()
+    assert colours == [palette[0], palette[255]]
+
+
+def test_only_what_the_score_uses_is_offered(show_widget, parts):
+    shown = show_widget(ScoreExplorer.from_pools(**parts))
+    expected = {"general": 2, "biased general": 4, "activated general": 3}
+    for i, name in enumerate(SCORES):
+        shown.get_by_role("combobox", name="Score").select_option(str(i))
+        sliders = shown.locator("input[type=range]:visible").count()
+        assert sliders == 2 + expected.get(name, 0), name  # beside the temperature and the image
+        assert shown.locator(".course-status").inner_text().startswith(f"{name}:")
+
+
+def test_the_keyboard_and_the_pointer_move_both_queries(show_widget, parts):
+    explorer = ScoreExplorer.from_pools(**parts)
+    shown = show_widget(explorer)
+    status, (plane, picture) = (
+        shown.locator(".course-status"),
+        shown.get_by_role("application").all(),
+    )
+    assert "for the query (1.20, 1.40)" in status.inner_text()
+    plane.focus()
+    plane.press("ArrowLeft")
+    plane.press("ArrowDown")
+    assert "for the query (1.10, 1.30)" in status.inner_text()
+    box = plane.bounding_box()
+    plane.click(position={"x": 1, "y": box["height"] - 2})
+    assert "for the query (−3.00, −3.00)" in status.inner_text()
+    plane.press("ArrowDown")  # not over the edge
+    assert "for the query (−3.00, −3.00)" in status.inner_text()
+
+    assert "asked by the query from g" in status.inner_text()
+    picture.focus()
+    picture.press("ArrowUp")  # from row 3, column 3; and the dragged key becomes the query
+    assert "asked by the key at row 2, column 3" in status.inner_text()
+    box = picture.bounding_box()
+    picture.click(position={"x": box["width"] - 2, "y": 1})
+    assert "asked by the key at row 1, column 4" in status.inner_text()
+    shown.get_by_role("combobox", name="Query").select_option("0")
+    assert "asked by the query from g" in status.inner_text()
+
+
+@pytest.mark.parametrize("score", range(len(SCORES)))
+def test_it_fits_a_phone(page, show_widget, parts, score):
+    page.set_viewport_size({"width": 360, "height": 700})
+    explorer = ScoreExplorer.from_pools(**parts)
+    explorer.score = score
+    shown = show_widget(explorer)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert overhanging(shown) == 0
+
+
+def without(pools, name):
+    return {other: pool for other, pool in pools.items() if other != name}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "boxes",
+            lambda boxes: boxes[:1],
+            r"2 images and boxes, as many as features, got \(2, 1\)",
+        ),
+        (
+            "images",
+            lambda images: images[..., :15, :15],
+            "square grid whose side divides 15, got 16 keys",
+        ),
+        ("features", lambda f: f._replace(local=f.local[:, 1:]), "square grid .* got 15 keys"),
+        ("features", lambda f: f._replace(local=f.local - 1), "keys that are not negative, got -"),
+        (
+            "pools",
+            lambda pools: without(pools, "cosine"),
+            "a pool for each of multiplicative, .*, got multiplicative",
+        ),
+        ("pools", lambda pools: pools | {"cosine": pools["general"]}, "a pool for each of"),
+        ("pools", lambda pools: {}, "got none"),
+        ("plane", lambda plane: scores.Additive(2, 3, 4), r"size 2 in the plane, got \(2, 3\)"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_bad_input_is_refused(parts, name, change, message):
+    with pytest.raises(ValueError, match=message):
+        ScoreExplorer.from_pools(**parts | {name: change(parts[name])})

@@ -1,0 +1,82 @@
+"""What the widget of chapter 09 is given: a table of runs as lists, None where a variant has no such score."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from course_utils.widgets.seeds_explorer import SeedsExplorer
+
+VARIANTS, SEEDS = ("with_maps", "another", "no_maps"), (0, 1, 2, 3, 4)
+
+
+def table(seed=0):
+    """Scores of three variants and five seeds, drawn at random; the last variant has no maps."""
+    draw = np.random.default_rng(seed)
+    rows = [
+        {"variant": f, "seed": s, "accuracy": draw.normal(0.95, 0.01)}
+        for f in VARIANTS
+        for s in SEEDS
+    ]
+    frame = pd.DataFrame(rows)
+    frame["loss"] = draw.normal(0.2, 0.02, len(frame))
+    frame["chance"] = 0.06
+    frame["energy 1"] = draw.normal(0.5, 0.1, len(frame)).astype(float)
+    frame.loc[frame.variant == "no_maps", "energy 1"] = None
+    return frame.assign(seconds=100.0)
+
+
+def test_traits_hold_the_table_by_score_form_and_seed():
+    frame = table()
+    explorer = SeedsExplorer.from_scores(frame, first="another", second="with_maps", count=3)
+    assert explorer.scores == ["accuracy", "loss", "energy 1"]
+    assert explorer.falls == [False, True, False]
+    assert explorer.variants == ["with maps", "another", "no maps"]
+    assert (explorer.first, explorer.second, explorer.count, explorer.start) == (1, 0, 3, 0)
+    assert explorer.values[1][2] == frame.loc[frame.variant == "no_maps", "loss"].tolist()
+    assert explorer.values[2][2] == [None] * 5
+    json.dumps(explorer.values, allow_nan=False)
+
+
+def test_rows_may_come_in_any_order():
+    frame = table()
+    explorer, other = (
+        SeedsExplorer.from_scores(rows, first="another", second="no_maps")
+        for rows in (
+            frame,
+            frame.sample(frac=1, random_state=0).sort_values(
+                "variant", key=lambda f: f.map(VARIANTS.index)
+            ),
+        )
+    )
+    assert explorer.values == other.values
+    assert explorer.count == 5
+
+
+def without(column):
+    return lambda frame: frame.drop(columns=column)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (without("seed"), {}, "no column 'seed'"),
+        (without(["accuracy", "loss", "energy 1"]), {}, "no scores beside variant and seed"),
+        (lambda frame: pd.concat([frame, frame[:1]]), {}, "the same seed twice"),
+        (lambda frame: frame[1:], {}, "expected 5 seeds of each of 3 variants, got 14 rows"),
+        (lambda frame: frame[frame.seed == 0], {}, "needs 2 seeds or more, got 1"),
+        (
+            lambda frame: frame,
+            {"second": "softmax"},
+            "unknown variant 'softmax': choose one of with_maps, another",
+        ),
+        (lambda frame: frame, {"count": 6}, "expected 2 to 5 seeds, got 6"),
+        (lambda frame: frame, {"count": 1}, "expected 2 to 5 seeds, got 1"),
+    ],
+)
+def test_bad_input_is_said(change, options, message):
+    with pytest.raises(ValueError, match=message):
+        SeedsExplorer.from_scores(
+            change(table()), **{"first": "with_maps", "second": "another", **options}
+        )
