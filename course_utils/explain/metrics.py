@@ -50,6 +50,37 @@ def energy_inside(
     return (maps * regions).sum(dim=(1, 2, 3)) / total.where(total > 0, torch.ones_like(total))
 
 
+def energy_by_position(
+    regions: Bool[Tensor, "N 1 H W"], grid: tuple[int, int]
+) -> Float[Tensor, "N positions"]:
+    """The energy inside a region of each map that has all its weight on one position.
+
+    If the grid divides the region's size, `energy_inside` of any map on that grid is the mean of
+    these values, weighted by the map: upsampling is linear, and by a whole factor it spreads every
+    position over equally many pixels. That lets a page score a map without upsampling it.
+
+    Args:
+        regions: One boolean mask per image.
+        grid: Height h and width w of the maps; positions are counted row by row, h · w in all.
+
+    Returns:
+        One row per region, with values in [0, 1].
+
+    Raises:
+        ValueError: If the grid does not divide the size of the regions.
+    """
+    h, w = grid
+    height, width = regions.shape[-2:]
+    if h < 1 or w < 1 or height % h or width % w:
+        raise ValueError(
+            f"expected a grid that divides regions of {height} × {width} pixels, got {h} × {w}"
+        )
+    one_position = torch.eye(h * w, device=regions.device).view(h * w, 1, h, w)
+    return torch.stack(
+        [energy_inside(one_position, region.expand(h * w, 1, -1, -1)) for region in regions]
+    )
+
+
 def iou(
     maps: Float[Tensor, "B 1 h w"], regions: Bool[Tensor, "B 1 H W"], threshold: float = 0.5
 ) -> Float[Tensor, " B"]:

@@ -15,6 +15,7 @@ from course_utils.explain.metrics import (
     covered,
     edge_map,
     effective_share,
+    energy_by_position,
     energy_inside,
     entropy,
     iou,
@@ -58,6 +59,22 @@ def test_pointing_ignores_a_monotone_transform_energy_ignores_a_factor(seed):
     r = region(8, 2, 1, 6, 5).expand(3, -1, -1, -1)
     assert torch.equal(pointing_game(maps, r), pointing_game(maps.pow(3) + 1, r))
     torch.testing.assert_close(energy_inside(maps, r), energy_inside(7 * maps, r))
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (2, 4), (1, 8), (8, 8)])
+def test_the_energy_of_a_map_is_the_weighted_mean_of_the_energies_of_its_positions(grid):
+    regions = torch.cat([region(8, 0, 0, 3, 5), region(8, 4, 1, 8, 2)])
+    maps = torch.rand(2, 1, *grid, generator=torch.Generator().manual_seed(0))
+    inside = energy_by_position(regions, grid)
+    assert inside.shape == (2, grid[0] * grid[1])
+    weights = maps.flatten(1) / maps.sum(dim=(1, 2, 3))[:, None]
+    torch.testing.assert_close((weights * inside).sum(dim=1), energy_inside(maps, regions))
+
+
+@pytest.mark.parametrize("grid", [(3, 4), (4, 16), (0, 4)])
+def test_a_grid_must_divide_the_regions(grid):
+    with pytest.raises(ValueError, match=rf"8 × 8 pixels, got {grid[0]} × {grid[1]}"):
+        energy_by_position(region(8), grid)
 
 
 def test_an_empty_map_scores_no_energy():
