@@ -122,15 +122,6 @@ def test_tables_and_contents_list_every_chapter_as_it_is(path):
     assert f"file: notebooks/{path.stem}\n" in (ROOT / "_toc.yml").read_text(encoding="utf-8")
 
 
-def test_the_front_page_says_how_long_all_chapters_take():
-    minutes = [
-        int(re.search(r"\*\*Minutes:\*\* (\d+)", path.read_text(encoding="utf-8"))[1])
-        for path in NOTEBOOKS
-    ]
-    hours = {9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}[round(sum(minutes) / 60)]
-    assert f"about {hours} hours" in (ROOT / "book" / "index.md").read_text(encoding="utf-8")
-
-
 def test_on_every_way_through_the_course_a_chapter_comes_after_what_it_needs():
     text = (
         (ROOT / "book" / "index.md")
