@@ -6,5 +6,7 @@
     theme = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";
   });
-  window.addEventListener("afterprint", () => { document.documentElement.dataset.theme = theme; });
+  window.addEventListener("afterprint", () => {
+    document.documentElement.dataset.theme = theme;
+  });
 })();

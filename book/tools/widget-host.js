@@ -8,40 +8,81 @@
   "use strict";
   const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
   const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';
-  const models = new Map(), modules = new Map(), styles = new Set(), files = new Map();
+  const models = new Map();
+  const modules = new Map();
+  const styles = new Set();
+  const files = new Map();
 
-  const decode = (base64) => new DataView(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer);
+  const decode = (base64) =>
+    new DataView(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer);
 
   /** The trait that a script of the page's own leaves for us; what failed is tried again when it is asked for again. */
   function fetched({ key, src }) {
-    if (!files.has(key))
-      files.set(key, new Promise((resolve, reject) => {
-        const script = Object.assign(document.createElement("script"), { src });
-        const fail = () => { files.delete(key); script.remove(); reject(new Error(`there is no answer from ${script.src}`)); };
-        script.onload = () => { key in (window.courseData ?? {}) ? resolve(decode(window.courseData[key])) : fail(); };
-        script.onerror = fail;
-        document.head.append(script);
-      }));
+    if (!files.has(key)) {
+      files.set(
+        key,
+        new Promise((resolve, reject) => {
+          const script = Object.assign(document.createElement("script"), { src });
+          const fail = () => {
+            files.delete(key);
+            script.remove();
+            reject(new Error(`there is no answer from ${script.src}`));
+          };
+          script.onload = () => {
+            key in (window.courseData ?? {}) ? resolve(decode(window.courseData[key])) : fail();
+          };
+          script.onerror = fail;
+          document.head.append(script);
+        }),
+      );
+    }
     return files.get(key);
   }
 
   /** What a widget sees of its traits; with no kernel behind it, the page's own state is the truth. */
   class Model {
-    #state; #listeners = new Map();
+    #state;
+    #listeners = new Map();
     constructor({ state, buffers = [] }, sources) {
       this.#state = { ...state };
-      for (const { path: [name], data } of buffers) this.#state[name] = decode(data);
-      for (const name of ["_esm", "_css"]) if (name in state) this.#state[name] = sources[state[name]];
+      for (const {
+        path: [name],
+        data,
+      } of buffers) {
+        this.#state[name] = decode(data);
+      }
+      for (const name of ["_esm", "_css"]) {
+        if (name in state) {
+          this.#state[name] = sources[state[name]];
+        }
+      }
     }
-    get(name) { return this.#state[name]; }
-    load(name) { return fetched(this.#state[name]); }
+    get(name) {
+      return this.#state[name];
+    }
+    load(name) {
+      return fetched(this.#state[name]);
+    }
     set(name, value) {
-      if (this.#state[name] === value) return;
+      if (this.#state[name] === value) {
+        return;
+      }
       this.#state[name] = value;
-      for (const event of [`change:${name}`, "change"]) for (const listen of this.#listeners.get(event) ?? []) listen();
+      for (const event of [`change:${name}`, "change"]) {
+        for (const listen of this.#listeners.get(event) ?? []) {
+          listen();
+        }
+      }
     }
-    on(event, listen) { this.#listeners.set(event, [...(this.#listeners.get(event) ?? []), listen]); }
-    off(event, listen) { this.#listeners.set(event, (this.#listeners.get(event) ?? []).filter((f) => listen && f !== listen)); }
+    on(event, listen) {
+      this.#listeners.set(event, [...(this.#listeners.get(event) ?? []), listen]);
+    }
+    off(event, listen) {
+      this.#listeners.set(
+        event,
+        (this.#listeners.get(event) ?? []).filter((f) => listen && f !== listen),
+      );
+    }
     save_changes() {}
     send() {}
   }
@@ -54,18 +95,30 @@
   }
 
   function load(source) {
-    if (!modules.has(source))
-      modules.set(source, import(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))));
+    if (!modules.has(source)) {
+      modules.set(
+        source,
+        import(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))),
+      );
+    }
     return modules.get(source);
   }
 
   async function show(mark) {
-    const place = document.createElement("div"), model = models.get(JSON.parse(mark.textContent).model_id);
+    const place = document.createElement("div");
+    const model = models.get(JSON.parse(mark.textContent).model_id);
     mark.before(place);
     if (!model?.get("_esm")) {
       const colab = document.querySelector('a[href*="colab.research.google.com"]');
       place.append("This control needs a running notebook. ");
-      if (colab) place.append(Object.assign(document.createElement("a"), { href: colab.href, textContent: "Open it in Colab." }));
+      if (colab) {
+        place.append(
+          Object.assign(document.createElement("a"), {
+            href: colab.href,
+            textContent: "Open it in Colab.",
+          }),
+        );
+      }
       return;
     }
     const style = model.get("_css");
@@ -84,16 +137,24 @@
   async function start() {
     for (const script of document.querySelectorAll(STATE)) {
       const { state, sources, links } = JSON.parse(script.textContent);
-      for (const [id, entry] of Object.entries(state)) models.set(id, new Model(entry, sources));
+      for (const [id, entry] of Object.entries(state)) {
+        models.set(id, new Model(entry, sources));
+      }
       for (const { source, target, both } of links) {
-        if (!models.has(source[0]) || !models.has(target[0])) continue; // a control that needs a kernel leads nowhere
+        if (!models.has(source[0]) || !models.has(target[0])) {
+          continue; // a control that needs a kernel leads nowhere
+        }
         follow(source, target)();
-        if (both) follow(target, source);
+        if (both) {
+          follow(target, source);
+        }
       }
     }
     await Promise.all([...document.querySelectorAll(VIEW)].map(show));
     document.documentElement.dataset.widgets = "ready";
   }
   /* not DOMContentLoaded: it would wait for MathJax and every other deferred script */
-  document.readyState === "loading" ? document.addEventListener("readystatechange", start, { once: true }) : start();
+  document.readyState === "loading"
+    ? document.addEventListener("readystatechange", start, { once: true })
+    : start();
 })();

@@ -1,11 +1,14 @@
 /* The forward pass of a small AttnVGG: 3 × 3 convolutions, batch norm folded into them, taps before the pools, softmax
    attention, a head a descriptor. A feature map is { values, channels, rows, columns }, channel by channel, row by row. */
 
-const BLOCKS = [2, 2, 3, 3, 3], TAPS = [2, 3]; // convolutions of each block; the blocks that are attended to
+const BLOCKS = [2, 2, 3, 3, 3];
+const TAPS = [2, 3]; // convolutions of each block; the blocks that are attended to
 
 /** A number from the 16 bits of half precision. */
 function half(bits) {
-  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
   return sign * (exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24);
 }
 
@@ -13,17 +16,26 @@ function half(bits) {
 function unpacked(view, shapes) {
   let at = 0;
   return shapes.map((shape) => {
-    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => half(view.getUint16(2 * at++, true)));
+    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () =>
+      half(view.getUint16(2 * at++, true)),
+    );
     return { values, shape };
   });
 }
 
 /** The map with a border of zeros, in which a row follows the other: a step down is `columns + 2` numbers ahead. */
 function padded({ values, channels, rows, columns }) {
-  const stride = columns + 2, plane = (rows + 2) * stride + 2, large = new Float32Array(channels * plane);
-  for (let c = 0; c < channels; c++)
-    for (let y = 0; y < rows; y++)
-      large.set(values.subarray((c * rows + y) * columns, (c * rows + y + 1) * columns), c * plane + (y + 1) * stride + 1);
+  const stride = columns + 2;
+  const plane = (rows + 2) * stride + 2;
+  const large = new Float32Array(channels * plane);
+  for (let c = 0; c < channels; c++) {
+    for (let y = 0; y < rows; y++) {
+      large.set(
+        values.subarray((c * rows + y) * columns, (c * rows + y + 1) * columns),
+        c * plane + (y + 1) * stride + 1,
+      );
+    }
+  }
   return { large, stride, plane };
 }
 
@@ -32,18 +44,38 @@ function padded({ values, channels, rows, columns }) {
     Four outputs at a time, and one loop over all positions of the padded map: what it computes at the two columns of the
     border is thrown away, which costs less than a loop a row does. */
 function conv3(map, weight, bias) {
-  const { rows, columns, channels } = map, outputs = weight.shape[0], w = weight.values;
-  const { large, stride, plane } = padded(map), length = rows * stride, values = new Float32Array(outputs * rows * columns);
-  const sums = Array.from({ length: 4 }, () => new Float64Array(length)), [s0, s1, s2, s3] = sums;
+  const { rows, columns, channels } = map;
+  const outputs = weight.shape[0];
+  const w = weight.values;
+  const { large, stride, plane } = padded(map);
+  const length = rows * stride;
+  const values = new Float32Array(outputs * rows * columns);
+  const sums = Array.from({ length: 4 }, () => new Float64Array(length));
+  const [s0, s1, s2, s3] = sums;
   for (let o = 0; o < outputs; o += 4) {
     sums.forEach((s, j) => s.fill(bias.values[o + j] ?? 0));
-    for (let c = 0; c < channels; c++)
+    for (let c = 0; c < channels; c++) {
       for (let ky = 0; ky < 3; ky++) {
-        const from = c * plane + ky * stride, step = 9 * channels;
-        const k0 = o * step + 9 * c + 3 * ky, k1 = k0 + step, k2 = k1 + step, k3 = k2 + step;
-        const a0 = w[k0], a1 = w[k0 + 1], a2 = w[k0 + 2], b0 = w[k1] || 0, b1 = w[k1 + 1] || 0, b2 = w[k1 + 2] || 0;
-        const c0 = w[k2] || 0, c1 = w[k2 + 1] || 0, c2 = w[k2 + 2] || 0, d0 = w[k3] || 0, d1 = w[k3 + 1] || 0, d2 = w[k3 + 2] || 0;
-        let left = large[from], here = large[from + 1];
+        const from = c * plane + ky * stride;
+        const step = 9 * channels;
+        const k0 = o * step + 9 * c + 3 * ky;
+        const k1 = k0 + step;
+        const k2 = k1 + step;
+        const k3 = k2 + step;
+        const a0 = w[k0];
+        const a1 = w[k0 + 1];
+        const a2 = w[k0 + 2];
+        const b0 = w[k1] || 0;
+        const b1 = w[k1 + 1] || 0;
+        const b2 = w[k1 + 2] || 0;
+        const c0 = w[k2] || 0;
+        const c1 = w[k2 + 1] || 0;
+        const c2 = w[k2 + 2] || 0;
+        const d0 = w[k3] || 0;
+        const d1 = w[k3 + 1] || 0;
+        const d2 = w[k3 + 2] || 0;
+        let left = large[from];
+        let here = large[from + 1];
         for (let i = 0, ahead = from + 2; i < length; i++, ahead++) {
           const right = large[ahead];
           s0[i] += a0 * left + a1 * here + a2 * right;
@@ -54,46 +86,72 @@ function conv3(map, weight, bias) {
           here = right;
         }
       }
-    for (let j = 0; j < 4 && o + j < outputs; j++)
-      for (let y = 0; y < rows; y++)
-        for (let x = 0; x < columns; x++) values[((o + j) * rows + y) * columns + x] = Math.max(0, sums[j][y * stride + x]);
+    }
+    for (let j = 0; j < 4 && o + j < outputs; j++) {
+      for (let y = 0; y < rows; y++) {
+        for (let x = 0; x < columns; x++) {
+          values[((o + j) * rows + y) * columns + x] = Math.max(0, sums[j][y * stride + x]);
+        }
+      }
+    }
   }
   return { values, channels: outputs, rows, columns };
 }
 
 /** The highest of each 2 × 2 positions. */
 function pool({ values, channels, rows, columns }) {
-  const h = rows >> 1, w = columns >> 1, highest = new Float32Array(channels * h * w);
+  const h = rows >> 1;
+  const w = columns >> 1;
+  const highest = new Float32Array(channels * h * w);
   for (let i = 0; i < highest.length; i++) {
-    const at = (Math.floor(i / (h * w)) * rows + 2 * (Math.floor(i / w) % h)) * columns + 2 * (i % w);
-    highest[i] = Math.max(values[at], values[at + 1], values[at + columns], values[at + columns + 1]);
+    const at =
+      (Math.floor(i / (h * w)) * rows + 2 * (Math.floor(i / w) % h)) * columns + 2 * (i % w);
+    highest[i] = Math.max(
+      values[at],
+      values[at + 1],
+      values[at + columns],
+      values[at + columns + 1],
+    );
   }
   return { values: highest, channels, rows: h, columns: w };
 }
 
 /** A 1 × 1 convolution without bias. */
 function conv1({ values, channels, rows, columns }, weight) {
-  const positions = rows * columns, outputs = weight.shape[0], sums = new Float64Array(outputs * positions);
-  for (let o = 0; o < outputs; o++)
+  const positions = rows * columns;
+  const outputs = weight.shape[0];
+  const sums = new Float64Array(outputs * positions);
+  for (let o = 0; o < outputs; o++) {
     for (let c = 0; c < channels; c++) {
       const w = weight.values[o * channels + c];
-      for (let i = 0, to = o * positions, from = c * positions; i < positions; i++) sums[to + i] += w * values[from + i];
+      for (let i = 0, to = o * positions, from = c * positions; i < positions; i++) {
+        sums[to + i] += w * values[from + i];
+      }
     }
+  }
   return { values: sums, channels: outputs, rows, columns };
 }
 
 /** Additive attention of local features guided by deeper ones: the weights, and the context they give. */
 function attention(local, deep, [projectLocal, projectGlobal, score, bias]) {
-  const { rows, columns, channels } = local, positions = rows * columns;
-  const l = conv1(local, projectLocal), g = conv1(deep, projectGlobal), scores = new Float64Array(positions).fill(bias.values[0]);
+  const { rows, columns, channels } = local;
+  const positions = rows * columns;
+  const l = conv1(local, projectLocal);
+  const g = conv1(deep, projectGlobal);
+  const scores = new Float64Array(positions).fill(bias.values[0]);
   for (let k = 0; k < l.channels; k++) {
-    const coarse = g.values.subarray(k * deep.rows * deep.columns, (k + 1) * deep.rows * deep.columns);
+    const coarse = g.values.subarray(
+      k * deep.rows * deep.columns,
+      (k + 1) * deep.rows * deep.columns,
+    );
     enlarge(coarse, [deep.rows, deep.columns], [rows, columns]).forEach((up, i) => {
       scores[i] += score.values[k] * Math.max(0, l.values[k * positions + i] + up);
     });
   }
   const weights = softmax(scores);
-  const context = Array.from({ length: channels }, (_, c) => dot(weights, local.values.subarray(c * positions, (c + 1) * positions)));
+  const context = Array.from({ length: channels }, (_, c) =>
+    dot(weights, local.values.subarray(c * positions, (c + 1) * positions)),
+  );
   return { map: { values: weights, rows, columns }, context };
 }
 
@@ -102,20 +160,41 @@ function attention(local, deep, [projectLocal, projectGlobal, score, bias]) {
     `tensors` has what `live_model.folded` packs, in its order. Returns the logits, which are logarithms of probabilities,
     and the two maps. */
 function forward(tensors, image, size) {
-  const next = tensors.values(), take = (count) => Array.from({ length: count }, () => next.next().value), read = [];
+  const next = tensors.values();
+  const take = (count) => Array.from({ length: count }, () => next.next().value);
+  const read = [];
   let map = { values: image, channels: 1, rows: size, columns: size };
   BLOCKS.forEach((count, block) => {
-    for (let i = 0; i < count; i++) map = conv3(map, ...take(2));
-    if (TAPS.includes(block)) read.push(map);
+    for (let i = 0; i < count; i++) {
+      map = conv3(map, ...take(2));
+    }
+    if (TAPS.includes(block)) {
+      read.push(map);
+    }
     map = pool(map);
   });
-  const attended = read.map((local) => attention(local, map, take(4))), positions = map.rows * map.columns;
-  const average = Array.from({ length: map.channels }, (_, c) => sum(map.values.subarray(c * positions, (c + 1) * positions)) / positions);
+  const attended = read.map((local) => attention(local, map, take(4)));
+  const positions = map.rows * map.columns;
+  const average = Array.from(
+    { length: map.channels },
+    (_, c) => sum(map.values.subarray(c * positions, (c + 1) * positions)) / positions,
+  );
   const heads = [...attended.map(({ context }) => context), average].map((descriptor) => {
     const [weight, bias] = take(2);
-    return softmax(bias.values.map((b, o) => b + dot(descriptor, weight.values.subarray(o * descriptor.length, (o + 1) * descriptor.length))));
+    return softmax(
+      bias.values.map(
+        (b, o) =>
+          b +
+          dot(
+            descriptor,
+            weight.values.subarray(o * descriptor.length, (o + 1) * descriptor.length),
+          ),
+      ),
+    );
   });
-  const logits = Array.from(heads[0], (_, o) => Math.log(sum(heads.map((probabilities) => probabilities[o])) / heads.length));
+  const logits = Array.from(heads[0], (_, o) =>
+    Math.log(sum(heads.map((probabilities) => probabilities[o])) / heads.length),
+  );
   return { logits, maps: attended.map(({ map }) => map) };
 }
 

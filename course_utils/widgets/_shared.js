@@ -3,8 +3,9 @@
 /** An element with properties, attributes (aria-…, role) and children. */
 const element = (tag, properties = {}, ...children) => {
   const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties))
+  for (const [name, value] of Object.entries(properties)) {
     name in node ? (node[name] = value) : node.setAttribute(name, value);
+  }
   node.append(...children);
   return node;
 };
@@ -20,9 +21,13 @@ const later = async (model, name) => (model.load ? model.load(name) : model.get(
 function control(model, trait, label, input, show = (value) => value) {
   const output = element("output", { "aria-live": "off" }); // the widget's own status speaks
   const read = () => {
-    input.type === "checkbox" ? (input.checked = model.get(trait)) : (input.value = model.get(trait));
+    input.type === "checkbox"
+      ? (input.checked = model.get(trait))
+      : (input.value = model.get(trait));
     output.textContent = show(model.get(trait));
-    if (input.type === "range") input.setAttribute("aria-valuetext", output.textContent);
+    if (input.type === "range") {
+      input.setAttribute("aria-valuetext", output.textContent);
+    }
   };
   input.addEventListener("input", () => {
     model.set(trait, input.type === "checkbox" ? input.checked : Number(input.value));
@@ -30,7 +35,13 @@ function control(model, trait, label, input, show = (value) => value) {
   });
   model.on(`change:${trait}`, read);
   read();
-  return element("label", { className: "course-control" }, element("span", {}, label), input, output);
+  return element(
+    "label",
+    { className: "course-control" },
+    element("span", {}, label),
+    input,
+    output,
+  );
 }
 
 const slider = (model, trait, label, { min, max, step = 1, show }) =>
@@ -41,7 +52,13 @@ const checkbox = (model, trait, label) =>
 
 /** Choose one of several texts; the trait holds its number. */
 const choice = (model, trait, label, texts) =>
-  control(model, trait, label, element("select", {}, ...texts.map((text, i) => new Option(text, i))), () => "");
+  control(
+    model,
+    trait,
+    label,
+    element("select", {}, ...texts.map((text, i) => new Option(text, i))),
+    () => "",
+  );
 
 /** Paint rows of values in [0, 1] through a palette of 256 RGB colours onto a canvas of its own. */
 function painted(values, width, palette, scale = 1) {
@@ -71,9 +88,15 @@ function framed(canvas, picture, box, zoom) {
 /** A bar, from 0 to 1 unless `show` says otherwise when it fills it. */
 function meter(label) {
   const fill = element("span");
-  const node = element("div", { className: "course-bar", role: "meter", "aria-label": label }, fill);
+  const node = element(
+    "div",
+    { className: "course-bar", role: "meter", "aria-label": label },
+    fill,
+  );
   const show = (value, low = 0, high = 1) => {
-    for (const [name, number] of Object.entries({ now: value, min: low, max: high })) node.setAttribute(`aria-value${name}`, number);
+    for (const [name, number] of Object.entries({ now: value, min: low, max: high })) {
+      node.setAttribute(`aria-value${name}`, number);
+    }
     fill.style.width = `${(100 * (value - low)) / (high - low || 1)}%`;
   };
   return { node, show };
@@ -88,17 +111,30 @@ function placeable(model, trait, node, columns, rows) {
   };
   const point = (event) => {
     const box = node.getBoundingClientRect();
-    go(Math.floor(((event.clientX - box.left) / box.width) * columns), Math.floor(((event.clientY - box.top) / box.height) * rows));
+    go(
+      Math.floor(((event.clientX - box.left) / box.width) * columns),
+      Math.floor(((event.clientY - box.top) / box.height) * rows),
+    );
   };
   const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   node.tabIndex = 0;
   node.classList.add("course-placeable");
-  node.addEventListener("pointerdown", (event) => { node.setPointerCapture(event.pointerId); point(event); });
-  node.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
+  node.addEventListener("pointerdown", (event) => {
+    node.setPointerCapture(event.pointerId);
+    point(event);
+  });
+  node.addEventListener("pointermove", (event) => {
+    if (event.buttons) {
+      point(event);
+    }
+  });
   node.addEventListener("keydown", (event) => {
-    if (!(event.key in steps)) return;
+    if (!(event.key in steps)) {
+      return;
+    }
     event.preventDefault();
-    const at = model.get(trait), [dx, dy] = steps[event.key];
+    const at = model.get(trait);
+    const [dx, dy] = steps[event.key];
     go((at % columns) + dx, Math.floor(at / columns) + dy);
   });
 }
@@ -106,7 +142,9 @@ function placeable(model, trait, node, columns, rows) {
 /** An SVG element with attributes and children. */
 function svg(name, attributes = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [attribute, value] of Object.entries(attributes)) node.setAttribute(attribute, value);
+  for (const [attribute, value] of Object.entries(attributes)) {
+    node.setAttribute(attribute, value);
+  }
   node.append(...children);
   return node;
 }
@@ -114,18 +152,23 @@ function svg(name, attributes = {}, ...children) {
 /** Where each of `size` pixels falls in a row of `cells`, as torch has it with align_corners=False. */
 function spots(cells, size) {
   return Array.from({ length: size }, (_, i) => {
-    const at = Math.max(0, ((i + 0.5) * cells) / size - 0.5), from = Math.min(Math.floor(at), cells - 1);
+    const at = Math.max(0, ((i + 0.5) * cells) / size - 0.5);
+    const from = Math.min(Math.floor(at), cells - 1);
     return [from, Math.min(from + 1, cells - 1), at - from];
   });
 }
 
 /** A map (h, w), row by row, enlarged bilinearly to (height, width). */
 function enlarge(map, [h, w], [height, width]) {
-  const down = spots(h, height), across = spots(w, width), large = new Float64Array(height * width);
-  down.forEach(([top, bottom, y], i) => across.forEach(([left, right, x], j) => {
-    const row = (r) => (1 - x) * map[r * w + left] + x * map[r * w + right];
-    large[i * width + j] = (1 - y) * row(top) + y * row(bottom);
-  }));
+  const down = spots(h, height);
+  const across = spots(w, width);
+  const large = new Float64Array(height * width);
+  down.forEach(([top, bottom, y], i) =>
+    across.forEach(([left, right, x], j) => {
+      const row = (r) => (1 - x) * map[r * w + left] + x * map[r * w + right];
+      large[i * width + j] = (1 - y) * row(top) + y * row(bottom);
+    }),
+  );
   return large;
 }
 
@@ -135,11 +178,13 @@ const dot = (a, b) => a.reduce((total, value, i) => total + value * b[i], 0);
 /** Exponentials over their sum, along one row of scores; a score of -Infinity gets 0. */
 function softmax(scores, temperature = 1) {
   const highest = scores.reduce((a, b) => Math.max(a, b), -Infinity);
-  const powers = Float64Array.from(scores, (r) => Math.exp((r - highest) / temperature)), total = sum(powers);
+  const powers = Float64Array.from(scores, (r) => Math.exp((r - highest) / temperature));
+  const total = sum(powers);
   return powers.map((power) => power / total);
 }
 
 const percent = (value) => `${(100 * value).toFixed(0)} %`;
 
 /** A number to two digits, as short as it can be written. */
-const short = (value) => (value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toPrecision(2));
+const short = (value) =>
+  value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toPrecision(2);

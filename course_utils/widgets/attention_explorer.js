@@ -1,52 +1,103 @@
 /* AttentionExplorer: a query on one image, its scaled dot products with all keys, and their softmax over the image. */
 
 function render({ model, el }) {
-  const size = model.get("size"), grid = model.get("grid"), step = model.get("step"), names = model.get("names");
-  const images = bytes(model.get("images")), keys = bytes(model.get("features")), regions = bytes(model.get("regions"));
-  const given = floats(model.get("queries")), palette = bytes(model.get("palette"));
-  const positions = grid * grid, area = size * size, count = images.length / area, width = keys.length / count / positions;
+  const size = model.get("size");
+  const grid = model.get("grid");
+  const step = model.get("step");
+  const names = model.get("names");
+  const images = bytes(model.get("images"));
+  const keys = bytes(model.get("features"));
+  const regions = bytes(model.get("regions"));
+  const given = floats(model.get("queries"));
+  const palette = bytes(model.get("palette"));
+  const positions = grid * grid;
+  const area = size * size;
+  const count = images.length / area;
+  const width = keys.length / count / positions;
   const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
-  const keyAt = (image, i) => Float64Array.from(keys.subarray((image * positions + i) * width, (image * positions + i + 1) * width), (v) => v * step);
+  const keyAt = (image, i) =>
+    Float64Array.from(
+      keys.subarray((image * positions + i) * width, (image * positions + i + 1) * width),
+      (v) => v * step,
+    );
   const attend = (image, query, temperature) =>
-    softmax(Array.from({ length: positions }, (_, i) => dot(query, keyAt(image, i)) / Math.sqrt(width)), temperature);
+    softmax(
+      Array.from({ length: positions }, (_, i) => dot(query, keyAt(image, i)) / Math.sqrt(width)),
+      temperature,
+    );
 
   /** Weights of the grid at a pixel, interpolated as figures and scores of this course do. */
   function enlarged(weights) {
     const at = (p) => Math.min(grid - 1, Math.max(0, ((p + 0.5) * grid) / size - 0.5));
     return Float64Array.from({ length: area }, (_, i) => {
-      const x = at(i % size), y = at(Math.floor(i / size)), x0 = Math.floor(x), y0 = Math.floor(y);
-      const x1 = Math.min(grid - 1, x0 + 1), y1 = Math.min(grid - 1, y0 + 1), fx = x - x0, fy = y - y0;
-      return (1 - fy) * ((1 - fx) * weights[y0 * grid + x0] + fx * weights[y0 * grid + x1]) +
-        fy * ((1 - fx) * weights[y1 * grid + x0] + fx * weights[y1 * grid + x1]);
+      const x = at(i % size);
+      const y = at(Math.floor(i / size));
+      const x0 = Math.floor(x);
+      const y0 = Math.floor(y);
+      const x1 = Math.min(grid - 1, x0 + 1);
+      const y1 = Math.min(grid - 1, y0 + 1);
+      const fx = x - x0;
+      const fy = y - y0;
+      return (
+        (1 - fy) * ((1 - fx) * weights[y0 * grid + x0] + fx * weights[y0 * grid + x1]) +
+        fy * ((1 - fx) * weights[y1 * grid + x0] + fx * weights[y1 * grid + x1])
+      );
     });
   }
 
-  const canvas = (label) => element("canvas", { width: 4 * size, height: 4 * size, "aria-label": label });
-  const shown = canvas("The image; drag the query over it, or move it with the arrow keys"), map = canvas("The weights");
+  const canvas = (label) =>
+    element("canvas", { width: 4 * size, height: 4 * size, "aria-label": label });
+  const shown = canvas("The image; drag the query over it, or move it with the arrow keys");
+  const map = canvas("The weights");
   shown.setAttribute("role", "application");
   map.setAttribute("role", "img");
   const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const scaleText = element("span"), ramp = painted(Array.from({ length: 256 }, (_, i) => i / 255), 256, palette);
+  const scaleText = element("span");
+  const ramp = painted(
+    Array.from({ length: 256 }, (_, i) => i / 255),
+    256,
+    palette,
+  );
   ramp.setAttribute("aria-hidden", "true");
 
   function box(context, region) {
-    const inside = [...region.keys()].filter((i) => region[i]), xs = inside.map((i) => i % size), ys = inside.map((i) => Math.floor(i / size));
-    const [x0, y0, x1, y1] = [Math.min(...xs), Math.min(...ys), Math.max(...xs) + 1, Math.max(...ys) + 1].map((v) => 4 * v);
+    const inside = [...region.keys()].filter((i) => region[i]);
+    const xs = inside.map((i) => i % size);
+    const ys = inside.map((i) => Math.floor(i / size));
+    const [x0, y0, x1, y1] = [
+      Math.min(...xs),
+      Math.min(...ys),
+      Math.max(...xs) + 1,
+      Math.max(...ys) + 1,
+    ].map((v) => 4 * v);
     context.strokeStyle = "#ff6e6e";
     context.lineWidth = 3;
     context.strokeRect(x0, y0, x1 - x0, y1 - y0);
   }
 
   function draw() {
-    const image = model.get("image"), place = model.get("place"), chosen = model.get("query"), cell = (4 * size) / grid;
-    const query = chosen === 0 ? keyAt(image, place) : given.subarray((chosen - 1) * width, chosen * width);
-    const weights = attend(image, query, 2 ** model.get("power")), pixels = enlarged(weights);
-    const region = regions.subarray(image * area, (image + 1) * area), highest = Math.max(...weights), top = weights.indexOf(highest);
-    const inside = sum(pixels.filter((_, i) => region[i])) / sum(pixels), chance = sum(region) / area;
-    const input = painted(Array.from(images.subarray(image * area, (image + 1) * area), (v) => v / 255), size, grey);
+    const image = model.get("image");
+    const place = model.get("place");
+    const chosen = model.get("query");
+    const cell = (4 * size) / grid;
+    const query =
+      chosen === 0 ? keyAt(image, place) : given.subarray((chosen - 1) * width, chosen * width);
+    const weights = attend(image, query, 2 ** model.get("power"));
+    const pixels = enlarged(weights);
+    const region = regions.subarray(image * area, (image + 1) * area);
+    const highest = Math.max(...weights);
+    const top = weights.indexOf(highest);
+    const inside = sum(pixels.filter((_, i) => region[i])) / sum(pixels);
+    const chance = sum(region) / area;
+    const input = painted(
+      Array.from(images.subarray(image * area, (image + 1) * area), (v) => v / 255),
+      size,
+      grey,
+    );
 
-    const left = shown.getContext("2d"), right = map.getContext("2d");
+    const left = shown.getContext("2d");
+    const right = map.getContext("2d");
     left.imageSmoothingEnabled = false;
     left.drawImage(input, 0, 0, shown.width, shown.height);
     box(left, region);
@@ -56,25 +107,47 @@ function render({ model, el }) {
     right.drawImage(painted(pixels, size, palette, 1 / highest), 0, 0, map.width, map.height);
     box(right, region);
 
-    const asks = chosen === 0 ? `the key at row ${Math.floor(place / grid) + 1}, column ${(place % grid) + 1}` : names[chosen - 1];
+    const asks =
+      chosen === 0
+        ? `the key at row ${Math.floor(place / grid) + 1}, column ${(place % grid) + 1}`
+        : names[chosen - 1];
     scaleText.textContent = `weights from 0 to ${short(highest)}`;
-    status.textContent = `The query is ${asks}: ${percent(inside)} of the weight lies in the digit's box; chance is ${percent(chance)}. ` +
+    status.textContent =
+      `The query is ${asks}: ${percent(inside)} of the weight lies in the digit's box; chance is ${percent(chance)}. ` +
       `The highest weight, ${short(highest)}, is at row ${Math.floor(top / grid) + 1}, column ${(top % grid) + 1}; an even weight would be ${short(1 / positions)}.`;
   }
 
   placeable(model, "place", shown, grid, grid);
-  el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Attention explorer" },
-    element("div", { className: "course-controls" },
-      choice(model, "query", "Query", ["the key where I drag", ...names]),
-      slider(model, "image", "Image", { min: 0, max: count - 1, show: (i) => i + 1 }),
-      slider(model, "power", "Temperature", { min: -4, max: 6, step: 0.5, show: (p) => short(2 ** p) })),
-    element("div", { className: "course-pair" },
-      element("figure", {}, shown, element("figcaption", {}, "image, box and query")),
-      element("figure", {}, map, element("figcaption", {}, "weights"))),
-    element("div", { className: "course-scale" }, ramp, scaleText),
-    status));
+  el.append(
+    element(
+      "div",
+      { className: "course-widget", role: "group", "aria-label": "Attention explorer" },
+      element(
+        "div",
+        { className: "course-controls" },
+        choice(model, "query", "Query", ["the key where I drag", ...names]),
+        slider(model, "image", "Image", { min: 0, max: count - 1, show: (i) => i + 1 }),
+        slider(model, "power", "Temperature", {
+          min: -4,
+          max: 6,
+          step: 0.5,
+          show: (p) => short(2 ** p),
+        }),
+      ),
+      element(
+        "div",
+        { className: "course-pair" },
+        element("figure", {}, shown, element("figcaption", {}, "image, box and query")),
+        element("figure", {}, map, element("figcaption", {}, "weights")),
+      ),
+      element("div", { className: "course-scale" }, ramp, scaleText),
+      status,
+    ),
+  );
   model.on("change:place", () => model.set("query", 0)); // who drags wants to see what is dragged
-  for (const trait of ["image", "place", "query", "power"]) model.on(`change:${trait}`, draw);
+  for (const trait of ["image", "place", "query", "power"]) {
+    model.on(`change:${trait}`, draw);
+  }
   draw();
 }
 

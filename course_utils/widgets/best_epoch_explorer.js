@@ -3,8 +3,14 @@
 /** The probabilities of 0 to n right answers of n, each right with probability p. */
 function binomial(n, p) {
   const factorial = new Float64Array(n + 1); // its logarithm
-  for (let k = 1; k <= n; k++) factorial[k] = factorial[k - 1] + Math.log(k);
-  return Float64Array.from(factorial, (_, k) => Math.exp(factorial[n] - factorial[k] - factorial[n - k] + k * Math.log(p) + (n - k) * Math.log1p(-p)));
+  for (let k = 1; k <= n; k++) {
+    factorial[k] = factorial[k - 1] + Math.log(k);
+  }
+  return Float64Array.from(factorial, (_, k) =>
+    Math.exp(
+      factorial[n] - factorial[k] - factorial[n - k] + k * Math.log(p) + (n - k) * Math.log1p(-p),
+    ),
+  );
 }
 
 /** The probabilities that at most 0 to n are right. */
@@ -14,46 +20,88 @@ function atMost(single) {
 }
 
 /** The probabilities of the highest of so many such numbers. */
-const highest = (below, epochs) => below.map((f, k) => f ** epochs - (k ? below[k - 1] ** epochs : 0));
+const highest = (below, epochs) =>
+  below.map((f, k) => f ** epochs - (k ? below[k - 1] ** epochs : 0));
 
 /** The accuracy that the best epoch is expected to show. */
-const bestOf = (below, epochs) => below.slice(0, -1).reduce((total, f) => total + 1 - f ** epochs, 0) / (below.length - 1);
+const bestOf = (below, epochs) =>
+  below.slice(0, -1).reduce((total, f) => total + 1 - f ** epochs, 0) / (below.length - 1);
 
 /** How likely it is that the best epoch shows more than the truth. */
 function flattered(below, epochs, p) {
-  const n = below.length - 1, k = Math.floor(n * p + 1e-9); // the most right answers that are not more than the truth
+  const n = below.length - 1;
+  const k = Math.floor(n * p + 1e-9); // the most right answers that are not more than the truth
   return 1 - below[k] ** epochs;
 }
 
-const ONE = "#2a788e", BEST = "#d95f02", LEFT = 14, WIDTH = 372, BASE = 150;
+const ONE = "#2a788e";
+const BEST = "#d95f02";
+const LEFT = 14;
+const WIDTH = 372;
+const BASE = 150;
 const images = (power) => Math.round(10 ** power);
 const grouped = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ",");
 const share = (value) => `${(100 * value).toFixed(1)} %`;
 const points = (value) => (100 * value).toFixed(2);
-const words = (x, y, content, more = {}) => svg("text", { x, y, fill: "currentColor", "font-size": 14, ...more }, content);
+const words = (x, y, content, more = {}) =>
+  svg("text", { x, y, fill: "currentColor", "font-size": 14, ...more }, content);
 
 /** A name above the picture, after a square of its colour. */
-const named = (x, anchor, fill, name) => svg("text", { x, y: 18, fill: "currentColor", "font-size": 14, "text-anchor": anchor }, svg("tspan", { fill }, "■ "), name);
+const named = (x, anchor, fill, name) =>
+  svg(
+    "text",
+    { x, y: 18, fill: "currentColor", "font-size": 14, "text-anchor": anchor },
+    svg("tspan", { fill }, "■ "),
+    name,
+  );
 
 /** Both distributions over the accuracies around the truth, and where truth and expectation stand. */
 function drawn(n, p, epochs, single, best, expected) {
-  const spread = Math.sqrt((p * (1 - p)) / n), low = Math.max(0, p - 4.5 * spread), high = Math.min(1, p + 6 * spread);
-  const x = (value) => LEFT + (WIDTH * (value - low)) / (high - low), top = Math.max(...single, ...best);
+  const spread = Math.sqrt((p * (1 - p)) / n);
+  const low = Math.max(0, p - 4.5 * spread);
+  const high = Math.min(1, p + 6 * spread);
+  const x = (value) => LEFT + (WIDTH * (value - low)) / (high - low);
+  const top = Math.max(...single, ...best);
   const outline = (chances) => {
-    const from = Math.max(0, Math.floor(low * n)), to = Math.min(n, Math.ceil(high * n)), step = Math.max(1, Math.floor((to - from) / 400));
+    const from = Math.max(0, Math.floor(low * n));
+    const to = Math.min(n, Math.ceil(high * n));
+    const step = Math.max(1, Math.floor((to - from) / 400));
     const path = [];
-    for (let k = from; k <= to; k += step) path.push([x(k / n), BASE - (112 * chances[k]) / top].join(","));
+    for (let k = from; k <= to; k += step) {
+      path.push([x(k / n), BASE - (112 * chances[k]) / top].join(","));
+    }
     return [[x(from / n), BASE], ...path, [x(to / n), BASE]].join(" ");
   };
-  const area = (chances, fill) => svg("polygon", { points: outline(chances), fill, "fill-opacity": 0.35, stroke: fill, "stroke-width": 2 });
-  const mark = (value, colour, dashes) => svg("line", { x1: x(value), x2: x(value), y1: 32, y2: BASE, stroke: colour, "stroke-width": 2, "stroke-dasharray": dashes });
+  const area = (chances, fill) =>
+    svg("polygon", {
+      points: outline(chances),
+      fill,
+      "fill-opacity": 0.35,
+      stroke: fill,
+      "stroke-width": 2,
+    });
+  const mark = (value, colour, dashes) =>
+    svg("line", {
+      x1: x(value),
+      x2: x(value),
+      y1: 32,
+      y2: BASE,
+      stroke: colour,
+      "stroke-width": 2,
+      "stroke-dasharray": dashes,
+    });
   const middle = x((low + high) / 2);
   return [
-    area(single, ONE), area(best, BEST), mark(p, "currentColor", "5 4"), mark(expected, BEST, "2 3"),
+    area(single, ONE),
+    area(best, BEST),
+    mark(p, "currentColor", "5 4"),
+    mark(expected, BEST, "2 3"),
     svg("line", { x1: LEFT, x2: LEFT + WIDTH, y1: BASE, y2: BASE, stroke: "currentColor" }),
-    words(LEFT, BASE + 18, share(low)), words(LEFT + WIDTH, BASE + 18, share(high), { "text-anchor": "end" }),
+    words(LEFT, BASE + 18, share(low)),
+    words(LEFT + WIDTH, BASE + 18, share(high), { "text-anchor": "end" }),
     words(middle, BASE + 18, "accuracy shown", { "text-anchor": "middle" }),
-    named(LEFT, "start", ONE, "one epoch"), named(LEFT + WIDTH, "end", BEST, `the best of ${epochs}`),
+    named(LEFT, "start", ONE, "one epoch"),
+    named(LEFT + WIDTH, "end", BEST, `the best of ${epochs}`),
     words(middle, 18, "┆ the truth", { "text-anchor": "middle" }),
   ];
 }
@@ -63,22 +111,52 @@ function render({ model, el }) {
   const status = element("p", { className: "course-status", "aria-live": "polite" });
 
   function draw() {
-    const n = images(model.get("power")), p = model.get("accuracy"), epochs = model.get("epochs");
-    const single = binomial(n, p), below = atMost(single), expected = bestOf(below, epochs);
+    const n = images(model.get("power"));
+    const p = model.get("accuracy");
+    const epochs = model.get("epochs");
+    const single = binomial(n, p);
+    const below = atMost(single);
+    const expected = bestOf(below, epochs);
     picture.replaceChildren(...drawn(n, p, epochs, single, highest(below, epochs), expected));
-    picture.setAttribute("aria-label", `Two distributions of the accuracy that ${grouped(n)} test images show: of one epoch around the truth ${share(p)}, and of the best of ${epochs} around ${share(expected)}`);
-    const above = flattered(below, epochs, p), cases = above < 0.995 ? `${percent(above)} of all cases` : "almost all cases";
-    status.textContent = `Every epoch is right about ${share(p)} of all images. On ${grouped(n)} test images the best of ${epochs} is expected to show ${(100 * expected).toFixed(2)} %: ` +
+    picture.setAttribute(
+      "aria-label",
+      `Two distributions of the accuracy that ${grouped(n)} test images show: of one epoch around the truth ${share(p)}, and of the best of ${epochs} around ${share(expected)}`,
+    );
+    const above = flattered(below, epochs, p);
+    const cases = above < 0.995 ? `${percent(above)} of all cases` : "almost all cases";
+    status.textContent =
+      `Every epoch is right about ${share(p)} of all images. On ${grouped(n)} test images the best of ${epochs} is expected to show ${(100 * expected).toFixed(2)} %: ` +
       `${points(expected - p)} points are luck, ${(n * (expected - p)).toFixed(1)} images. It shows more than the truth in ${cases}.`;
   }
 
-  el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Explorer of the best epoch" },
-    element("div", { className: "course-controls" },
-      slider(model, "power", "Test images", { min: 2, max: 4, step: 0.1, show: (power) => grouped(images(power)) }),
-      slider(model, "epochs", "Epochs", { min: 1, max: 100 }),
-      slider(model, "accuracy", "True accuracy", { min: 0.1, max: 0.999, step: 0.001, show: share })),
-    picture, status));
-  for (const trait of ["power", "epochs", "accuracy"]) model.on(`change:${trait}`, draw);
+  el.append(
+    element(
+      "div",
+      { className: "course-widget", role: "group", "aria-label": "Explorer of the best epoch" },
+      element(
+        "div",
+        { className: "course-controls" },
+        slider(model, "power", "Test images", {
+          min: 2,
+          max: 4,
+          step: 0.1,
+          show: (power) => grouped(images(power)),
+        }),
+        slider(model, "epochs", "Epochs", { min: 1, max: 100 }),
+        slider(model, "accuracy", "True accuracy", {
+          min: 0.1,
+          max: 0.999,
+          step: 0.001,
+          show: share,
+        }),
+      ),
+      picture,
+      status,
+    ),
+  );
+  for (const trait of ["power", "epochs", "accuracy"]) {
+    model.on(`change:${trait}`, draw);
+  }
   draw();
 }
 

@@ -9,17 +9,39 @@ function cut(numbers, lengths) {
 /** Numbers of which only those above zero were kept, and a bit for each that says whether it is. */
 function spread(bits, values) {
   const all = new Uint8Array(8 * bits.length);
-  for (let i = 0, next = 0; i < all.length; i++) if (bits[i >> 3] & (128 >> (i & 7))) all[i] = values[next++];
+  for (let i = 0, next = 0; i < all.length; i++) {
+    if (bits[i >> 3] & (128 >> (i & 7))) {
+      all[i] = values[next++];
+    }
+  }
   return all;
 }
 
 /** What each network has learned: steps, u, scale and shift by tap; weight by class, then by tap; bias. */
 function unpacked(numbers, channels, networks) {
-  const all = sum(channels), classes = (numbers.length / networks - 4 * all) / (all + 1);
+  const all = sum(channels);
+  const classes = (numbers.length / networks - 4 * all) / (all + 1);
   return cut(numbers, Array(networks).fill(numbers.length / networks)).map((own) => {
-    const [steps, u, scale, shift, weight, bias] = cut(own, [all, all, all, all, classes * all, classes]);
-    const [byTap, ofClasses] = [[steps, u, scale, shift].map((part) => cut(part, channels)), cut(weight, Array(classes).fill(all))];
-    return { steps: byTap[0], u: byTap[1], scale: byTap[2], shift: byTap[3], weight: ofClasses.map((row) => cut(row, channels)), bias };
+    const [steps, u, scale, shift, weight, bias] = cut(own, [
+      all,
+      all,
+      all,
+      all,
+      classes * all,
+      classes,
+    ]);
+    const [byTap, ofClasses] = [
+      [steps, u, scale, shift].map((part) => cut(part, channels)),
+      cut(weight, Array(classes).fill(all)),
+    ];
+    return {
+      steps: byTap[0],
+      u: byTap[1],
+      scale: byTap[2],
+      shift: byTap[3],
+      weight: ofClasses.map((row) => cut(row, channels)),
+      bias,
+    };
   });
 }
 
@@ -28,7 +50,9 @@ function scoresOf(compatibility, l, g, u) {
   const root = compatibility === "scaled_dp" ? Math.sqrt(g.length) : 1;
   return l.map((vector) => {
     let score = 0;
-    for (let j = 0; j < vector.length; j++) score += compatibility === "pc" ? u[j] * (vector[j] + g[j]) : vector[j] * g[j];
+    for (let j = 0; j < vector.length; j++) {
+      score += compatibility === "pc" ? u[j] * (vector[j] + g[j]) : vector[j] * g[j];
+    }
     return score / root;
   });
 }
@@ -38,11 +62,18 @@ function attended([compatibility, alignment], learned, local, guides) {
   const logits = Float64Array.from(learned.bias);
   const maps = local.map((l, tap) => {
     const r = scoresOf(compatibility, l, guides[tap], learned.u[tap]);
-    const a = alignment === "softmax" ? softmax(r) : Float64Array.from(r, (score) => 1 / (1 + Math.exp(-score)));
+    const a =
+      alignment === "softmax"
+        ? softmax(r)
+        : Float64Array.from(r, (score) => 1 / (1 + Math.exp(-score)));
     const context = new Float64Array(l[0].length);
     l.forEach((vector, i) => vector.forEach((value, j) => (context[j] += a[i] * value)));
-    if (alignment === "sigmoid") context.forEach((_, j) => (context[j] /= l.length));
-    const descriptor = context.map((value, j) => Math.max(0, value * learned.scale[tap][j] + learned.shift[tap][j]));
+    if (alignment === "sigmoid") {
+      context.forEach((_, j) => (context[j] /= l.length));
+    }
+    const descriptor = context.map((value, j) =>
+      Math.max(0, value * learned.scale[tap][j] + learned.shift[tap][j]),
+    );
     learned.weight.forEach((row, m) => (logits[m] += dot(descriptor, row[tap])));
     return a;
   });
@@ -50,99 +81,231 @@ function attended([compatibility, alignment], learned, local, guides) {
 }
 
 /** g on the straight line between two. */
-const between = (own, other, t) => own.map((part, tap) => Float64Array.from(part, (value, j) => value + t * (other[tap][j] - value)));
+const between = (own, other, t) =>
+  own.map((part, tap) =>
+    Float64Array.from(part, (value, j) => value + t * (other[tap][j] - value)),
+  );
 
 const WAY = [0, 0.25, 0.5, 0.75, 1]; // where the ranges of colours and bars are taken
 const signed = (value) => value.toFixed(1).replace("-", "−");
-const listed = (texts) => `${texts.slice(0, -1).join(", ")}${texts.length > 1 ? " and " : ""}${texts.at(-1)}`;
+const listed = (texts) =>
+  `${texts.slice(0, -1).join(", ")}${texts.length > 1 ? " and " : ""}${texts.at(-1)}`;
 const largest = (logits) => logits.indexOf(Math.max(...logits));
 
 function render({ model, el }) {
-  const names = model.get("names"), kinds = model.get("kinds"), size = model.get("size"), draws = model.get("draws"), zoom = 4;
-  const grids = model.get("grids"), channels = model.get("channels"), labels = model.get("labels"), boxes = model.get("boxes");
-  const images = cut(bytes(model.get("images")), labels.map(() => size * size)), positions = grids.map((side) => side * side);
-  const inside = cut(floats(model.get("inside")), labels.map(() => sum(positions))).map((own) => cut(own, positions));
-  const learned = unpacked(floats(model.get("learned")), channels, names.length), all = floats(model.get("guides")), whole = spread(bytes(model.get("above_zero")), bytes(model.get("features")));
-  const palette = bytes(model.get("palette")), grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+  const names = model.get("names");
+  const kinds = model.get("kinds");
+  const size = model.get("size");
+  const draws = model.get("draws");
+  const zoom = 4;
+  const grids = model.get("grids");
+  const channels = model.get("channels");
+  const labels = model.get("labels");
+  const boxes = model.get("boxes");
+  const images = cut(
+    bytes(model.get("images")),
+    labels.map(() => size * size),
+  );
+  const positions = grids.map((side) => side * side);
+  const inside = cut(
+    floats(model.get("inside")),
+    labels.map(() => sum(positions)),
+  ).map((own) => cut(own, positions));
+  const learned = unpacked(floats(model.get("learned")), channels, names.length);
+  const all = floats(model.get("guides"));
+  const whole = spread(bytes(model.get("above_zero")), bytes(model.get("features")));
+  const palette = bytes(model.get("palette"));
+  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
   /** The guides of a network and an image, by tap: 0 is its own, then those of the other layers. */
   function guides(variant, n, version) {
-    const depth = sum(channels), from = ((variant * labels.length + n) * (1 + draws) + version) * depth;
+    const depth = sum(channels);
+    const from = ((variant * labels.length + n) * (1 + draws) + version) * depth;
     return cut(all.subarray(from, from + depth), channels);
   }
 
   /** The local features of a network and an image: by tap, a vector a position. */
   function features(variant, n) {
-    const lengths = grids.map((side, tap) => side * side * channels[tap]), length = sum(lengths), from = (variant * labels.length + n) * length;
+    const lengths = grids.map((side, tap) => side * side * channels[tap]);
+    const length = sum(lengths);
+    const from = (variant * labels.length + n) * length;
     return cut(whole.subarray(from, from + length), lengths).map((tap, i) =>
-      Array.from({ length: positions[i] }, (_, k) => Float64Array.from(tap.subarray(k * channels[i], (k + 1) * channels[i]), (v, j) => v * learned[variant].steps[i][j])));
+      Array.from({ length: positions[i] }, (_, k) =>
+        Float64Array.from(
+          tap.subarray(k * channels[i], (k + 1) * channels[i]),
+          (v, j) => v * learned[variant].steps[i][j],
+        ),
+      ),
+    );
   }
 
   const canvas = () => element("canvas", { width: zoom * size, height: zoom * size, role: "img" });
-  const picture = canvas(), overPicture = element("figcaption");
+  const picture = canvas();
+  const overPicture = element("figcaption");
   const panels = grids.map(() => ({ node: canvas(), caption: element("figcaption") }));
   const rows = Array.from(learned[0].bias, (_, m) => {
-    const own = meter(`Logit of class ${m} with its own g`), now = meter(`Logit of class ${m} now`);
-    const texts = [element("span"), element("span")], node = element("div", { className: "course-row" }, element("span", {}, `${m}`), own.node, texts[0], now.node, texts[1]);
+    const own = meter(`Logit of class ${m} with its own g`);
+    const now = meter(`Logit of class ${m} now`);
+    const texts = [element("span"), element("span")];
+    const node = element(
+      "div",
+      { className: "course-row" },
+      element("span", {}, `${m}`),
+      own.node,
+      texts[0],
+      now.node,
+      texts[1],
+    );
     return { own, now, texts, node };
   });
   const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(Array.from({ length: 256 }, (_, i) => i / 255), 256, palette);
+  const ramp = painted(
+    Array.from({ length: 256 }, (_, i) => i / 255),
+    256,
+    palette,
+  );
   ramp.setAttribute("aria-hidden", "true");
 
   /** What stays while t moves: the features, the two ends, and the ranges along the way. */
-  let scene, shown;
+  let scene;
+  let shown;
   function prepare() {
-    const variant = model.get("variant"), n = model.get("image"), draw = model.get("draw"), wanted = [variant, n, draw].join();
-    if (shown === wanted) return scene;
+    const variant = model.get("variant");
+    const n = model.get("image");
+    const draw = model.get("draw");
+    const wanted = [variant, n, draw].join();
+    if (shown === wanted) {
+      return scene;
+    }
     shown = wanted;
-    const local = features(variant, n), own = guides(variant, n, 0), other = guides(variant, n, 1 + draw);
-    const at = (t) => attended(kinds[variant], learned[variant], local, between(own, other, t)), way = WAY.map(at);
-    const highest = grids.map((_, tap) => Math.max(...way.map(({ maps }) => maps[tap].reduce((a, b) => Math.max(a, b)))));
+    const local = features(variant, n);
+    const own = guides(variant, n, 0);
+    const other = guides(variant, n, 1 + draw);
+    const at = (t) => attended(kinds[variant], learned[variant], local, between(own, other, t));
+    const way = WAY.map(at);
+    const highest = grids.map((_, tap) =>
+      Math.max(...way.map(({ maps }) => maps[tap].reduce((a, b) => Math.max(a, b)))),
+    );
     const seen = way.flatMap(({ logits }) => [...logits]);
-    return (scene = { at, first: way[0], highest, low: Math.min(...seen), high: Math.max(...seen) });
+    return (scene = {
+      at,
+      first: way[0],
+      highest,
+      low: Math.min(...seen),
+      high: Math.max(...seen),
+    });
   }
 
   function show() {
-    const variant = model.get("variant"), n = model.get("image"), t = model.get("t"), { at, first, highest, low, high } = prepare();
-    const { maps, logits } = at(t), name = names[variant], box = boxes[n], best = largest(logits);
-    framed(picture, painted(Array.from(images[n], (v) => v / 255), size, grey), box, zoom);
+    const variant = model.get("variant");
+    const n = model.get("image");
+    const t = model.get("t");
+    const { at, first, highest, low, high } = prepare();
+    const { maps, logits } = at(t);
+    const name = names[variant];
+    const box = boxes[n];
+    const best = largest(logits);
+    framed(
+      picture,
+      painted(
+        Array.from(images[n], (v) => v / 255),
+        size,
+        grey,
+      ),
+      box,
+      zoom,
+    );
     picture.setAttribute("aria-label", `Test image ${n + 1} with a whole ${labels[n]}`);
     overPicture.textContent = `a ${labels[n]}`;
     const shares = maps.map((a, tap) => percent(dot(a, inside[n][tap]) / sum(a)));
     maps.forEach((a, tap) => {
-      const { node, caption } = panels[tap], lowest = a.reduce((x, y) => Math.min(x, y)), top = a.reduce((x, y) => Math.max(x, y));
+      const { node, caption } = panels[tap];
+      const lowest = a.reduce((x, y) => Math.min(x, y));
+      const top = a.reduce((x, y) => Math.max(x, y));
       framed(node, painted(a, grids[tap], palette, 1 / highest[tap]), box, zoom);
-      caption.replaceChildren(...[`map ${tap + 1}`, `${shares[tap]} inside`, `${short(lowest)} to ${short(top)}`].map((line) => element("span", {}, line)));
-      node.setAttribute("aria-label", `Map ${tap + 1}, ${grids[tap]} × ${grids[tap]}; ${shares[tap]} of it lies in the box. Colours from 0 to ${short(highest[tap])}`);
+      caption.replaceChildren(
+        ...[`map ${tap + 1}`, `${shares[tap]} inside`, `${short(lowest)} to ${short(top)}`].map(
+          (line) => element("span", {}, line),
+        ),
+      );
+      node.setAttribute(
+        "aria-label",
+        `Map ${tap + 1}, ${grids[tap]} × ${grids[tap]}; ${shares[tap]} of it lies in the box. Colours from 0 to ${short(highest[tap])}`,
+      );
     });
     rows.forEach(({ own, now, texts, node }, m) => {
-      for (const [bar, text, value] of [[own, texts[0], first.logits[m]], [now, texts[1], logits[m]]]) {
+      for (const [bar, text, value] of [
+        [own, texts[0], first.logits[m]],
+        [now, texts[1], logits[m]],
+      ]) {
         bar.show(Math.min(high, Math.max(low, value)), low, high);
         text.textContent = signed(value);
       }
       node.style.fontWeight = m === best ? "bold" : "";
     });
-    const changes = logits.map((value, m) => Math.abs(value - first.logits[m])), change = Math.max(...changes);
+    const changes = logits.map((value, m) => Math.abs(value - first.logits[m]));
+    const change = Math.max(...changes);
     const moved = change > 1e-9 * Math.max(1, high - low);
-    status.textContent = `${name}, test image ${n + 1}, other layers ${model.get("draw") + 1}, t = ${t.toFixed(2)}: it says ${best}; it is a ${labels[n]}. ` +
-      (t === 0 ? "This is its own g. " : moved ? `Since t = 0 the logit of ${largest(changes)} has changed most, by ${short(change)}. `
-        : `The logits did not move: since t = 0 none has changed by more than ${change.toExponential(0).replace("-", "−")}, which is rounding. `) +
+    status.textContent =
+      `${name}, test image ${n + 1}, other layers ${model.get("draw") + 1}, t = ${t.toFixed(2)}: it says ${best}; it is a ${labels[n]}. ` +
+      (t === 0
+        ? "This is its own g. "
+        : moved
+          ? `Since t = 0 the logit of ${largest(changes)} has changed most, by ${short(change)}. `
+          : `The logits did not move: since t = 0 none has changed by more than ${change.toExponential(0).replace("-", "−")}, which is rounding. `) +
       `${listed(shares)} of the maps lie in the box; chance is ${percent(model.get("chances")[n])}.`;
   }
 
-  const head = element("div", { className: "course-row course-head", "aria-hidden": "true" }, ...["", "logit, own g", "", "logit now", ""].map((text) => element("span", {}, text)));
-  el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Does g matter" },
-    element("div", { className: "course-controls" },
-      slider(model, "t", "From its own g (0) to that of other layers (1)", { min: 0, max: 1, step: 0.05, show: (t) => `t = ${t.toFixed(2)}` }),
-      choice(model, "variant", "Network", names),
-      choice(model, "draw", "Other layers", Array.from({ length: draws }, (_, i) => `draw ${i + 1}`)),
-      slider(model, "image", "Test image", { min: 0, max: labels.length - 1, show: (n) => n + 1 })),
-    element("div", { className: "course-gallery" }, element("figure", {}, picture, overPicture), ...panels.map(({ node, caption }) => element("figure", {}, node, caption))),
-    element("div", { className: "course-scale" }, ramp, element("span", {}, "each map from 0 to the highest weight that it reaches on the way")),
-    element("div", { className: "course-readout" }, head, ...rows.map(({ node }) => node)),
-    status));
-  for (const trait of ["variant", "image", "draw", "t"]) model.on(`change:${trait}`, show);
+  const head = element(
+    "div",
+    { className: "course-row course-head", "aria-hidden": "true" },
+    ...["", "logit, own g", "", "logit now", ""].map((text) => element("span", {}, text)),
+  );
+  el.append(
+    element(
+      "div",
+      { className: "course-widget", role: "group", "aria-label": "Does g matter" },
+      element(
+        "div",
+        { className: "course-controls" },
+        slider(model, "t", "From its own g (0) to that of other layers (1)", {
+          min: 0,
+          max: 1,
+          step: 0.05,
+          show: (t) => `t = ${t.toFixed(2)}`,
+        }),
+        choice(model, "variant", "Network", names),
+        choice(
+          model,
+          "draw",
+          "Other layers",
+          Array.from({ length: draws }, (_, i) => `draw ${i + 1}`),
+        ),
+        slider(model, "image", "Test image", {
+          min: 0,
+          max: labels.length - 1,
+          show: (n) => n + 1,
+        }),
+      ),
+      element(
+        "div",
+        { className: "course-gallery" },
+        element("figure", {}, picture, overPicture),
+        ...panels.map(({ node, caption }) => element("figure", {}, node, caption)),
+      ),
+      element(
+        "div",
+        { className: "course-scale" },
+        ramp,
+        element("span", {}, "each map from 0 to the highest weight that it reaches on the way"),
+      ),
+      element("div", { className: "course-readout" }, head, ...rows.map(({ node }) => node)),
+      status,
+    ),
+  );
+  for (const trait of ["variant", "image", "draw", "t"]) {
+    model.on(`change:${trait}`, show);
+  }
   show();
 }
 

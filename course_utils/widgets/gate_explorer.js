@@ -3,7 +3,8 @@
 /** What was learned, by name: a matrix is a list of rows, a vector one row. */
 function unpacked(numbers, shapes) {
   let at = 0;
-  const rows = ([count, length]) => Array.from({ length: count }, () => numbers.subarray(at, (at += length)));
+  const rows = ([count, length]) =>
+    Array.from({ length: count }, () => numbers.subarray(at, (at += length)));
   return Object.fromEntries(shapes.map(([name, shape]) => [name, rows(shape)]));
 }
 
@@ -15,8 +16,14 @@ const everywhere = (weights, positions) => weights.map((a) => new Float64Array(p
 /** The weights of each gate for features x, a row of positions a channel; p holds what the gates have learned. */
 const GATES = {
   conv(p, x) {
-    const [bias] = p["conv.project.bias"], weights = x.map((row) => new Float64Array(row.length));
-    x[0].forEach((_, i) => times(p["conv.project.weight"], x.map((row) => row[i])).forEach((r, c) => (weights[c][i] = sigmoid(r + bias[c]))));
+    const [bias] = p["conv.project.bias"];
+    const weights = x.map((row) => new Float64Array(row.length));
+    x[0].forEach((_, i) =>
+      times(
+        p["conv.project.weight"],
+        x.map((row) => row[i]),
+      ).forEach((r, c) => (weights[c][i] = sigmoid(r + bias[c]))),
+    );
     return weights;
   },
 
@@ -26,14 +33,24 @@ const GATES = {
   },
 
   spatial(p, x, columns) {
-    const [kernel] = p["spatial.score.weight"], side = Math.sqrt(kernel.length / 2), half = (side - 1) / 2, rows = x[0].length / columns;
-    const merged = [Array.from(x[0], (_, i) => mean(x.map((row) => row[i]))), Array.from(x[0], (_, i) => Math.max(...x.map((row) => row[i])))];
+    const [kernel] = p["spatial.score.weight"];
+    const side = Math.sqrt(kernel.length / 2);
+    const half = (side - 1) / 2;
+    const rows = x[0].length / columns;
+    const merged = [
+      Array.from(x[0], (_, i) => mean(x.map((row) => row[i]))),
+      Array.from(x[0], (_, i) => Math.max(...x.map((row) => row[i]))),
+    ];
     const weights = Float64Array.from(x[0], (_, i) => {
-      const top = Math.floor(i / columns) - half, left = (i % columns) - half;
+      const top = Math.floor(i / columns) - half;
+      const left = (i % columns) - half;
       let r = p["spatial.score.bias"][0][0];
       kernel.forEach((w, j) => {
-        const down = top + (Math.floor(j / side) % side), across = left + (j % side);
-        if (down >= 0 && down < rows && across >= 0 && across < columns) r += w * merged[Math.floor(j / side ** 2)][down * columns + across];
+        const down = top + (Math.floor(j / side) % side);
+        const across = left + (j % side);
+        if (down >= 0 && down < rows && across >= 0 && across < columns) {
+          r += w * merged[Math.floor(j / side ** 2)][down * columns + across];
+        }
       });
       return sigmoid(r);
     });
@@ -41,99 +58,253 @@ const GATES = {
   },
 
   second_order(p, x) {
-    const mixtures = p["second_order.reduce.weight"].map((row) => x[0].map((_, i) => x.reduce((total, channel, c) => total + row[c] * channel[i], 0)));
+    const mixtures = p["second_order.reduce.weight"].map((row) =>
+      x[0].map((_, i) => x.reduce((total, channel, c) => total + row[c] * channel[i], 0)),
+    );
     const centred = mixtures.map((row) => row.map((value) => value - mean(row)));
-    const read = centred.map((one, j) => dot(p["second_order.rows"][j], centred.map((other) => dot(one, other) / one.length)));
+    const read = centred.map((one, j) =>
+      dot(
+        p["second_order.rows"][j],
+        centred.map((other) => dot(one, other) / one.length),
+      ),
+    );
     const [bias] = p["second_order.expand.bias"];
-    return everywhere(times(p["second_order.expand.weight"], read).map((r, c) => sigmoid(r + bias[c])), x[0].length);
+    return everywhere(
+      times(p["second_order.expand.weight"], read).map((r, c) => sigmoid(r + bias[c])),
+      x[0].length,
+    );
   },
 
-  streamlined: (p, x) => everywhere(times(p["streamlined.project.weight"], x.map(mean)), x[0].length),
+  streamlined: (p, x) =>
+    everywhere(times(p["streamlined.project.weight"], x.map(mean)), x[0].length),
 };
 
-const TITLES = ["Soft gate, 1 × 1 convolution", "Squeeze-and-excitation", "Spatial attention", "Second order", "Streamlined"];
+const TITLES = [
+  "Soft gate, 1 × 1 convolution",
+  "Squeeze-and-excitation",
+  "Spatial attention",
+  "Second order",
+  "Streamlined",
+];
 const WINDOW = 2; // cells a side
-const BEFORE = "#d95f02", AFTER = "#2a788e";
+const BEFORE = "#d95f02";
+const AFTER = "#2a788e";
 
 /** How far two sets of weights are apart: the largest change, how many changed, where, and how far from the window. */
 function compared(name, before, after, columns, [top, left, side]) {
-  const positions = before[0].length, where = new Float64Array(positions);
-  const outside = (i) => Math.max(top - Math.floor(i / columns), Math.floor(i / columns) - top - side + 1, left - (i % columns), (i % columns) - left - side + 1, 0);
-  let changed = 0, largest = [0, 0, 0], reach = 0;
-  before.forEach((row, c) => row.forEach((a, i) => {
-    const change = Math.abs(after[c][i] - a);
-    if (change > largest[0]) largest = [change, c, i];
-    if (change > where[i]) where[i] = change;
-    if (change === 0) return;
-    reach = Math.max(reach, outside(i));
-    if (name === "conv" || (name === "spatial" ? c === 0 : i === 0)) changed += 1; // weights of its own only
-  }));
+  const positions = before[0].length;
+  const where = new Float64Array(positions);
+  const outside = (i) =>
+    Math.max(
+      top - Math.floor(i / columns),
+      Math.floor(i / columns) - top - side + 1,
+      left - (i % columns),
+      (i % columns) - left - side + 1,
+      0,
+    );
+  let changed = 0;
+  let largest = [0, 0, 0];
+  let reach = 0;
+  before.forEach((row, c) =>
+    row.forEach((a, i) => {
+      const change = Math.abs(after[c][i] - a);
+      if (change > largest[0]) {
+        largest = [change, c, i];
+      }
+      if (change > where[i]) {
+        where[i] = change;
+      }
+      if (change === 0) {
+        return;
+      }
+      reach = Math.max(reach, outside(i));
+      if (name === "conv" || (name === "spatial" ? c === 0 : i === 0)) {
+        changed += 1; // weights of its own only
+      }
+    }),
+  );
   const count = { conv: before.length * positions, spatial: positions }[name] ?? before.length;
-  return { where, changed, count, largest, reach, moved: where.filter((change) => change > 0).length };
+  return {
+    where,
+    changed,
+    count,
+    largest,
+    reach,
+    moved: where.filter((change) => change > 0).length,
+  };
 }
 
 /** A mark a channel, before and after, from the lowest to the highest of 0, 1 and the weights. */
 function channelChart() {
   const node = svg("svg", { viewBox: "0 0 400 118", role: "img", class: "course-values" });
   const show = (before, after, label) => {
-    const all = [...before, ...after, 0, 1], low = Math.min(...all), high = Math.max(...all);
-    const y = (a) => 98 - (88 * (a - low)) / (high - low), x = (c) => 44 + (350 * (c + 0.5)) / before.length;
-    const line = (value) => svg("line", { x1: 40, x2: 396, y1: y(value), y2: y(value), stroke: "currentColor", "stroke-opacity": 0.35 });
-    const text = (value, at) => svg("text", { x: 36, y: at + 5, "text-anchor": "end", fill: "currentColor", "font-size": 14 }, short(value));
+    const all = [...before, ...after, 0, 1];
+    const low = Math.min(...all);
+    const high = Math.max(...all);
+    const y = (a) => 98 - (88 * (a - low)) / (high - low);
+    const x = (c) => 44 + (350 * (c + 0.5)) / before.length;
+    const line = (value) =>
+      svg("line", {
+        x1: 40,
+        x2: 396,
+        y1: y(value),
+        y2: y(value),
+        stroke: "currentColor",
+        "stroke-opacity": 0.35,
+      });
+    const text = (value, at) =>
+      svg(
+        "text",
+        { x: 36, y: at + 5, "text-anchor": "end", fill: "currentColor", "font-size": 14 },
+        short(value),
+      );
     const marks = before.flatMap((a, c) => [
-      svg("line", { x1: x(c), x2: x(c), y1: y(a), y2: y(after[c]), stroke: AFTER, "stroke-width": 2.5 }),
-      svg("circle", { cx: x(c), cy: y(a), r: 3.6, fill: "none", stroke: BEFORE, "stroke-width": 2 }),
+      svg("line", {
+        x1: x(c),
+        x2: x(c),
+        y1: y(a),
+        y2: y(after[c]),
+        stroke: AFTER,
+        "stroke-width": 2.5,
+      }),
+      svg("circle", {
+        cx: x(c),
+        cy: y(a),
+        r: 3.6,
+        fill: "none",
+        stroke: BEFORE,
+        "stroke-width": 2,
+      }),
       svg("circle", { cx: x(c), cy: y(after[c]), r: 2.6, fill: AFTER }),
     ]);
-    const caption = svg("text", { x: 218, y: 115, "text-anchor": "middle", fill: "currentColor", "font-size": 14 }, `${before.length} channels: mean weight in the window`);
-    node.replaceChildren(line(0), line(1), text(low, y(low)), text(high, y(high)), ...marks, caption);
+    const caption = svg(
+      "text",
+      { x: 218, y: 115, "text-anchor": "middle", fill: "currentColor", "font-size": 14 },
+      `${before.length} channels: mean weight in the window`,
+    );
+    node.replaceChildren(
+      line(0),
+      line(1),
+      text(low, y(low)),
+      text(high, y(high)),
+      ...marks,
+      caption,
+    );
     node.setAttribute("aria-label", label);
   };
   return { node, show };
 }
 
 function render({ model, el }) {
-  const size = model.get("size"), cells = model.get("cells"), area = size * size, labels = model.get("labels"), grids = model.get("grids");
-  const images = bytes(model.get("images")), stored = bytes(model.get("features")), names = Object.keys(GATES);
-  const palette = bytes(model.get("palette")), grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+  const size = model.get("size");
+  const cells = model.get("cells");
+  const area = size * size;
+  const labels = model.get("labels");
+  const grids = model.get("grids");
+  const images = bytes(model.get("images"));
+  const stored = bytes(model.get("features"));
+  const names = Object.keys(GATES);
+  const palette = bytes(model.get("palette"));
+  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
   const learned = unpacked(floats(model.get("numbers")), model.get("shapes"));
 
   /** The features that reach gate g in image n. */
   const features = (g, n) => {
-    const [channels, side] = grids[g], positions = side * side, step = model.get("steps")[g], low = model.get("lows")[g];
-    const start = sum(grids.slice(0, g).map(([c, s]) => labels.length * c * s * s)) + n * channels * positions;
-    return Array.from({ length: channels }, (_, c) => Float64Array.from(stored.subarray(start + c * positions, start + (c + 1) * positions), (v) => low + step * v));
+    const [channels, side] = grids[g];
+    const positions = side * side;
+    const step = model.get("steps")[g];
+    const low = model.get("lows")[g];
+    const start =
+      sum(grids.slice(0, g).map(([c, s]) => labels.length * c * s * s)) + n * channels * positions;
+    return Array.from({ length: channels }, (_, c) =>
+      Float64Array.from(
+        stored.subarray(start + c * positions, start + (c + 1) * positions),
+        (v) => low + step * v,
+      ),
+    );
   };
 
   const canvas = () => element("canvas", { width: 4 * size, height: 4 * size, role: "img" });
-  const [picture, change, first, second] = [canvas(), canvas(), canvas(), canvas()], captions = Array.from({ length: 4 }, () => element("figcaption"));
-  const chart = channelChart(), status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(Array.from({ length: 256 }, (_, i) => i / 255), 256, palette), scaleText = element("span");
+  const [picture, change, first, second] = [canvas(), canvas(), canvas(), canvas()];
+  const captions = Array.from({ length: 4 }, () => element("figcaption"));
+  const chart = channelChart();
+  const status = element("p", { className: "course-status", "aria-live": "polite" });
+  const ramp = painted(
+    Array.from({ length: 256 }, (_, i) => i / 255),
+    256,
+    palette,
+  );
+  const scaleText = element("span");
   ramp.setAttribute("aria-hidden", "true");
 
   function draw() {
-    const n = model.get("image"), g = model.get("gate"), name = names[g], [, side] = grids[g], strength = model.get("strength");
-    const scale = side / cells, window = [model.get("row") * scale, model.get("column") * scale, WINDOW * scale], [top, left, extent] = window;
-    const inside = (i) => Math.floor(i / side) >= top && Math.floor(i / side) < top + extent && i % side >= left && i % side < left + extent;
-    const x = features(g, n), turned = x.map((row) => row.map((value, i) => (inside(i) ? strength * value : value)));
-    const before = GATES[name](learned, x, side), after = GATES[name](learned, turned, side);
-    const { where, changed, count, largest, reach, moved } = compared(name, before, after, side, window);
-    const gated = [[before, x], [after, turned]].map(([weights, values]) =>
-      Float64Array.from(where, (_, i) => weights.reduce((highest, row, c) => Math.max(highest, row[i] * values[c][i]), -Infinity)));
-    const highest = Math.max(...gated[0], ...gated[1]), box = model.get("boxes")[n], positions = side * side;
+    const n = model.get("image");
+    const g = model.get("gate");
+    const name = names[g];
+    const [, side] = grids[g];
+    const strength = model.get("strength");
+    const scale = side / cells;
+    const window = [model.get("row") * scale, model.get("column") * scale, WINDOW * scale];
+    const [top, left, extent] = window;
+    const inside = (i) =>
+      Math.floor(i / side) >= top &&
+      Math.floor(i / side) < top + extent &&
+      i % side >= left &&
+      i % side < left + extent;
+    const x = features(g, n);
+    const turned = x.map((row) => row.map((value, i) => (inside(i) ? strength * value : value)));
+    const before = GATES[name](learned, x, side);
+    const after = GATES[name](learned, turned, side);
+    const { where, changed, count, largest, reach, moved } = compared(
+      name,
+      before,
+      after,
+      side,
+      window,
+    );
+    const gated = [
+      [before, x],
+      [after, turned],
+    ].map(([weights, values]) =>
+      Float64Array.from(where, (_, i) =>
+        weights.reduce((highest, row, c) => Math.max(highest, row[i] * values[c][i]), -Infinity),
+      ),
+    );
+    const highest = Math.max(...gated[0], ...gated[1]);
+    const box = model.get("boxes")[n];
+    const positions = side * side;
     let spill = 0;
-    before.forEach((row, c) => row.forEach((a, i) => { if (!inside(i)) spill = Math.max(spill, Math.abs(after[c][i] - a) * Math.abs(x[c][i])); }));
+    before.forEach((row, c) =>
+      row.forEach((a, i) => {
+        if (!inside(i)) {
+          spill = Math.max(spill, Math.abs(after[c][i] - a) * Math.abs(x[c][i]));
+        }
+      }),
+    );
 
     const show = (node, cellsShown) => {
-      const context = framed(node, cellsShown, box, 4), cell = node.width / side;
-      for (const [colour, width] of [["#000000", 7], ["#ffd23f", 3]]) {
+      const context = framed(node, cellsShown, box, 4);
+      const cell = node.width / side;
+      for (const [colour, width] of [
+        ["#000000", 7],
+        ["#ffd23f", 3],
+      ]) {
         [context.strokeStyle, context.lineWidth] = [colour, width];
         context.strokeRect(left * cell, top * cell, extent * cell, extent * cell);
       }
     };
-    show(picture, painted(Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255), size, grey));
+    show(
+      picture,
+      painted(
+        Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255),
+        size,
+        grey,
+      ),
+    );
     show(change, painted(where, side, palette, 1 / (largest[0] || 1)));
-    [first, second].forEach((node, i) => show(node, painted(gated[i], side, palette, 1 / (highest > 0 ? highest : 1))));
+    [first, second].forEach((node, i) =>
+      show(node, painted(gated[i], side, palette, 1 / (highest > 0 ? highest : 1))),
+    );
     const range = (values) => `${short(Math.min(...values))} to ${short(Math.max(...values))}`;
     captions[0].textContent = "image, box (red) and window (yellow)";
     captions[1].textContent = `how much the weights changed, raw: ${range(where)}`;
@@ -141,32 +312,78 @@ function render({ model, el }) {
     captions[3].textContent = `the same with the window × ${strength}: ${range(gated[1])}`;
     scaleText.textContent = `gated features: 0 to ${short(highest)}; changes: 0 to ${short(largest[0])}`;
 
-    const within = [...where.keys()].filter(inside), inWindow = (weights) => weights.map((row) => mean(within.map((i) => row[i])));
-    const from = before[largest[1]][largest[2]], to = after[largest[1]][largest[2]];
-    const place = moved === positions ? "at every position" : reach === 0 ? "inside the window only" : `at ${moved} of ${positions} positions, up to ${reach} away from the window`;
-    const found = changed === 0 ? "no weight changes" : `${changed} of ${count} weights change, ${place}; the largest change is from ${from.toFixed(3)} to ${to.toFixed(3)}${name === "spatial" ? "" : `, in channel ${largest[1] + 1}`}`;
+    const within = [...where.keys()].filter(inside);
+    const inWindow = (weights) => weights.map((row) => mean(within.map((i) => row[i])));
+    const from = before[largest[1]][largest[2]];
+    const to = after[largest[1]][largest[2]];
+    const place =
+      moved === positions
+        ? "at every position"
+        : reach === 0
+          ? "inside the window only"
+          : `at ${moved} of ${positions} positions, up to ${reach} away from the window`;
+    const found =
+      changed === 0
+        ? "no weight changes"
+        : `${changed} of ${count} weights change, ${place}; the largest change is from ${from.toFixed(3)} to ${to.toFixed(3)}${name === "spatial" ? "" : `, in channel ${largest[1] + 1}`}`;
     status.textContent = `${TITLES[g]} (${model.get("sources")[g]}) on image ${n + 1}, a ${labels[n]}: with the window's features multiplied by ${strength}, ${found}. Outside the window the gated features ${spill ? `change by up to ${short(spill)}` : "stay as they are"}.`;
-    picture.setAttribute("aria-label", `Image ${n + 1}, a ${labels[n]}, with its box and the window`);
+    picture.setAttribute(
+      "aria-label",
+      `Image ${n + 1}, a ${labels[n]}, with its box and the window`,
+    );
     change.setAttribute("aria-label", `Change of the weights, ${place}`);
-    first.setAttribute("aria-label", `Gated features, merged, before the change: ${range(gated[0])}`);
-    second.setAttribute("aria-label", `Gated features, merged, after the change: ${range(gated[1])}`);
-    chart.show(inWindow(before), inWindow(after), `Weights of ${before.length} channels in the window, before and after: ${range(inWindow(before))}, then ${range(inWindow(after))}`);
+    first.setAttribute(
+      "aria-label",
+      `Gated features, merged, before the change: ${range(gated[0])}`,
+    );
+    second.setAttribute(
+      "aria-label",
+      `Gated features, merged, after the change: ${range(gated[1])}`,
+    );
+    chart.show(
+      inWindow(before),
+      inWindow(after),
+      `Weights of ${before.length} channels in the window, before and after: ${range(inWindow(before))}, then ${range(inWindow(after))}`,
+    );
   }
 
   const place = { min: 0, max: cells - WINDOW, show: (i) => i + 1 };
-  el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Gate explorer" },
-    element("div", { className: "course-controls" },
-      choice(model, "gate", "Gate", TITLES),
-      slider(model, "image", "Image", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
-      slider(model, "strength", "Window times", { min: 0, max: 3, step: 0.25 }),
-      slider(model, "row", "Window row", place),
-      slider(model, "column", "Window column", place)),
-    element("div", { className: "course-pair" }, ...[picture, change, first, second].map((node, i) => element("figure", {}, node, captions[i]))),
-    element("div", { className: "course-scale" }, ramp, scaleText),
-    chart.node,
-    element("div", { className: "course-scale" }, element("span", { style: `color: ${BEFORE}`, "aria-hidden": "true" }, "○"), "before", element("span", { style: `color: ${AFTER}`, "aria-hidden": "true" }, "●"), "after"),
-    status));
-  for (const trait of ["gate", "image", "strength", "row", "column"]) model.on(`change:${trait}`, draw);
+  el.append(
+    element(
+      "div",
+      { className: "course-widget", role: "group", "aria-label": "Gate explorer" },
+      element(
+        "div",
+        { className: "course-controls" },
+        choice(model, "gate", "Gate", TITLES),
+        slider(model, "image", "Image", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
+        slider(model, "strength", "Window times", { min: 0, max: 3, step: 0.25 }),
+        slider(model, "row", "Window row", place),
+        slider(model, "column", "Window column", place),
+      ),
+      element(
+        "div",
+        { className: "course-pair" },
+        ...[picture, change, first, second].map((node, i) =>
+          element("figure", {}, node, captions[i]),
+        ),
+      ),
+      element("div", { className: "course-scale" }, ramp, scaleText),
+      chart.node,
+      element(
+        "div",
+        { className: "course-scale" },
+        element("span", { style: `color: ${BEFORE}`, "aria-hidden": "true" }, "○"),
+        "before",
+        element("span", { style: `color: ${AFTER}`, "aria-hidden": "true" }, "●"),
+        "after",
+      ),
+      status,
+    ),
+  );
+  for (const trait of ["gate", "image", "strength", "row", "column"]) {
+    model.on(`change:${trait}`, draw);
+  }
   draw();
 }
 

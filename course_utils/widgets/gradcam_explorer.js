@@ -2,7 +2,8 @@
 
 /** Where each layer's numbers lie: for every image its activations (K, positions), for every class its weights (K). */
 function places(shapes, images, classes) {
-  let a = 0, w = 0;
+  let a = 0;
+  let w = 0;
   return shapes.map(([channels, rows, columns]) => {
     const here = { channels, rows, columns, positions: rows * columns, a, w };
     a += images * channels * rows * columns;
@@ -13,7 +14,9 @@ function places(shapes, images, classes) {
 
 /** The channels of an image at a layer, and the weights that a class gives them. */
 const channelsOf = (numbers, { a, channels, positions }, n) =>
-  Array.from({ length: channels }, (_, k) => numbers.subarray(a + (n * channels + k) * positions, a + (n * channels + k + 1) * positions));
+  Array.from({ length: channels }, (_, k) =>
+    numbers.subarray(a + (n * channels + k) * positions, a + (n * channels + k + 1) * positions),
+  );
 const weightsOf = (numbers, { w, channels }, n, classes, c) =>
   numbers.subarray(w + (n * classes + c) * channels, w + (n * classes + c + 1) * channels);
 
@@ -27,19 +30,36 @@ function additions(A, alpha) {
 /** The map of the first channels of an order; the last word has the ReLU. */
 function mapOf(A, alpha, order, kept, relu) {
   const map = new Float64Array(A[0].length);
-  for (const k of order.slice(0, kept)) for (let i = 0; i < map.length; i++) map[i] += alpha[k] * A[k][i];
+  for (const k of order.slice(0, kept)) {
+    for (let i = 0; i < map.length; i++) {
+      map[i] += alpha[k] * A[k][i];
+    }
+  }
   return relu ? map.map((value) => Math.max(0, value)) : map;
 }
 
 /** The share of what is above 0 that lies in the box, and the share of the highest points that do. */
 function scores(map, { rows, columns }, size, [x0, y0, x1, y1]) {
-  const large = enlarge(map.map((value) => Math.max(0, value)), [rows, columns], [size, size]), least = Math.max(...large) * (1 - 1e-6);
-  let all = 0, inside = 0, highest = 0, hits = 0;
+  const large = enlarge(
+    map.map((value) => Math.max(0, value)),
+    [rows, columns],
+    [size, size],
+  );
+  const least = Math.max(...large) * (1 - 1e-6);
+  let all = 0;
+  let inside = 0;
+  let highest = 0;
+  let hits = 0;
   large.forEach((value, i) => {
-    const x = i % size, y = Math.floor(i / size), within = x >= x0 && x < x1 && y >= y0 && y < y1;
+    const x = i % size;
+    const y = Math.floor(i / size);
+    const within = x >= x0 && x < x1 && y >= y0 && y < y1;
     all += value;
     highest += value >= least;
-    if (within) { inside += value; hits += value >= least; }
+    if (within) {
+      inside += value;
+      hits += value >= least;
+    }
   });
   return { energy: all > 0 ? inside / all : 0, pointing: hits / highest };
 }
@@ -49,36 +69,87 @@ const plain = (value) => minus(value === 0 ? "0" : short(value));
 
 /** Signed bars side by side in one order, those that are kept in colour. */
 function bars(node, values, kept, name) {
-  const width = 320, height = 62, highest = Math.max(...values.map(Math.abs)) || 1, step = width / values.length;
+  const width = 320;
+  const height = 62;
+  const highest = Math.max(...values.map(Math.abs)) || 1;
+  const step = width / values.length;
   const long = (value) => (Math.abs(value) / highest) * (height / 2 - 2);
   node.replaceChildren(
-    ...values.map((value, i) => svg("rect", { x: i * step + 0.1 * step, width: 0.8 * step, y: height / 2 - (value > 0 ? long(value) : 0), height: long(value),
-      fill: i < kept ? (value > 0 ? "#2a9d8f" : "#d95f02") : "currentColor", opacity: i < kept ? 1 : 0.22 })),
-    svg("line", { x1: 0, x2: width, y1: height / 2, y2: height / 2, stroke: "currentColor", "stroke-width": 0.7 }));
-  node.setAttribute("aria-label", `${name} of ${values.length} channels, from ${plain(Math.min(...values))} to ${plain(Math.max(...values))}; the first ${kept} are kept`);
+    ...values.map((value, i) =>
+      svg("rect", {
+        x: i * step + 0.1 * step,
+        width: 0.8 * step,
+        y: height / 2 - (value > 0 ? long(value) : 0),
+        height: long(value),
+        fill: i < kept ? (value > 0 ? "#2a9d8f" : "#d95f02") : "currentColor",
+        opacity: i < kept ? 1 : 0.22,
+      }),
+    ),
+    svg("line", {
+      x1: 0,
+      x2: width,
+      y1: height / 2,
+      y2: height / 2,
+      stroke: "currentColor",
+      "stroke-width": 0.7,
+    }),
+  );
+  node.setAttribute(
+    "aria-label",
+    `${name} of ${values.length} channels, from ${plain(Math.min(...values))} to ${plain(Math.max(...values))}; the first ${kept} are kept`,
+  );
 }
 
 function render({ model, el }) {
-  const size = model.get("size"), labels = model.get("labels"), answers = model.get("answers"), boxes = model.get("boxes"), classes = model.get("classes"), zoom = 4;
-  const images = bytes(model.get("images")), activations = floats(model.get("activations")), alphas = floats(model.get("alphas"));
-  const layers = places(model.get("shapes"), labels.length, classes.length), names = model.get("layers");
-  const palette = bytes(model.get("palette")), grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+  const size = model.get("size");
+  const labels = model.get("labels");
+  const answers = model.get("answers");
+  const boxes = model.get("boxes");
+  const classes = model.get("classes");
+  const zoom = 4;
+  const images = bytes(model.get("images"));
+  const activations = floats(model.get("activations"));
+  const alphas = floats(model.get("alphas"));
+  const layers = places(model.get("shapes"), labels.length, classes.length);
+  const names = model.get("layers");
+  const palette = bytes(model.get("palette"));
+  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
   const canvas = () => element("canvas", { width: zoom * size, height: zoom * size, role: "img" });
-  const picture = canvas(), map = canvas(), overPicture = element("figcaption"), overMap = element("figcaption");
-  const chart = () => svg("svg", { viewBox: "0 0 320 62", class: "course-values", role: "img", style: "margin:.2rem auto" });
-  const above = chart(), below = chart();
+  const picture = canvas();
+  const map = canvas();
+  const overPicture = element("figcaption");
+  const overMap = element("figcaption");
+  const chart = () =>
+    svg("svg", {
+      viewBox: "0 0 320 62",
+      class: "course-values",
+      role: "img",
+      style: "margin:.2rem auto",
+    });
+  const above = chart();
+  const below = chart();
   const caption = (text) => element("figcaption", {}, text);
   const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(Array.from({ length: 256 }, (_, i) => i / 255), 256, palette), scaleText = element("span");
+  const ramp = painted(
+    Array.from({ length: 256 }, (_, i) => i / 255),
+    256,
+    palette,
+  );
+  const scaleText = element("span");
   ramp.setAttribute("aria-hidden", "true");
 
-  const many = slider(model, "kept", "Channels kept", { min: 1, max: layers[model.get("layer")].channels, show: (n) => Math.min(n, layers[model.get("layer")].channels) });
+  const many = slider(model, "kept", "Channels kept", {
+    min: 1,
+    max: layers[model.get("layer")].channels,
+    show: (n) => Math.min(n, layers[model.get("layer")].channels),
+  });
 
   /** Another layer has another number of channels: all stay all. */
   let before = layers[model.get("layer")].channels;
   function resize() {
-    const { channels } = layers[model.get("layer")], kept = model.get("kept");
+    const { channels } = layers[model.get("layer")];
+    const kept = model.get("kept");
     many.querySelector("input").max = channels;
     model.set("kept", kept >= before ? channels : Math.min(kept, channels));
     before = channels;
@@ -88,48 +159,135 @@ function render({ model, el }) {
 
   /** The end of the colour scale, from maps of all channels: it stays while channels come and go. */
   function end(A, layer, n, own) {
-    const all = [...A.keys()], of = (c) => Math.max(...mapOf(A, weightsOf(alphas, layer, n, classes.length, c), all, A.length, model.get("relu")).map(Math.abs));
+    const all = [...A.keys()];
+    const of = (c) =>
+      Math.max(
+        ...mapOf(
+          A,
+          weightsOf(alphas, layer, n, classes.length, c),
+          all,
+          A.length,
+          model.get("relu"),
+        ).map(Math.abs),
+      );
     return own ? of(model.get("chosen")) : Math.max(...classes.map((_, c) => of(c)));
   }
 
   function show() {
-    const n = model.get("image"), c = model.get("chosen"), relu = model.get("relu"), own = model.get("own");
-    const layer = layers[model.get("layer")], { channels, positions } = layer, kept = Math.min(model.get("kept"), channels);
-    const A = channelsOf(activations, layer, n), alpha = weightsOf(alphas, layer, n, classes.length, c), { adds, order } = additions(A, alpha);
-    const values = mapOf(A, alpha, order, kept, relu), low = Math.min(...values), high = Math.max(...values), most = end(A, layer, n, own);
-    const { energy, pointing } = scores(values, layer, size, boxes[n]), range = `${plain(low)} to ${plain(high)}`, chance = percent(model.get("chances")[n]);
+    const n = model.get("image");
+    const c = model.get("chosen");
+    const relu = model.get("relu");
+    const own = model.get("own");
+    const layer = layers[model.get("layer")];
+    const { channels, positions } = layer;
+    const kept = Math.min(model.get("kept"), channels);
+    const A = channelsOf(activations, layer, n);
+    const alpha = weightsOf(alphas, layer, n, classes.length, c);
+    const { adds, order } = additions(A, alpha);
+    const values = mapOf(A, alpha, order, kept, relu);
+    const low = Math.min(...values);
+    const high = Math.max(...values);
+    const most = end(A, layer, n, own);
+    const { energy, pointing } = scores(values, layer, size, boxes[n]);
+    const range = `${plain(low)} to ${plain(high)}`;
+    const chance = percent(model.get("chances")[n]);
 
-    framed(picture, painted(Array.from(images.subarray(n * size * size, (n + 1) * size * size), (v) => v / 255), size, grey), boxes[n], zoom);
-    framed(map, painted(values.map((v) => (relu ? v / (most || 1) : (v / (most || 1) + 1) / 2)), layer.columns, palette), boxes[n], zoom);
-    bars(above, order.map((k) => alpha[k]), kept, "Weights α");
-    bars(below, order.map((k) => adds[k]), kept, "Weight times mean activation");
+    framed(
+      picture,
+      painted(
+        Array.from(images.subarray(n * size * size, (n + 1) * size * size), (v) => v / 255),
+        size,
+        grey,
+      ),
+      boxes[n],
+      zoom,
+    );
+    framed(
+      map,
+      painted(
+        values.map((v) => (relu ? v / (most || 1) : (v / (most || 1) + 1) / 2)),
+        layer.columns,
+        palette,
+      ),
+      boxes[n],
+      zoom,
+    );
+    bars(
+      above,
+      order.map((k) => alpha[k]),
+      kept,
+      "Weights α",
+    );
+    bars(
+      below,
+      order.map((k) => adds[k]),
+      kept,
+      "Weight times mean activation",
+    );
     picture.setAttribute("aria-label", `Test image ${n + 1}: ${classes[labels[n]]}, in a box`);
-    map.setAttribute("aria-label", `Its map, ${layer.rows} × ${layer.columns}, from ${range}; ${percent(energy)} of what is above 0 lies in the box`);
+    map.setAttribute(
+      "aria-label",
+      `Its map, ${layer.rows} × ${layer.columns}, from ${range}; ${percent(energy)} of what is above 0 lies in the box`,
+    );
     overPicture.textContent = `${classes[labels[n]]}, in its box`;
     overMap.textContent = `for ${classes[c]}: ${range}`;
     const cut = Math.max(high, relu ? 0 : -low) > most * (1 + 1e-9) ? "; beyond it one colour" : "";
     scaleText.textContent = `from ${relu ? "0" : plain(-most)} to ${plain(most)}, the highest of ${own ? "this class" : "all classes"} with all channels${cut}`;
-    const point = pointing === 1 ? "lies in the box" : pointing === 0 ? "lies outside" : `is shared, ${percent(pointing)} of it in the box`;
-    status.textContent = `Test image ${n + 1} shows ${classes[labels[n]]}, and the network answers ${classes[answers[n]]}. At ${names[model.get("layer")]}, for ${classes[c]}, ${kept} of ${channels} channels are kept. ` +
+    const point =
+      pointing === 1
+        ? "lies in the box"
+        : pointing === 0
+          ? "lies outside"
+          : `is shared, ${percent(pointing)} of it in the box`;
+    status.textContent =
+      `Test image ${n + 1} shows ${classes[labels[n]]}, and the network answers ${classes[answers[n]]}. At ${names[model.get("layer")]}, for ${classes[c]}, ${kept} of ${channels} channels are kept. ` +
       `The map runs from ${range} and is above 0 at ${values.filter((v) => v > 0).length} of ${positions} positions. ` +
-      (high > 0 ? `${percent(energy)} of what is above 0 lies in the box, where chance is ${chance}; the highest point ${point}.`
+      (high > 0
+        ? `${percent(energy)} of what is above 0 lies in the box, where chance is ${chance}; the highest point ${point}.`
         : "Nothing is above 0: these channels speak against the class everywhere, and there is nothing to score.");
   }
 
-  el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Explorer of a Grad-CAM map" },
-    element("div", { className: "course-controls" },
-      many,
-      choice(model, "layer", "Layer", names),
-      choice(model, "chosen", "Class", classes),
-      slider(model, "image", "Test image", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
-      checkbox(model, "relu", "ReLU"),
-      checkbox(model, "own", "a colour scale for each class")),
-    element("div", { className: "course-halves" },
-      element("div", { className: "course-pair" }, element("figure", {}, picture, overPicture), element("figure", {}, map, overMap)),
-      element("div", {}, element("figure", {}, above, caption("weights α of the channels")), element("figure", {}, below, caption("α × mean activation, in the order of its size")))),
-    element("div", { className: "course-scale" }, ramp, scaleText),
-    status));
-  for (const trait of ["image", "chosen", "kept", "relu", "own"]) model.on(`change:${trait}`, show);
+  el.append(
+    element(
+      "div",
+      { className: "course-widget", role: "group", "aria-label": "Explorer of a Grad-CAM map" },
+      element(
+        "div",
+        { className: "course-controls" },
+        many,
+        choice(model, "layer", "Layer", names),
+        choice(model, "chosen", "Class", classes),
+        slider(model, "image", "Test image", {
+          min: 0,
+          max: labels.length - 1,
+          show: (i) => i + 1,
+        }),
+        checkbox(model, "relu", "ReLU"),
+        checkbox(model, "own", "a colour scale for each class"),
+      ),
+      element(
+        "div",
+        { className: "course-halves" },
+        element(
+          "div",
+          { className: "course-pair" },
+          element("figure", {}, picture, overPicture),
+          element("figure", {}, map, overMap),
+        ),
+        element(
+          "div",
+          {},
+          element("figure", {}, above, caption("weights α of the channels")),
+          element("figure", {}, below, caption("α × mean activation, in the order of its size")),
+        ),
+      ),
+      element("div", { className: "course-scale" }, ramp, scaleText),
+      status,
+    ),
+  );
+  for (const trait of ["image", "chosen", "kept", "relu", "own"]) {
+    model.on(`change:${trait}`, show);
+  }
   model.on("change:layer", resize);
   show();
 }

@@ -3,35 +3,56 @@
 /** What was learned, by name: a matrix is a list of rows, a vector one row. */
 function unpacked(numbers, shapes) {
   let at = 0;
-  const rows = ([count, length]) => Array.from({ length: count }, () => numbers.subarray(at, (at += length)));
-  return Object.fromEntries(shapes.map(([name, shape]) => [name, rows(shape.length === 1 ? [1, ...shape] : shape)]));
+  const rows = ([count, length]) =>
+    Array.from({ length: count }, () => numbers.subarray(at, (at += length)));
+  return Object.fromEntries(
+    shapes.map(([name, shape]) => [name, rows(shape.length === 1 ? [1, ...shape] : shape)]),
+  );
 }
 
 /** A linear map; it reads as many numbers of a vector as it has columns. */
-const linear = (weight, bias) => (vector) => weight.map((row, i) => dot(row, vector) + (bias ? bias[0][i] : 0));
+const linear = (weight, bias) => (vector) =>
+  weight.map((row, i) => dot(row, vector) + (bias ? bias[0][i] : 0));
 
 /** Weights of a query over keys, by scaled dot products and softmax; of each key, as many numbers as the query has. */
-const attend = (query, keys, temperature) => softmax(keys.map((key) => dot(query, key) / Math.sqrt(query.length)), temperature);
+const attend = (query, keys, temperature) =>
+  softmax(
+    keys.map((key) => dot(query, key) / Math.sqrt(query.length)),
+    temperature,
+  );
 
 /** The vectors combined by their weights, in the first `length` numbers. */
 const combined = (weights, vectors, length) =>
-  Array.from({ length }, (_, j) => vectors.reduce((total, vector, i) => total + weights[i] * vector[j], 0));
+  Array.from({ length }, (_, j) =>
+    vectors.reduce((total, vector, i) => total + weights[i] * vector[j], 0),
+  );
 
 /** For each kind: from what it learned, the vectors of a scene and what the reader chose, to one weight a position. */
 const KINDS = {
   pool: (p, x, { temperature }) => attend(p["pool.query"][0], x, temperature),
 
   itself: (p, x, { place, temperature }) =>
-    attend(linear(p["itself.project_query.weight"])(x[place]), x.map(linear(p["itself.project_key.weight"])), temperature),
+    attend(
+      linear(p["itself.project_query.weight"])(x[place]),
+      x.map(linear(p["itself.project_key.weight"])),
+      temperature,
+    ),
 
   heads(p, x, { heads, head, temperature }) {
-    const projected = (name) => linear(p[`heads.project_${name}.weight`], p[`heads.project_${name}.bias`]);
-    const length = p["heads.query"][0].length / heads, slice = (vector) => vector.slice(head * length, (head + 1) * length);
-    return attend(slice(projected("query")(p["heads.query"][0])), x.map(projected("key")).map(slice), temperature);
+    const projected = (name) =>
+      linear(p[`heads.project_${name}.weight`], p[`heads.project_${name}.bias`]);
+    const length = p["heads.query"][0].length / heads;
+    const slice = (vector) => vector.slice(head * length, (head + 1) * length);
+    return attend(
+      slice(projected("query")(p["heads.query"][0])),
+      x.map(projected("key")).map(slice),
+      temperature,
+    );
   },
 
   hops(p, x, { hop, temperature }) {
-    let query = [...p["hops.query"][0]], weights = attend(query, x, temperature);
+    let query = [...p["hops.query"][0]];
+    let weights = attend(query, x, temperature);
     for (let done = 0; done < hop; done++) {
       const context = combined(weights, x, query.length);
       query = query.map((value, j) => value + context[j]);
@@ -41,11 +62,21 @@ const KINDS = {
   },
 
   hierarchy(p, x, { groups, level, temperature }) {
-    const inner = p["hierarchy.within.query"][0], outer = p["hierarchy.over.query"][0];
-    const vectors = groups.map((group) => group.map((i) => x[i])), within = vectors.map((block) => attend(inner, block, temperature));
-    const over = attend(outer, vectors.map((block, g) => combined(within[g], block, outer.length)), temperature);
+    const inner = p["hierarchy.within.query"][0];
+    const outer = p["hierarchy.over.query"][0];
+    const vectors = groups.map((group) => group.map((i) => x[i]));
+    const within = vectors.map((block) => attend(inner, block, temperature));
+    const over = attend(
+      outer,
+      vectors.map((block, g) => combined(within[g], block, outer.length)),
+      temperature,
+    );
     const weights = new Float64Array(x.length);
-    groups.forEach((group, g) => group.forEach((i, j) => (weights[i] = [within[g][j] * over[g], within[g][j], over[g]][level])));
+    groups.forEach((group, g) =>
+      group.forEach(
+        (i, j) => (weights[i] = [within[g][j] * over[g], within[g][j], over[g]][level]),
+      ),
+    );
     return weights;
   },
 
@@ -53,63 +84,123 @@ const KINDS = {
 
   by_number(p, x, { number, temperature }) {
     const query = linear(p["by_number.project_query.weight"])(p["by_number.query"][0]);
-    const key = linear(p["by_number.project_key.weight"], p["by_number.project_key.bias"]), row = p["by_number.score.weight"][number];
-    return softmax(x.map((vector) => dot(row, key(vector).map((value, j) => Math.tanh(value + query[j])))), temperature);
+    const key = linear(p["by_number.project_key.weight"], p["by_number.project_key.bias"]);
+    const row = p["by_number.score.weight"][number];
+    return softmax(
+      x.map((vector) =>
+        dot(
+          row,
+          key(vector).map((value, j) => Math.tanh(value + query[j])),
+        ),
+      ),
+      temperature,
+    );
   },
 
   together(p, x, { word, temperature }) {
-    const length = p["together.words"].length / 10, words = p["together.words"].slice(word * length, (word + 1) * length);
-    const asks = words.map(linear(p["together.score.project.weight"])), from = words.map(linear(p["together.project_y.weight"]));
-    const project = linear(p["together.project_x.weight"]), row = p["together.score_x.weight"][0];
-    return softmax(x.map((vector) => {
-      const affinity = asks.map((ask) => Math.tanh(dot(ask, vector)));
-      return dot(row, project(vector).map((value, j) => Math.tanh(value + dot(affinity, from.map((y) => y[j])))));
-    }), temperature);
+    const length = p["together.words"].length / 10;
+    const words = p["together.words"].slice(word * length, (word + 1) * length);
+    const asks = words.map(linear(p["together.score.project.weight"]));
+    const from = words.map(linear(p["together.project_y.weight"]));
+    const project = linear(p["together.project_x.weight"]);
+    const row = p["together.score_x.weight"][0];
+    return softmax(
+      x.map((vector) => {
+        const affinity = asks.map((ask) => Math.tanh(dot(ask, vector)));
+        return dot(
+          row,
+          project(vector).map((value, j) =>
+            Math.tanh(
+              value +
+                dot(
+                  affinity,
+                  from.map((y) => y[j]),
+                ),
+            ),
+          ),
+        );
+      }),
+      temperature,
+    );
   },
 };
 
 /** How sure a capsule is that its class is there. */
 function probability(p, x, digit, weights) {
   const row = p["capsules.weight"][digit];
-  return 1 / (1 + Math.exp(-dot(row, combined(weights, x, row.length)) - p["capsules.bias"][0][digit]));
+  return (
+    1 / (1 + Math.exp(-dot(row, combined(weights, x, row.length)) - p["capsules.bias"][0][digit]))
+  );
 }
 
 function render({ model, el }) {
-  const [height, width] = model.get("size"), [rows, columns] = model.get("grid"), positions = rows * columns, area = height * width, zoom = 4;
-  const images = bytes(model.get("images")), features = bytes(model.get("features")), places = floats(model.get("places")), inside = floats(model.get("inside"));
-  const palette = bytes(model.get("palette")), grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
-  const learned = unpacked(floats(model.get("numbers")), model.get("shapes")), labels = model.get("labels"), step = model.get("step");
-  const depth = features.length / labels.length / positions, names = Object.keys(KINDS);
+  const [height, width] = model.get("size");
+  const [rows, columns] = model.get("grid");
+  const positions = rows * columns;
+  const area = height * width;
+  const zoom = 4;
+  const images = bytes(model.get("images"));
+  const features = bytes(model.get("features"));
+  const places = floats(model.get("places"));
+  const inside = floats(model.get("inside"));
+  const palette = bytes(model.get("palette"));
+  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+  const learned = unpacked(floats(model.get("numbers")), model.get("shapes"));
+  const labels = model.get("labels");
+  const step = model.get("step");
+  const depth = features.length / labels.length / positions;
+  const names = Object.keys(KINDS);
 
   /** The vectors of a scene: the features of each position, then its place. */
-  const scene = (n) => Array.from({ length: positions }, (_, i) => {
-    const from = (n * positions + i) * depth;
-    return [...Array.from(features.subarray(from, from + depth), (v) => v * step), places[2 * i], places[2 * i + 1]];
-  });
+  const scene = (n) =>
+    Array.from({ length: positions }, (_, i) => {
+      const from = (n * positions + i) * depth;
+      return [
+        ...Array.from(features.subarray(from, from + depth), (v) => v * step),
+        places[2 * i],
+        places[2 * i + 1],
+      ];
+    });
 
-  const canvas = () => element("canvas", { width: zoom * width, height: zoom * height, role: "img" });
-  const shown = canvas(), map = canvas(), under = element("figcaption"), overMap = element("figcaption");
+  const canvas = () =>
+    element("canvas", { width: zoom * width, height: zoom * height, role: "img" });
+  const shown = canvas();
+  const map = canvas();
+  const under = element("figcaption");
+  const overMap = element("figcaption");
   const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(Array.from({ length: 256 }, (_, i) => i / 255), 256, palette), scaleText = element("span");
+  const ramp = painted(
+    Array.from({ length: 256 }, (_, i) => i / 255),
+    256,
+    palette,
+  );
+  const scaleText = element("span");
   ramp.setAttribute("aria-hidden", "true");
   placeable(model, "place", shown, columns, rows);
 
-  const count = (n, name) => Array.from({ length: n }, (_, i) => `${name} ${i + 1}`), digits = [...Array(10).keys()].map(String);
+  const count = (n, name) => Array.from({ length: n }, (_, i) => `${name} ${i + 1}`);
+  const digits = [...Array(10).keys()].map(String);
   const numbers = learned["by_number.score.weight"].length;
   const settings = {
     heads: choice(model, "head", "Head", count(model.get("heads"), "head")),
     hops: choice(model, "hop", "Hop", count(model.get("hops"), "hop")),
-    hierarchy: choice(model, "level", "Level", ["both: the product", "within the blocks", "over the blocks"]),
+    hierarchy: choice(model, "level", "Level", [
+      "both: the product",
+      "within the blocks",
+      "over the blocks",
+    ]),
     capsules: choice(model, "digit", "Capsule of", digits),
     by_number: slider(model, "number", "Number", { min: 0, max: numbers - 1, show: (i) => i + 1 }),
     together: choice(model, "word", "Where is the", digits),
   };
   const titles = {
     pool: () => "A learned query",
-    itself: (o) => `Self-attention, asked from row ${Math.floor(o.place / columns) + 1}, column ${(o.place % columns) + 1}`,
+    itself: (o) =>
+      `Self-attention, asked from row ${Math.floor(o.place / columns) + 1}, column ${(o.place % columns) + 1}`,
     heads: (o) => `Multi-head, head ${o.head + 1}`,
     hops: (o) => `Multi-hop, hop ${o.hop + 1}`,
-    hierarchy: (o) => `Hierarchical, ${["both levels", "within the blocks", "over the blocks"][o.level]}`,
+    hierarchy: (o) =>
+      `Hierarchical, ${["both levels", "within the blocks", "over the blocks"][o.level]}`,
     capsules: (o) => `Capsules, the one of ${o.digit}`,
     by_number: (o) => `Multi-dimensional, number ${o.number + 1} of ${numbers}`,
     together: (o) => `Co-attention, asked for the ${o.word}`,
@@ -117,48 +208,142 @@ function render({ model, el }) {
 
   /** Both boxes, where `framed` drew the first. */
   function boxed(node, picture, boxes) {
-    const context = framed(node, picture, boxes[0], zoom), [x0, y0, x1, y1] = boxes[1].map((v) => zoom * v);
+    const context = framed(node, picture, boxes[0], zoom);
+    const [x0, y0, x1, y1] = boxes[1].map((v) => zoom * v);
     context.strokeRect(x0, y0, x1 - x0, y1 - y0);
     return context;
   }
 
   function draw() {
-    const n = model.get("image"), name = names[model.get("kind")], options = { temperature: 2 ** model.get("power") };
-    for (const trait of ["place", "heads", "head", "hop", "groups", "level", "digit", "number", "word"]) options[trait] = model.get(trait);
-    for (const [owner, node] of Object.entries(settings)) node.style.display = owner === name ? "" : "none";
-    const x = scene(n), weights = KINDS[name](learned, x, options), highest = Math.max(...weights), lowest = Math.min(...weights);
-    const [left, right] = labels[n], boxes = model.get("boxes")[n], asks = name === "itself";
-    const shares = [0, 1].map((side) => dot(weights, inside.subarray((2 * n + side) * positions, (2 * n + side + 1) * positions)) / sum(weights));
+    const n = model.get("image");
+    const name = names[model.get("kind")];
+    const options = { temperature: 2 ** model.get("power") };
+    for (const trait of [
+      "place",
+      "heads",
+      "head",
+      "hop",
+      "groups",
+      "level",
+      "digit",
+      "number",
+      "word",
+    ]) {
+      options[trait] = model.get(trait);
+    }
+    for (const [owner, node] of Object.entries(settings)) {
+      node.style.display = owner === name ? "" : "none";
+    }
+    const x = scene(n);
+    const weights = KINDS[name](learned, x, options);
+    const highest = Math.max(...weights);
+    const lowest = Math.min(...weights);
+    const [left, right] = labels[n];
+    const boxes = model.get("boxes")[n];
+    const asks = name === "itself";
+    const shares = [0, 1].map(
+      (side) =>
+        dot(weights, inside.subarray((2 * n + side) * positions, (2 * n + side + 1) * positions)) /
+        sum(weights),
+    );
 
-    const context = boxed(shown, painted(Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255), width, grey), boxes);
+    const context = boxed(
+      shown,
+      painted(
+        Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255),
+        width,
+        grey,
+      ),
+      boxes,
+    );
     if (asks) {
       context.strokeStyle = "#ffd23f";
-      context.strokeRect((options.place % columns) * (shown.width / columns), Math.floor(options.place / columns) * (shown.height / rows), shown.width / columns, shown.height / rows);
+      context.strokeRect(
+        (options.place % columns) * (shown.width / columns),
+        Math.floor(options.place / columns) * (shown.height / rows),
+        shown.width / columns,
+        shown.height / rows,
+      );
     }
     boxed(map, painted(weights, columns, palette, 1 / highest), boxes);
     shown.tabIndex = asks ? 0 : -1;
     shown.style.pointerEvents = asks ? "auto" : "none";
     shown.setAttribute("role", asks ? "application" : "img");
-    shown.setAttribute("aria-label", `Scene ${n + 1}: a ${left} in the left image, a ${right} in the right${asks ? ". Drag the position that asks, or move it with the arrow keys" : ""}`);
-    map.setAttribute("aria-label", `Its ${positions} weights, ${percent(shares[0])} of them in the left box and ${percent(shares[1])} in the right`);
-    under.textContent = asks ? "the scene; drag the yellow position that asks" : "the scene and its two boxes";
+    shown.setAttribute(
+      "aria-label",
+      `Scene ${n + 1}: a ${left} in the left image, a ${right} in the right${asks ? ". Drag the position that asks, or move it with the arrow keys" : ""}`,
+    );
+    map.setAttribute(
+      "aria-label",
+      `Its ${positions} weights, ${percent(shares[0])} of them in the left box and ${percent(shares[1])} in the right`,
+    );
+    under.textContent = asks
+      ? "the scene; drag the yellow position that asks"
+      : "the scene and its two boxes";
     overMap.textContent = `weights, raw: ${short(lowest)} to ${short(highest)}`;
     scaleText.textContent = `from 0 to ${short(highest)}`;
-    status.textContent = `${titles[name](options)}: on scene ${n + 1}, ${percent(shares[0])} of the weight lies in the box of the ${left} on the left and ${percent(shares[1])} in that of the ${right} on the right; ` +
+    status.textContent =
+      `${titles[name](options)}: on scene ${n + 1}, ${percent(shares[0])} of the weight lies in the box of the ${left} on the left and ${percent(shares[1])} in that of the ${right} on the right; ` +
       `chance is ${model.get("chances")[n].map(percent).join(" and ")}. The weights sum to ${sum(weights).toFixed(2)}; the highest is ${short(highest)}, an even one would be ${short(1 / positions)}.` +
-      (name === "capsules" ? ` The capsule says yes with probability ${probability(learned, x, options.digit, weights).toFixed(2)}.` : "");
+      (name === "capsules"
+        ? ` The capsule says yes with probability ${probability(learned, x, options.digit, weights).toFixed(2)}.`
+        : "");
   }
 
-  el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Explorer of the kinds of attention" },
-    element("div", { className: "course-controls" },
-      choice(model, "kind", "Kind", ["a learned query", "self-attention", "multi-head", "multi-hop", "hierarchical", "capsules", "multi-dimensional", "co-attention"]),
-      ...Object.values(settings),
-      slider(model, "image", "Scene", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
-      slider(model, "power", "Temperature", { min: -4, max: 6, step: 0.5, show: (p) => short(2 ** p) })),
-    element("div", { className: "course-stack" }, element("figure", {}, shown, under), element("figure", {}, map, overMap)),
-    element("div", { className: "course-scale" }, ramp, scaleText),
-    status));
-  for (const trait of ["kind", "image", "power", "place", "head", "hop", "level", "digit", "number", "word"]) model.on(`change:${trait}`, draw);
+  el.append(
+    element(
+      "div",
+      {
+        className: "course-widget",
+        role: "group",
+        "aria-label": "Explorer of the kinds of attention",
+      },
+      element(
+        "div",
+        { className: "course-controls" },
+        choice(model, "kind", "Kind", [
+          "a learned query",
+          "self-attention",
+          "multi-head",
+          "multi-hop",
+          "hierarchical",
+          "capsules",
+          "multi-dimensional",
+          "co-attention",
+        ]),
+        ...Object.values(settings),
+        slider(model, "image", "Scene", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
+        slider(model, "power", "Temperature", {
+          min: -4,
+          max: 6,
+          step: 0.5,
+          show: (p) => short(2 ** p),
+        }),
+      ),
+      element(
+        "div",
+        { className: "course-stack" },
+        element("figure", {}, shown, under),
+        element("figure", {}, map, overMap),
+      ),
+      element("div", { className: "course-scale" }, ramp, scaleText),
+      status,
+    ),
+  );
+  for (const trait of [
+    "kind",
+    "image",
+    "power",
+    "place",
+    "head",
+    "hop",
+    "level",
+    "digit",
+    "number",
+    "word",
+  ]) {
+    model.on(`change:${trait}`, draw);
+  }
   draw();
 }
 

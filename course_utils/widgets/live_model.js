@@ -2,88 +2,156 @@
 
 /** Share of an enlarged map that lies in a box. */
 function inside(large, size, [x0, y0, x1, y1]) {
-  const within = large.filter((_, i) => i % size >= x0 && i % size < x1 && i >= y0 * size && i < y1 * size);
+  const within = large.filter(
+    (_, i) => i % size >= x0 && i % size < x1 && i >= y0 * size && i < y1 * size,
+  );
   return sum(within) / sum(large);
 }
 
 function render({ model, el }) {
-  const size = model.get("size"), area = size * size, classes = model.get("classes"), zoom = 4;
-  const backgrounds = bytes(model.get("backgrounds")), examples = model.get("examples"), labels = model.get("labels");
-  const palette = bytes(model.get("palette")), grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+  const size = model.get("size");
+  const area = size * size;
+  const classes = model.get("classes");
+  const zoom = 4;
+  const backgrounds = bytes(model.get("backgrounds"));
+  const examples = model.get("examples");
+  const labels = model.get("labels");
+  const palette = bytes(model.get("palette"));
+  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
   const sheet = new Float32Array(area); // ink
-  let paths = [], turn = -1, example, tensors, loading, failed = "", frame, player;
+  let paths = [];
+  let turn = -1;
+  let example;
+  let tensors;
+  let loading;
+  let failed = "";
+  let frame;
+  let player;
 
-  const picture = element("canvas", { width: size, height: size, role: "application", "aria-label":
-    `Sheet of ${size} × ${size} pixels to draw on: Space puts the pen down or lifts it, the arrow keys move it` });
+  const picture = element("canvas", {
+    width: size,
+    height: size,
+    role: "application",
+    "aria-label": `Sheet of ${size} × ${size} pixels to draw on: Space puts the pen down or lifts it, the arrow keys move it`,
+  });
   const cursor = element("span", { className: "course-cursor", "aria-hidden": "true" });
   const pen = element("figcaption", { "aria-live": "polite" }, "draw here");
   const maps = ["first", "second"].map((name) => {
-    const canvas = element("canvas", { width: zoom * size, height: zoom * size, role: "img" }), caption = element("figcaption");
+    const canvas = element("canvas", { width: zoom * size, height: zoom * size, role: "img" });
+    const caption = element("figcaption");
     return { name, canvas, caption, figure: element("figure", {}, canvas, caption) };
   });
   const bars = classes.map((name) => {
-    const { node, show } = meter(`Probability of ${name}`), text = element("span");
-    const set = (value) => { show(value ?? 0); text.textContent = value === undefined ? "–" : percent(value); node.setAttribute("aria-valuetext", text.textContent); };
-    return { set, row: element("div", { className: "course-row" }, element("span", {}, name), node, text) };
+    const { node, show } = meter(`Probability of ${name}`);
+    const text = element("span");
+    const set = (value) => {
+      show(value ?? 0);
+      text.textContent = value === undefined ? "–" : percent(value);
+      node.setAttribute("aria-valuetext", text.textContent);
+    };
+    return {
+      set,
+      row: element("div", { className: "course-row" }, element("span", {}, name), node, text),
+    };
   });
   const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(Array.from({ length: 256 }, (_, i) => i / 255), 256, palette), scaleText = element("span");
+  const ramp = painted(
+    Array.from({ length: 256 }, (_, i) => i / 255),
+    256,
+    palette,
+  );
+  const scaleText = element("span");
   ramp.setAttribute("aria-hidden", "true");
 
   /** What the network sees, in 256 greys: ink over the clutter. */
   function seen() {
     const from = model.get("background") * area;
-    return Uint8Array.from(sheet, (wet, i) => Math.max(Math.round(255 * wet), backgrounds[from + i]));
+    return Uint8Array.from(sheet, (wet, i) =>
+      Math.max(Math.round(255 * wet), backgrounds[from + i]),
+    );
   }
 
   function show() {
     frame = undefined;
-    const image = Float32Array.from(seen(), (v) => v / 255), base = painted(image, size, grey), box = boxAround(sheet, size);
+    const image = Float32Array.from(seen(), (v) => v / 255);
+    const base = painted(image, size, grey);
+    const box = boxAround(sheet, size);
     picture.getContext("2d").drawImage(base, 0, 0);
-    const answer = box && tensors && forward(tensors, image, size), most = answer && Math.max(...answer.maps.flatMap(({ values }) => [...values]));
+    const answer = box && tensors && forward(tensors, image, size);
+    const most = answer && Math.max(...answer.maps.flatMap(({ values }) => [...values]));
     const shares = maps.map(({ name, canvas, caption }, i) => {
-      const map = answer?.maps[i], context = canvas.getContext("2d");
+      const map = answer?.maps[i];
+      const context = canvas.getContext("2d");
       context.imageSmoothingEnabled = false;
       context.drawImage(base, 0, 0, canvas.width, canvas.height);
-      const say = (...lines) => caption.replaceChildren(...lines.map((line) => element("span", {}, line)));
+      const say = (...lines) =>
+        caption.replaceChildren(...lines.map((line) => element("span", {}, line)));
       say(`${name} map`, "–");
       canvas.setAttribute("aria-label", `No ${name} map yet`);
-      if (!map) return 0;
+      if (!map) {
+        return 0;
+      }
       context.globalAlpha = model.get("opacity");
       context.imageSmoothingEnabled = true;
-      context.drawImage(painted(map.values, map.columns, palette, 1 / most), 0, 0, canvas.width, canvas.height);
+      context.drawImage(
+        painted(map.values, map.columns, palette, 1 / most),
+        0,
+        0,
+        canvas.width,
+        canvas.height,
+      );
       context.globalAlpha = 1;
       context.strokeStyle = "#ff6e6e";
       context.lineWidth = 2;
-      context.strokeRect(...[box[0], box[1], box[2] - box[0], box[3] - box[1]].map((v) => zoom * v));
+      context.strokeRect(
+        ...[box[0], box[1], box[2] - box[0], box[3] - box[1]].map((v) => zoom * v),
+      );
       const share = inside(enlarge(map.values, [map.rows, map.columns], [size, size]), size, box);
       const range = `${short(Math.min(...map.values))} to ${short(Math.max(...map.values))}`;
       say(`${name} map, ${map.rows} × ${map.columns}:`, range);
-      canvas.setAttribute("aria-label", `The ${name} map, from ${range}; ${percent(share)} of it lies in the box around the strokes`);
+      canvas.setAttribute(
+        "aria-label",
+        `The ${name} map, from ${range}; ${percent(share)} of it lies in the box around the strokes`,
+      );
       return share;
     });
-    const probabilities = answer?.logits.map(Math.exp) ?? [], said = probabilities.indexOf(Math.max(...probabilities));
+    const probabilities = answer?.logits.map(Math.exp) ?? [];
+    const said = probabilities.indexOf(Math.max(...probabilities));
     bars.forEach(({ set }, c) => set(probabilities[c]));
     scaleText.textContent = answer ? `both maps from 0 to ${short(most)}` : "both maps from 0";
     status.textContent = answer
       ? `${example === undefined ? "" : `The example is a ${classes[labels[example]]}. `}The network says ${classes[said]}, with a probability of ${percent(probabilities[said])}. ` +
         `${percent(shares[0])} of its first map and ${percent(shares[1])} of its second lie in the box around the strokes; chance is ${percent(((box[2] - box[0]) * (box[3] - box[1])) / area)}.`
-      : failed && box ? `The network could not be loaded (${failed}). Draw again to try once more.`
-      : box ? `The network is being loaded: ${(model.get("shapes").reduce((n, shape) => n + shape.reduce((a, b) => a * b, 1), 0) / 1000).toFixed(0)} thousand weights.`
-      : `Draw a digit, 0 to ${classes.length - 1}: with the mouse, with a finger, or with the keys (Space and the arrows). The network is loaded at the first stroke.`;
+      : failed && box
+        ? `The network could not be loaded (${failed}). Draw again to try once more.`
+        : box
+          ? `The network is being loaded: ${(model.get("shapes").reduce((n, shape) => n + shape.reduce((a, b) => a * b, 1), 0) / 1000).toFixed(0)} thousand weights.`
+          : `Draw a digit, 0 to ${classes.length - 1}: with the mouse, with a finger, or with the keys (Space and the arrows). The network is loaded at the first stroke.`;
   }
 
   /** At most one run a picture of the screen, however fast the pen is. */
-  const refresh = () => { frame ??= requestAnimationFrame(show); };
+  const refresh = () => {
+    frame ??= requestAnimationFrame(show);
+  };
 
   function load() {
     failed = "";
-    loading ??= later(model, "weights").then(
-      (view) => { tensors = unpacked(view, model.get("shapes")); },
-      (error) => { failed = error.message; loading = undefined; }).then(refresh);
+    loading ??= later(model, "weights")
+      .then(
+        (view) => {
+          tensors = unpacked(view, model.get("shapes"));
+        },
+        (error) => {
+          failed = error.message;
+          loading = undefined;
+        },
+      )
+      .then(refresh);
   }
 
-  function wet([from, to = from]) { ink(sheet, size, from, to, model.get("pen")); }
+  function wet([from, to = from]) {
+    ink(sheet, size, from, to, model.get("pen"));
+  }
   const begin = (point) => {
     stop();
     load();
@@ -108,13 +176,18 @@ function render({ model, el }) {
     cursor.classList.toggle("course-down", down);
     pen.textContent = `pen ${down ? "down" : "up"} at ${x}, ${y}`;
   };
-  const own = (point) => { example = undefined; begin(point); };
+  const own = (point) => {
+    example = undefined;
+    begin(point);
+  };
   const lift = drawable(picture, size, { begin: own, go, end, hover });
 
   /** All strokes again: with another pen, or some of them gone. */
   function again() {
     sheet.fill(0);
-    for (const path of paths) path.forEach((point, i) => wet([path[Math.max(0, i - 1)], point]));
+    for (const path of paths) {
+      path.forEach((point, i) => wet([path[Math.max(0, i - 1)], point]));
+    }
     refresh();
   }
   function stop() {
@@ -126,7 +199,9 @@ function render({ model, el }) {
     stop();
     lift();
     paths = paths.slice(0, count);
-    if (!paths.length) example = undefined;
+    if (!paths.length) {
+      example = undefined;
+    }
     again();
   }
 
@@ -138,12 +213,21 @@ function render({ model, el }) {
     const step = () => {
       const [first, point] = points.shift();
       first ? begin(point) : go(point);
-      if (points.length) return true;
+      if (points.length) {
+        return true;
+      }
       end();
       return false;
     };
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) while (step());
-    else (function next() { if (step()) player = requestAnimationFrame(next); })();
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
+      while (step()) {}
+    } else {
+      (function next() {
+        if (step()) {
+          player = requestAnimationFrame(next);
+        }
+      })();
+    }
   }
 
   const button = (text, does) => {
@@ -151,25 +235,62 @@ function render({ model, el }) {
     node.addEventListener("click", does);
     return node;
   };
-  el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Draw a digit for the network" },
-    element("div", { className: "course-controls" },
-      button("Draw an example", perform), button("Undo", () => keep(-1)), button("Clear", () => keep(0)),
-      slider(model, "pen", "Pen", { min: 1, max: 6, step: 0.5, show: (width) => `${width} px` }),
-      choice(model, "background", "Clutter", Array.from({ length: backgrounds.length / area }, (_, i) => i + 1)),
-      slider(model, "opacity", "Opacity of the maps", { min: 0, max: 1, step: 0.05, show: percent })),
-    element("div", { className: "course-halves" },
-      element("figure", {}, element("div", { className: "course-sheet" }, picture, cursor), pen),
-      element("div", {},
-        element("div", { className: "course-pair" }, ...maps.map(({ figure }) => figure)),
-        element("div", { className: "course-pair course-bars" }, ...[bars.slice(0, 5), bars.slice(5)].map((half) => element("div", {}, ...half.map(({ row }) => row)))))),
-    element("div", { className: "course-scale" }, ramp, scaleText),
-    status));
+  el.append(
+    element(
+      "div",
+      { className: "course-widget", role: "group", "aria-label": "Draw a digit for the network" },
+      element(
+        "div",
+        { className: "course-controls" },
+        button("Draw an example", perform),
+        button("Undo", () => keep(-1)),
+        button("Clear", () => keep(0)),
+        slider(model, "pen", "Pen", { min: 1, max: 6, step: 0.5, show: (width) => `${width} px` }),
+        choice(
+          model,
+          "background",
+          "Clutter",
+          Array.from({ length: backgrounds.length / area }, (_, i) => i + 1),
+        ),
+        slider(model, "opacity", "Opacity of the maps", {
+          min: 0,
+          max: 1,
+          step: 0.05,
+          show: percent,
+        }),
+      ),
+      element(
+        "div",
+        { className: "course-halves" },
+        element("figure", {}, element("div", { className: "course-sheet" }, picture, cursor), pen),
+        element(
+          "div",
+          {},
+          element("div", { className: "course-pair" }, ...maps.map(({ figure }) => figure)),
+          element(
+            "div",
+            { className: "course-pair course-bars" },
+            ...[bars.slice(0, 5), bars.slice(5)].map((half) =>
+              element("div", {}, ...half.map(({ row }) => row)),
+            ),
+          ),
+        ),
+      ),
+      element("div", { className: "course-scale" }, ramp, scaleText),
+      status,
+    ),
+  );
   hover([size / 2, size / 2], false);
   pen.textContent = "draw here";
   model.on("change:pen", again);
-  for (const trait of ["background", "opacity"]) model.on(`change:${trait}`, refresh);
+  for (const trait of ["background", "opacity"]) {
+    model.on(`change:${trait}`, refresh);
+  }
   show();
-  return () => { stop(); cancelAnimationFrame(frame); };
+  return () => {
+    stop();
+    cancelAnimationFrame(frame);
+  };
 }
 
 export { inside };

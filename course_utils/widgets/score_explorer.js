@@ -2,47 +2,80 @@
 
 /** A matrix, row by row at the start of `p`, times a vector. */
 const times = (p, vector, rows) =>
-  Float64Array.from({ length: rows }, (_, i) => vector.reduce((total, value, j) => total + value * p[i * vector.length + j], 0));
+  Float64Array.from({ length: rows }, (_, i) =>
+    vector.reduce((total, value, j) => total + value * p[i * vector.length + j], 0),
+  );
 const length = (vector) => Math.hypot(...vector);
 
 /** The scores by name, of a query and a key; `p` holds a module's parameters, one after the other as PyTorch lists them. */
 const SCORES = {
-  "multiplicative": (q, k) => dot(q, k),
+  multiplicative: (q, k) => dot(q, k),
   "scaled multiplicative": (q, k) => dot(q, k) / Math.sqrt(k.length),
-  "cosine": (q, k) => dot(q, k) / (length(q) * length(k) || 1),
-  "Euclidean": (q, k) => -Math.hypot(...q.map((value, i) => value - k[i])),
-  "additive": (q, k, p) => { // W_q, W_k, b, w
-    const hidden = p.length / (q.length + k.length + 2), rest = p.subarray(hidden * q.length), b = rest.subarray(hidden * k.length);
-    const fromQuery = times(p, q, hidden), fromKey = times(rest, k, hidden);
-    return dot(fromQuery.map((value, i) => Math.tanh(value + fromKey[i] + b[i])), b.subarray(hidden));
+  cosine: (q, k) => dot(q, k) / (length(q) * length(k) || 1),
+  Euclidean: (q, k) => -Math.hypot(...q.map((value, i) => value - k[i])),
+  additive: (q, k, p) => {
+    // W_q, W_k, b, w
+    const hidden = p.length / (q.length + k.length + 2);
+    const rest = p.subarray(hidden * q.length);
+    const b = rest.subarray(hidden * k.length);
+    const fromQuery = times(p, q, hidden);
+    const fromKey = times(rest, k, hidden);
+    return dot(
+      fromQuery.map((value, i) => Math.tanh(value + fromKey[i] + b[i])),
+      b.subarray(hidden),
+    );
   },
-  "general": (q, k, p) => dot(times(p, q, k.length), k),
-  "biased general": (q, k, p) => { // W, b
+  general: (q, k, p) => dot(times(p, q, k.length), k),
+  "biased general": (q, k, p) => {
+    // W, b
     const b = p.subarray(q.length * k.length);
-    return dot(times(p, q, k.length).map((value, i) => value + b[i]), k);
+    return dot(
+      times(p, q, k.length).map((value, i) => value + b[i]),
+      k,
+    );
   },
   "activated general": (q, k, p) => Math.tanh(dot(times(p.subarray(1), q, k.length), k) + p[0]), // b, W
 };
 
 /** W of the general forms in the plane: a turn by an angle in degrees, and a stretch. */
 function turn(angle, stretch) {
-  const c = stretch * Math.cos((angle * Math.PI) / 180), s = stretch * Math.sin((angle * Math.PI) / 180);
+  const c = stretch * Math.cos((angle * Math.PI) / 180);
+  const s = stretch * Math.sin((angle * Math.PI) / 180);
   return [c, -s, s, c];
 }
 
-const WHITE = "#ffffff", BLACK = "#000000", QUERY = "#ffd23f", CONTEXT = "#d95f02", ZOOM = 8;
-const signed = (value, digits = 2) => (Number(value.toFixed(digits)) || 0).toFixed(digits).replace("-", "−"); // no −0
+const WHITE = "#ffffff";
+const BLACK = "#000000";
+const QUERY = "#ffd23f";
+const CONTEXT = "#d95f02";
+const ZOOM = 8;
+const signed = (value, digits = 2) =>
+  (Number(value.toFixed(digits)) || 0).toFixed(digits).replace("-", "−"); // no −0
 const point = ([x, y]) => `(${signed(x)}, ${signed(y)})`;
 
 /** A row a key: its score on the scale of the plane, and its weight. */
 function keyRow(i) {
-  const r = element("span"), a = element("span"), score = meter(`Score of key ${i + 1}`), weight = meter(`Weight of key ${i + 1}`);
+  const r = element("span");
+  const a = element("span");
+  const score = meter(`Score of key ${i + 1}`);
+  const weight = meter(`Weight of key ${i + 1}`);
   const show = (value, low, high, share) => {
     score.show(value, low, high);
     weight.show(share);
     [r.textContent, a.textContent] = [signed(value), share.toFixed(3)];
   };
-  return { show, node: element("div", { className: "course-row" }, element("span", {}, `${i + 1}`), score.node, r, weight.node, a) };
+  return {
+    show,
+    node: element(
+      "div",
+      { className: "course-row" },
+      element("span", {}, `${i + 1}`),
+      score.node,
+      r,
+      weight.node,
+      a,
+    ),
+  };
 }
 
 /** Marks over the plane: keys as large as their weights, the query and the context. */
@@ -72,16 +105,40 @@ function mark(context, at, keys, weights, query, mean) {
   context.fillStyle = BLACK;
   context.fillText("q", ...at(query));
   const [x, y] = at(mean);
-  shape(CONTEXT, () => { for (const [dx, dy] of [[0, -12], [12, 0], [0, 12], [-12, 0]]) context.lineTo(x + dx, y + dy); context.closePath(); });
+  shape(CONTEXT, () => {
+    for (const [dx, dy] of [
+      [0, -12],
+      [12, 0],
+      [0, 12],
+      [-12, 0],
+    ]) {
+      context.lineTo(x + dx, y + dy);
+    }
+    context.closePath();
+  });
 }
 
 function render({ model, el }) {
-  const names = model.get("names"), side = model.get("side"), extent = model.get("extent"), keys = model.get("plane_keys");
-  const size = model.get("size"), grid = model.get("grid"), cells = grid * grid, area = size * size, step = model.get("step");
-  const features = bytes(model.get("features")), images = bytes(model.get("images")), inside = floats(model.get("inside"));
-  const count = images.length / area, width = features.length / count / cells, queries = floats(model.get("queries"));
-  const palette = bytes(model.get("palette")), grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
-  const learned = {}, plane = floats(model.get("plane")), all = floats(model.get("learned"));
+  const names = model.get("names");
+  const side = model.get("side");
+  const extent = model.get("extent");
+  const keys = model.get("plane_keys");
+  const size = model.get("size");
+  const grid = model.get("grid");
+  const cells = grid * grid;
+  const area = size * size;
+  const step = model.get("step");
+  const features = bytes(model.get("features"));
+  const images = bytes(model.get("images"));
+  const inside = floats(model.get("inside"));
+  const count = images.length / area;
+  const width = features.length / count / cells;
+  const queries = floats(model.get("queries"));
+  const palette = bytes(model.get("palette"));
+  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+  const learned = {};
+  const plane = floats(model.get("plane"));
+  const all = floats(model.get("learned"));
   model.get("learned_names").reduce((start, name, i) => {
     const end = start + model.get("learned_sizes")[i];
     learned[name] = all.subarray(start, end);
@@ -92,32 +149,75 @@ function render({ model, el }) {
     const along = (n) => (2 * extent * n) / (side - 1) - extent;
     return [along(i % side), -along(Math.floor(i / side))];
   });
-  const onCanvas = ([x, y]) => [x, -y].map((v) => (((v + extent) * (side - 1)) / (2 * extent) + 0.5) * ZOOM);
+  const onCanvas = ([x, y]) =>
+    [x, -y].map((v) => (((v + extent) * (side - 1)) / (2 * extent) + 0.5) * ZOOM);
   const inPlane = (name) => {
     const W = turn(model.get("angle"), model.get("stretch"));
-    const own = { "biased general": [...W, model.get("bias_across"), model.get("bias_up")], "activated general": [model.get("offset"), ...W] };
+    const own = {
+      "biased general": [...W, model.get("bias_across"), model.get("bias_up")],
+      "activated general": [model.get("offset"), ...W],
+    };
     return name === "additive" ? plane : Float64Array.from(own[name] ?? W);
   };
-  const keyAt = (n, i) => Float64Array.from(features.subarray((n * cells + i) * width, (n * cells + i + 1) * width), (v) => v * step);
+  const keyAt = (n, i) =>
+    Float64Array.from(
+      features.subarray((n * cells + i) * width, (n * cells + i + 1) * width),
+      (v) => v * step,
+    );
 
-  const canvas = (pixels, label, role) => element("canvas", { width: pixels, height: pixels, role, "aria-label": label });
-  const landscape = canvas(side * ZOOM, "The plane of the keys; drag the query over it, or move it with the arrow keys", "application");
-  const picture = canvas(4 * size, "The image; drag the query over it, or move it with the arrow keys", "application");
+  const canvas = (pixels, label, role) =>
+    element("canvas", { width: pixels, height: pixels, role, "aria-label": label });
+  const landscape = canvas(
+    side * ZOOM,
+    "The plane of the keys; drag the query over it, or move it with the arrow keys",
+    "application",
+  );
+  const picture = canvas(
+    4 * size,
+    "The image; drag the query over it, or move it with the arrow keys",
+    "application",
+  );
   const map = canvas(4 * size, "The weights on the image", "img");
   placeable(model, "place", landscape, side, side);
   placeable(model, "image_place", picture, grid, grid);
-  const ramp = painted(Array.from({ length: 256 }, (_, i) => i / 255), 256, palette);
+  const ramp = painted(
+    Array.from({ length: 256 }, (_, i) => i / 255),
+    256,
+    palette,
+  );
   ramp.setAttribute("aria-hidden", "true");
-  const range = element("span"), under = element("figcaption"), rows = keys.map((_, i) => keyRow(i));
+  const range = element("span");
+  const under = element("figcaption");
+  const rows = keys.map((_, i) => keyRow(i));
   const status = element("p", { className: "course-status", "aria-live": "polite" });
 
   function drawPlane(name, temperature) {
-    const query = places[model.get("place")], p = inPlane(name), scores = keys.map((key) => SCORES[name](query, key, p));
-    const here = places.map((place) => SCORES[name](query, place, p)), low = Math.min(...here), high = Math.max(...here);
-    const weights = softmax(scores, temperature), mean = [0, 1].map((axis) => dot(weights, keys.map((key) => key[axis])));
+    const query = places[model.get("place")];
+    const p = inPlane(name);
+    const scores = keys.map((key) => SCORES[name](query, key, p));
+    const here = places.map((place) => SCORES[name](query, place, p));
+    const low = Math.min(...here);
+    const high = Math.max(...here);
+    const weights = softmax(scores, temperature);
+    const mean = [0, 1].map((axis) =>
+      dot(
+        weights,
+        keys.map((key) => key[axis]),
+      ),
+    );
     const context = landscape.getContext("2d");
     context.imageSmoothingEnabled = false;
-    context.drawImage(painted(here.map((r) => (r - low) / (high - low || 1)), side, palette), 0, 0, landscape.width, landscape.height);
+    context.drawImage(
+      painted(
+        here.map((r) => (r - low) / (high - low || 1)),
+        side,
+        palette,
+      ),
+      0,
+      0,
+      landscape.width,
+      landscape.height,
+    );
     mark(context, onCanvas, keys, weights, query, mean);
     rows.forEach((row, i) => row.show(scores[i], low, high, weights[i]));
     range.textContent = `score there: ${signed(low)} to ${signed(high)}`;
@@ -126,55 +226,140 @@ function render({ model, el }) {
   }
 
   function drawImage(name, temperature) {
-    const n = model.get("image"), place = model.get("image_place"), dragged = model.get("asks") === 1, start = (names.indexOf(name) * count + n) * width;
-    const query = dragged ? keyAt(n, place) : queries.subarray(start, start + width), cell = (4 * size) / grid, box = model.get("boxes")[n];
-    const weights = softmax(Array.from({ length: cells }, (_, i) => SCORES[name](query, keyAt(n, i), learned[name])), temperature);
-    const highest = weights.reduce((a, b) => Math.max(a, b)), lowest = weights.reduce((a, b) => Math.min(a, b));
-    const context = framed(picture, painted(Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255), size, grey), box, 4);
+    const n = model.get("image");
+    const place = model.get("image_place");
+    const dragged = model.get("asks") === 1;
+    const start = (names.indexOf(name) * count + n) * width;
+    const query = dragged ? keyAt(n, place) : queries.subarray(start, start + width);
+    const cell = (4 * size) / grid;
+    const box = model.get("boxes")[n];
+    const weights = softmax(
+      Array.from({ length: cells }, (_, i) => SCORES[name](query, keyAt(n, i), learned[name])),
+      temperature,
+    );
+    const highest = weights.reduce((a, b) => Math.max(a, b));
+    const lowest = weights.reduce((a, b) => Math.min(a, b));
+    const context = framed(
+      picture,
+      painted(
+        Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255),
+        size,
+        grey,
+      ),
+      box,
+      4,
+    );
     [context.strokeStyle, context.lineWidth] = [dragged ? QUERY : "#888888", 4];
     context.strokeRect((place % grid) * cell, Math.floor(place / grid) * cell, cell, cell);
     framed(map, painted(weights, grid, palette, 1 / highest), box, 4);
     under.textContent = `weights, raw: ${short(lowest)} to ${short(highest)}`;
-    const asks = dragged ? `the key at row ${Math.floor(place / grid) + 1}, column ${(place % grid) + 1}` : "the query from g";
+    const asks = dragged
+      ? `the key at row ${Math.floor(place / grid) + 1}, column ${(place % grid) + 1}`
+      : "the query from g";
     return ` On image ${n + 1}, asked by ${asks}, ${percent(dot(weights, inside.subarray(n * cells, (n + 1) * cells)))} of the weight lies in the box; chance is ${percent(model.get("chances")[n])}.`;
   }
 
   const general = names.filter((name) => name.includes("general"));
   const bias = { min: -3, max: 3, step: 0.25, show: (v) => signed(v) };
-  const owners = { angle: general, stretch: general, bias_across: ["biased general"], bias_up: ["biased general"], offset: ["activated general"] };
+  const owners = {
+    angle: general,
+    stretch: general,
+    bias_across: ["biased general"],
+    bias_up: ["biased general"],
+    offset: ["activated general"],
+  };
   const settings = {
-    angle: slider(model, "angle", "W turns by", { min: -180, max: 180, step: 15, show: (v) => `${signed(v, 0)}°` }),
-    stretch: slider(model, "stretch", "and stretches", { min: 0, max: 3, step: 0.25, show: (v) => signed(v) }),
+    angle: slider(model, "angle", "W turns by", {
+      min: -180,
+      max: 180,
+      step: 15,
+      show: (v) => `${signed(v, 0)}°`,
+    }),
+    stretch: slider(model, "stretch", "and stretches", {
+      min: 0,
+      max: 3,
+      step: 0.25,
+      show: (v) => signed(v),
+    }),
     bias_across: slider(model, "bias_across", "b across", bias),
     bias_up: slider(model, "bias_up", "b up", bias),
     offset: slider(model, "offset", "b, a number", bias),
   };
 
   function draw() {
-    const name = names[model.get("score")], temperature = 10 ** model.get("log_temperature");
-    for (const [trait, scores] of Object.entries(owners)) settings[trait].style.display = scores.includes(name) ? "" : "none";
+    const name = names[model.get("score")];
+    const temperature = 10 ** model.get("log_temperature");
+    for (const [trait, scores] of Object.entries(owners)) {
+      settings[trait].style.display = scores.includes(name) ? "" : "none";
+    }
     status.textContent = drawPlane(name, temperature) + drawImage(name, temperature);
   }
 
-  el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Score explorer" },
-    element("div", { className: "course-controls" },
-      choice(model, "score", "Score", names),
-      slider(model, "log_temperature", "Temperature", { min: -2, max: 2, step: 0.1, show: (x) => short(10 ** x) }),
-      ...Object.values(settings)),
-    element("div", { className: "course-halves" },
-      element("figure", {}, landscape, element("div", { className: "course-scale" }, ramp, range)),
-      element("div", { className: "course-readout" },
-        element("div", { className: "course-row course-head", "aria-hidden": "true" }, ...["", "score of the key", "r", "weight, 0 to 1", "a"].map((text) => element("span", {}, text))),
-        ...rows.map(({ node }) => node))),
-    element("div", { className: "course-controls" },
-      slider(model, "image", "Image", { min: 0, max: count - 1, show: (i) => i + 1 }),
-      choice(model, "asks", "Query", ["what the probe makes of g", "the key where I drag"])),
-    element("div", { className: "course-pair" },
-      element("figure", {}, picture, element("figcaption", {}, "image, box and query")),
-      element("figure", {}, map, under)),
-    status));
+  el.append(
+    element(
+      "div",
+      { className: "course-widget", role: "group", "aria-label": "Score explorer" },
+      element(
+        "div",
+        { className: "course-controls" },
+        choice(model, "score", "Score", names),
+        slider(model, "log_temperature", "Temperature", {
+          min: -2,
+          max: 2,
+          step: 0.1,
+          show: (x) => short(10 ** x),
+        }),
+        ...Object.values(settings),
+      ),
+      element(
+        "div",
+        { className: "course-halves" },
+        element(
+          "figure",
+          {},
+          landscape,
+          element("div", { className: "course-scale" }, ramp, range),
+        ),
+        element(
+          "div",
+          { className: "course-readout" },
+          element(
+            "div",
+            { className: "course-row course-head", "aria-hidden": "true" },
+            ...["", "score of the key", "r", "weight, 0 to 1", "a"].map((text) =>
+              element("span", {}, text),
+            ),
+          ),
+          ...rows.map(({ node }) => node),
+        ),
+      ),
+      element(
+        "div",
+        { className: "course-controls" },
+        slider(model, "image", "Image", { min: 0, max: count - 1, show: (i) => i + 1 }),
+        choice(model, "asks", "Query", ["what the probe makes of g", "the key where I drag"]),
+      ),
+      element(
+        "div",
+        { className: "course-pair" },
+        element("figure", {}, picture, element("figcaption", {}, "image, box and query")),
+        element("figure", {}, map, under),
+      ),
+      status,
+    ),
+  );
   model.on("change:image_place", () => model.set("asks", 1)); // who drags wants to see what is dragged
-  for (const trait of ["score", "place", "log_temperature", ...Object.keys(owners), "image", "asks", "image_place"]) model.on(`change:${trait}`, draw);
+  for (const trait of [
+    "score",
+    "place",
+    "log_temperature",
+    ...Object.keys(owners),
+    "image",
+    "asks",
+    "image_place",
+  ]) {
+    model.on(`change:${trait}`, draw);
+  }
   draw();
 }
 

@@ -1,6 +1,8 @@
 /* ThresholdExplorer: a threshold on predicted probabilities, what it decides, and what its mistakes cost. */
 
-const YES = "#d95f02", NO = "#2a788e", BINS = 20;
+const YES = "#d95f02";
+const NO = "#2a788e";
+const BINS = 20;
 
 /** How many of each class, and how many of them count as positive: their probability is at least the threshold. */
 function counts(p, y, threshold) {
@@ -11,30 +13,42 @@ function counts(p, y, threshold) {
 
 /** The rates that belong to counts; a precision of no alarms at all is none. */
 function rates({ tp, fp, fn, tn }) {
-  const positive = tp + fn, negative = fp + tn, all = positive + negative;
+  const positive = tp + fn;
+  const negative = fp + tn;
+  const all = positive + negative;
   return {
-    recall: tp / positive, fpr: fp / negative, precision: tp + fp ? tp / (tp + fp) : NaN,
-    accuracy: (tp + tn) / all, majority: Math.max(positive, negative) / all,
+    recall: tp / positive,
+    fpr: fp / negative,
+    precision: tp + fp ? tp / (tp + fp) : NaN,
+    accuracy: (tp + tn) / all,
+    majority: Math.max(positive, negative) / all,
   };
 }
 
 /** Every distinct threshold from the highest to the lowest with its counts, after one above them all. */
 function sweep(p, y) {
-  const order = Array.from(p.keys()).sort((i, j) => p[j] - p[i]), positive = y.reduce((a, b) => a + b, 0), negative = y.length - positive;
+  const order = Array.from(p.keys()).sort((i, j) => p[j] - p[i]);
+  const positive = y.reduce((a, b) => a + b, 0);
+  const negative = y.length - positive;
   const points = [{ threshold: Infinity, tp: 0, fp: 0, fn: positive, tn: negative }];
-  let tp = 0, fp = 0;
+  let tp = 0;
+  let fp = 0;
   order.forEach((i, n) => {
     y[i] ? tp++ : fp++;
-    if (n + 1 === order.length || p[order[n + 1]] !== p[i]) points.push({ threshold: p[i], tp, fp, fn: positive - tp, tn: negative - fp });
+    if (n + 1 === order.length || p[order[n + 1]] !== p[i]) {
+      points.push({ threshold: p[i], tp, fp, fn: positive - tp, tn: negative - fp });
+    }
   });
   return points;
 }
 
 /** Area under the ROC curve by trapezoids, and average precision: the precision at each step of the recall. */
 function areas(points) {
-  let auc = 0, ap = 0;
+  let auc = 0;
+  let ap = 0;
   points.slice(1).forEach((point, i) => {
-    const before = rates(points[i]), now = rates(point);
+    const before = rates(points[i]);
+    const now = rates(point);
     auc += ((now.fpr - before.fpr) * (now.recall + before.recall)) / 2;
     ap += (now.recall - before.recall) * now.precision;
   });
@@ -44,117 +58,302 @@ function areas(points) {
 const costOf = ({ fn, fp }, ratio) => ratio * fn + fp;
 
 /** Of the points of a sweep the cheapest; of several, the one with the fewest alarms. */
-const cheapest = (points, ratio) => points.reduce((best, point) => (costOf(point, ratio) < costOf(best, ratio) ? point : best));
+const cheapest = (points, ratio) =>
+  points.reduce((best, point) => (costOf(point, ratio) < costOf(best, ratio) ? point : best));
 
 /** How many of a class have a probability in each of the bins; 1 belongs to the last. */
 function histogram(p, y, label) {
   const bars = new Array(BINS).fill(0);
-  p.forEach((value, i) => { if (y[i] === label) bars[Math.min(BINS - 1, Math.floor(value * BINS))]++; });
+  p.forEach((value, i) => {
+    if (y[i] === label) {
+      bars[Math.min(BINS - 1, Math.floor(value * BINS))]++;
+    }
+  });
   return bars;
 }
 
-const text = (x, y, content, attributes = {}) => svg("text", { x, y, fill: "currentColor", "font-size": 13, ...attributes }, content);
+const text = (x, y, content, attributes = {}) =>
+  svg("text", { x, y, fill: "currentColor", "font-size": 13, ...attributes }, content);
 
 /** Bars of the second class up and of the first down, and the line of the threshold. */
 function histogramView(p, y, classes) {
-  const left = 12, width = 376, middle = 84, up = histogram(p, y, 1), down = histogram(p, y, 0), scale = 62 / Math.max(...up, ...down);
-  const bar = (n, i, fill, top) => svg("rect", { x: left + (i * width) / BINS + 1, y: top ? middle - n * scale : middle, width: width / BINS - 2, height: n * scale, fill });
+  const left = 12;
+  const width = 376;
+  const middle = 84;
+  const up = histogram(p, y, 1);
+  const down = histogram(p, y, 0);
+  const scale = 62 / Math.max(...up, ...down);
+  const bar = (n, i, fill, top) =>
+    svg("rect", {
+      x: left + (i * width) / BINS + 1,
+      y: top ? middle - n * scale : middle,
+      width: width / BINS - 2,
+      height: n * scale,
+      fill,
+    });
   const line = svg("line", { y1: 18, y2: 150, stroke: "currentColor", "stroke-width": 2.5 });
-  const node = svg("svg", { viewBox: "0 0 400 170", role: "img", class: "course-values" },
-    ...up.map((n, i) => bar(n, i, YES, true)), ...down.map((n, i) => bar(n, i, NO, false)),
-    svg("line", { x1: left, x2: left + width, y1: middle, y2: middle, stroke: "currentColor" }), line,
-    text(left + width / 2, 13, `${classes[1]}, up`, { "text-anchor": "middle" }), text(left + width / 2, 166, `${classes[0]}, down`, { "text-anchor": "middle" }),
-    text(left, 166, "p = 0"), text(left + width, 166, "1", { "text-anchor": "end" }));
+  const node = svg(
+    "svg",
+    { viewBox: "0 0 400 170", role: "img", class: "course-values" },
+    ...up.map((n, i) => bar(n, i, YES, true)),
+    ...down.map((n, i) => bar(n, i, NO, false)),
+    svg("line", { x1: left, x2: left + width, y1: middle, y2: middle, stroke: "currentColor" }),
+    line,
+    text(left + width / 2, 13, `${classes[1]}, up`, { "text-anchor": "middle" }),
+    text(left + width / 2, 166, `${classes[0]}, down`, { "text-anchor": "middle" }),
+    text(left, 166, "p = 0"),
+    text(left + width, 166, "1", { "text-anchor": "end" }),
+  );
   const show = (threshold) => {
-    for (const end of ["x1", "x2"]) line.setAttribute(end, left + width * threshold);
-    node.setAttribute("aria-label", `Histogram of the predicted probabilities of ${classes[1]}, by true class, with the threshold at ${threshold.toFixed(2)}`);
+    for (const end of ["x1", "x2"]) {
+      line.setAttribute(end, left + width * threshold);
+    }
+    node.setAttribute(
+      "aria-label",
+      `Histogram of the predicted probabilities of ${classes[1]}, by true class, with the threshold at ${threshold.toFixed(2)}`,
+    );
   };
   return { node, show };
 }
 
 /** A curve in the unit square with a point on it; `dashed` is what chance would give. */
 function curveView(title, across, along, path, dashed) {
-  const at = ([x, y]) => [36 + 150 * x, 12 + 150 * (1 - y)], line = (points) => points.map((point) => at(point).join(",")).join(" ");
+  const at = ([x, y]) => [36 + 150 * x, 12 + 150 * (1 - y)];
+  const line = (points) => points.map((point) => at(point).join(",")).join(" ");
   const dot = svg("circle", { r: 6, fill: YES, stroke: "currentColor", "stroke-width": 1.5 });
-  const node = svg("svg", { viewBox: "0 0 200 188", role: "img" },
-    svg("rect", { x: 36, y: 12, width: 150, height: 150, fill: "none", stroke: "currentColor", "stroke-opacity": 0.5 }),
-    svg("polyline", { points: line(dashed), fill: "none", stroke: "currentColor", "stroke-opacity": 0.6, "stroke-dasharray": "4 4" }),
-    svg("polyline", { points: line(path), fill: "none", stroke: NO, "stroke-width": 2.5 }), dot,
-    text(111, 180, across, { "text-anchor": "middle" }), text(22, 87, along, { "text-anchor": "middle", transform: "rotate(-90 22 87)" }),
-    text(36, 180, "0", { "text-anchor": "middle" }), text(186, 180, "1", { "text-anchor": "middle" }), text(22, 20, "1"));
+  const node = svg(
+    "svg",
+    { viewBox: "0 0 200 188", role: "img" },
+    svg("rect", {
+      x: 36,
+      y: 12,
+      width: 150,
+      height: 150,
+      fill: "none",
+      stroke: "currentColor",
+      "stroke-opacity": 0.5,
+    }),
+    svg("polyline", {
+      points: line(dashed),
+      fill: "none",
+      stroke: "currentColor",
+      "stroke-opacity": 0.6,
+      "stroke-dasharray": "4 4",
+    }),
+    svg("polyline", { points: line(path), fill: "none", stroke: NO, "stroke-width": 2.5 }),
+    dot,
+    text(111, 180, across, { "text-anchor": "middle" }),
+    text(22, 87, along, { "text-anchor": "middle", transform: "rotate(-90 22 87)" }),
+    text(36, 180, "0", { "text-anchor": "middle" }),
+    text(186, 180, "1", { "text-anchor": "middle" }),
+    text(22, 20, "1"),
+  );
   const show = (x, y) => {
-    const drawn = Number.isFinite(y), [cx, cy] = at([x, drawn ? y : 0]);
-    for (const [name, value] of Object.entries({ cx, cy, visibility: drawn ? "visible" : "hidden" })) dot.setAttribute(name, value);
-    node.setAttribute("aria-label", `${title}; here ${across} ${x.toFixed(2)}, ${along} ${drawn ? y.toFixed(2) : "without a value"}`);
+    const drawn = Number.isFinite(y);
+    const [cx, cy] = at([x, drawn ? y : 0]);
+    for (const [name, value] of Object.entries({
+      cx,
+      cy,
+      visibility: drawn ? "visible" : "hidden",
+    })) {
+      dot.setAttribute(name, value);
+    }
+    node.setAttribute(
+      "aria-label",
+      `${title}; here ${across} ${x.toFixed(2)}, ${along} ${drawn ? y.toFixed(2) : "without a value"}`,
+    );
   };
   return { node, show };
 }
 
 /** A table of the four counts: the truth in rows, the answer in columns. */
 function countTable(classes) {
-  const style = "border: 1px solid currentColor; padding: .2rem .5rem; color: inherit; background: transparent; text-align: right; overflow-wrap: break-word;";
-  const cell = (tag, content = "", more = {}) => element(tag, { style, ...more }, content), cells = { tp: cell("td"), fn: cell("td"), fp: cell("td"), tn: cell("td") };
+  const style =
+    "border: 1px solid currentColor; padding: .2rem .5rem; color: inherit; background: transparent; text-align: right; overflow-wrap: break-word;";
+  const cell = (tag, content = "", more = {}) => element(tag, { style, ...more }, content);
+  const cells = { tp: cell("td"), fn: cell("td"), fp: cell("td"), tn: cell("td") };
   const head = (name, scope) => cell("th", name, { scope });
-  const node = element("table", { style: "border-collapse: collapse; margin: 0; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums;" },
-    element("thead", {}, element("tr", {}, head("", "col"), head(`called ${classes[1]}`, "col"), head(`called ${classes[0]}`, "col"))),
-    element("tbody", {}, element("tr", {}, head(classes[1], "row"), cells.tp, cells.fn), element("tr", {}, head(classes[0], "row"), cells.fp, cells.tn)));
-  const show = (found) => { for (const [name, node] of Object.entries(cells)) node.textContent = found[name]; };
+  const node = element(
+    "table",
+    {
+      style:
+        "border-collapse: collapse; margin: 0; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums;",
+    },
+    element(
+      "thead",
+      {},
+      element(
+        "tr",
+        {},
+        head("", "col"),
+        head(`called ${classes[1]}`, "col"),
+        head(`called ${classes[0]}`, "col"),
+      ),
+    ),
+    element(
+      "tbody",
+      {},
+      element("tr", {}, head(classes[1], "row"), cells.tp, cells.fn),
+      element("tr", {}, head(classes[0], "row"), cells.fp, cells.tn),
+    ),
+  );
+  const show = (found) => {
+    for (const [name, node] of Object.entries(cells)) {
+      node.textContent = found[name];
+    }
+  };
   return { node, show };
 }
 
 /** A name, a bar from 0 to 1, and the number. */
 function rateRow(name) {
-  const bar = meter(name), value = element("span");
+  const bar = meter(name);
+  const value = element("span");
   const show = (rate) => {
     bar.show(Number.isFinite(rate) ? rate : 0);
     value.textContent = Number.isFinite(rate) ? rate.toFixed(3) : "none";
   };
   const style = "grid-template-columns: minmax(7rem, 1fr) minmax(4rem, 1fr) 3.2em;";
-  return { node: element("div", { className: "course-row", style }, element("span", {}, name), bar.node, value), show };
+  return {
+    node: element(
+      "div",
+      { className: "course-row", style },
+      element("span", {}, name),
+      bar.node,
+      value,
+    ),
+    show,
+  };
 }
 
-const money = (value) => (Math.abs(value - Math.round(value)) < 1e-9 ? String(Math.round(value)) : value.toFixed(1));
-const writtenRatio = (ratio) => (ratio >= 1 ? short(ratio).replace(/\.0$/, "") : `1/${Math.round(1 / ratio)}`);
+const money = (value) =>
+  Math.abs(value - Math.round(value)) < 1e-9 ? String(Math.round(value)) : value.toFixed(1);
+const writtenRatio = (ratio) =>
+  ratio >= 1 ? short(ratio).replace(/\.0$/, "") : `1/${Math.round(1 / ratio)}`;
 
 function render({ model, el }) {
-  const p = floats(model.get("probabilities")), y = bytes(model.get("labels")).slice(), classes = model.get("classes"), [no, yes] = classes;
-  const points = sweep(p, y), all = points.map(rates), { auc, ap } = areas(points), base = (points[0].fn) / y.length;
-  const steps = all.slice(1).flatMap((now, i) => [[all[i].recall, now.precision], [now.recall, now.precision]]);
-  const bars = histogramView(p, y, classes), table = countTable(classes);
-  const roc = curveView("ROC curve", "false positive rate", "recall", all.map(({ fpr, recall }) => [fpr, recall]), [[0, 0], [1, 1]]);
-  const pr = curveView("Precision and recall", "recall", "precision", steps, [[0, base], [1, base]]);
-  const rows = { precision: rateRow("precision"), recall: rateRow("recall"), fpr: rateRow("false positive rate"), accuracy: rateRow("accuracy"), majority: rateRow("majority's accuracy") };
+  const p = floats(model.get("probabilities"));
+  const y = bytes(model.get("labels")).slice();
+  const classes = model.get("classes");
+  const [no, yes] = classes;
+  const points = sweep(p, y);
+  const all = points.map(rates);
+  const { auc, ap } = areas(points);
+  const base = points[0].fn / y.length;
+  const steps = all.slice(1).flatMap((now, i) => [
+    [all[i].recall, now.precision],
+    [now.recall, now.precision],
+  ]);
+  const bars = histogramView(p, y, classes);
+  const table = countTable(classes);
+  const roc = curveView(
+    "ROC curve",
+    "false positive rate",
+    "recall",
+    all.map(({ fpr, recall }) => [fpr, recall]),
+    [
+      [0, 0],
+      [1, 1],
+    ],
+  );
+  const pr = curveView("Precision and recall", "recall", "precision", steps, [
+    [0, base],
+    [1, base],
+  ]);
+  const rows = {
+    precision: rateRow("precision"),
+    recall: rateRow("recall"),
+    fpr: rateRow("false positive rate"),
+    accuracy: rateRow("accuracy"),
+    majority: rateRow("majority's accuracy"),
+  };
   const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const go = element("button", { type: "button", onclick: () => {
-    model.set("threshold", Math.min(1, cheapest(points, 2 ** model.get("power")).threshold));
-    model.save_changes();
-  } }, "Go to the cheapest threshold");
+  const go = element(
+    "button",
+    {
+      type: "button",
+      onclick: () => {
+        model.set("threshold", Math.min(1, cheapest(points, 2 ** model.get("power")).threshold));
+        model.save_changes();
+      },
+    },
+    "Go to the cheapest threshold",
+  );
 
   function draw() {
-    const threshold = model.get("threshold"), ratio = 2 ** model.get("power"), found = counts(p, y, threshold), here = rates(found);
-    const best = cheapest(points, ratio), never = best.threshold === Infinity;
+    const threshold = model.get("threshold");
+    const ratio = 2 ** model.get("power");
+    const found = counts(p, y, threshold);
+    const here = rates(found);
+    const best = cheapest(points, ratio);
+    const never = best.threshold === Infinity;
     bars.show(threshold);
     table.show(found);
     roc.show(here.fpr, here.recall);
     pr.show(here.recall, here.precision);
-    for (const [name, row] of Object.entries(rows)) row.show(here[name]);
+    for (const [name, row] of Object.entries(rows)) {
+      row.show(here[name]);
+    }
     go.disabled = never && p.includes(1);
-    status.textContent = `From ${threshold.toFixed(3)} on, ${found.tp} of ${found.tp + found.fn} ${yes} are found, and ${found.fp} of ${found.fp + found.tn} ${no} raise a false alarm. ` +
+    status.textContent =
+      `From ${threshold.toFixed(3)} on, ${found.tp} of ${found.tp + found.fn} ${yes} are found, and ${found.fp} of ${found.fp + found.tn} ${no} raise a false alarm. ` +
       `Accuracy ${here.accuracy.toFixed(3)}; always the majority: ${here.majority.toFixed(3)}. ` +
       `If a miss costs as much as ${writtenRatio(ratio)} false alarm${ratio === 1 ? "" : "s"}, the mistakes here cost ${money(costOf(found, ratio))}. ` +
       `Cheapest ${never ? "is never to raise an alarm" : `is a threshold of ${best.threshold.toFixed(3)}`}: ${money(costOf(best, ratio))}.`;
   }
 
-  el.append(element("div", { className: "course-widget", role: "group", "aria-label": "Threshold explorer" },
-    element("div", { className: "course-controls" },
-      slider(model, "threshold", "Threshold", { min: 0, max: 1, step: 0.01, show: (t) => t.toFixed(2) }),
-      slider(model, "power", "A miss costs", { min: -4, max: 6, show: (x) => `${writtenRatio(2 ** x)} ×` }), go),
-    element("div", { className: "course-halves" }, element("div", {}, bars.node, table.node), element("div", {}, ...Object.values(rows).map(({ node }) => node))),
-    element("div", { className: "course-pair" },
-      element("figure", {}, roc.node, element("figcaption", {}, `ROC curve, area ${auc.toFixed(3)}; chance 0.500`)),
-      element("figure", {}, pr.node, element("figcaption", {}, `precision and recall, AP ${ap.toFixed(3)}; chance ${base.toFixed(3)}`))),
-    status));
-  for (const trait of ["threshold", "power"]) model.on(`change:${trait}`, draw);
+  el.append(
+    element(
+      "div",
+      { className: "course-widget", role: "group", "aria-label": "Threshold explorer" },
+      element(
+        "div",
+        { className: "course-controls" },
+        slider(model, "threshold", "Threshold", {
+          min: 0,
+          max: 1,
+          step: 0.01,
+          show: (t) => t.toFixed(2),
+        }),
+        slider(model, "power", "A miss costs", {
+          min: -4,
+          max: 6,
+          show: (x) => `${writtenRatio(2 ** x)} ×`,
+        }),
+        go,
+      ),
+      element(
+        "div",
+        { className: "course-halves" },
+        element("div", {}, bars.node, table.node),
+        element("div", {}, ...Object.values(rows).map(({ node }) => node)),
+      ),
+      element(
+        "div",
+        { className: "course-pair" },
+        element(
+          "figure",
+          {},
+          roc.node,
+          element("figcaption", {}, `ROC curve, area ${auc.toFixed(3)}; chance 0.500`),
+        ),
+        element(
+          "figure",
+          {},
+          pr.node,
+          element(
+            "figcaption",
+            {},
+            `precision and recall, AP ${ap.toFixed(3)}; chance ${base.toFixed(3)}`,
+          ),
+        ),
+      ),
+      status,
+    ),
+  );
+  for (const trait of ["threshold", "power"]) {
+    model.on(`change:${trait}`, draw);
+  }
   draw();
 }
 
