@@ -4,6 +4,7 @@
 - `checks`: options chosen by name, and sizes.
 - `eval_mode`: run a network in evaluation mode and leave it as it was.
 - `files`: the cache folder, and files that are written whole or not at all.
+- `progress`: the progress bar.
 - `profiling`: parameters, multiply-adds, seconds, memory.
 - `targets`: the class that a method is asked to explain.
 - `tensor_checks`: shapes and values of tensors that come from outside.

@@ -2,5 +2,8 @@ from . import profiling as profiling
 from .boxes import box_regions as box_regions
 from .boxes import mask_boxes as mask_boxes
 from .eval_mode import evaluating as evaluating
+from .files import cache_dir as cache_dir
+from .files import replacing as replacing
+from .progress import progress_bar as progress_bar
 from .targets import Targets as Targets
 from .targets import target_classes as target_classes
