@@ -8,6 +8,8 @@ how much another draw of images might change a mean.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -186,29 +188,56 @@ def edge_map(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
     return F.conv2d(grey, both).norm(dim=1, keepdim=True)
 
 
-def bootstrap(
-    values: Float[Tensor, " N"], level: float = 0.95, seed: int = 0
-) -> tuple[float, float, float]:
-    """The mean over images, and the ends of its bootstrap interval: what other images might have given.
-
-    It says nothing of other training runs. Percentiles of 1,000 resamples (Efron 1979).
+def bootstrap(values: Float[Tensor, " N"], level: float = 0.95) -> tuple[float, float, float]:
+    """Return the mean over images and the ends of its bootstrap interval, see `bootstrap_interval`.
 
     Raises:
-        ValueError: fewer than two values, or a level outside (0, 1).
+        ValueError: If there are fewer than two values, or the level is outside (0, 1).
     """
-    if len(values) < 2 or not 0 < level < 1:
-        raise ValueError(
-            f"expected two values or more and a level inside (0, 1), got {len(values)} and {level}"
-        )
     x = values.double().numpy()
-    drawn = stats.bootstrap(
-        (x,), np.mean, n_resamples=1000, confidence_level=level, method="percentile", rng=seed
+    low, high = bootstrap_interval(lambda drawn: x[drawn].mean(), len(x), level=level)
+    return float(x.mean()), float(low), float(high)
+
+
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], np.ndarray | float],
+    images: int,
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the percentile bootstrap interval of statistics of a test set (Efron 1979).
+
+    The interval shows how much another draw of test images might change the statistics. It doesn't
+    cover other training runs: train with several seeds for that.
+
+    Args:
+        statistic: Computes a value, or an array of k values, from the indices of the drawn images.
+        images: Size of the test set; every resample draws that many images with replacement.
+        level: Share of the resamples that lies inside the interval.
+        resamples: Number of resamples.
+
+    Returns:
+        The lower and the upper ends, one per value of the statistic.
+
+    Raises:
+        ValueError: If there are fewer than two images, or the level is outside (0, 1).
+    """
+    if images < 2 or not 0 < level < 1:
+        raise ValueError(
+            f"expected at least two images and a level between 0 and 1, got {images} and {level}"
+        )
+    resampled = stats.bootstrap(
+        (np.arange(images),),
+        statistic,
+        n_resamples=resamples,
+        confidence_level=level,
+        method="percentile",
+        vectorized=False,
+        rng=0,
     )
-    return (
-        float(x.mean()),
-        float(drawn.confidence_interval.low),
-        float(drawn.confidence_interval.high),
-    )
+    low, high = resampled.confidence_interval
+    return np.asarray(low), np.asarray(high)
 
 
 def fit_to(

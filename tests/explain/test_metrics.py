@@ -208,5 +208,5 @@ def test_thresholds_outside_are_named(threshold):
 
 def test_intervals_that_cannot_be_had_are_named():
     for values, level in ((torch.rand(1), 0.95), (torch.rand(5), 1.0)):
-        with pytest.raises(ValueError, match="two values or more and a level inside"):
+        with pytest.raises(ValueError, match=f"got {len(values)} and {level}"):
             bootstrap(values, level)
