@@ -1,0 +1,21 @@
+"""The sizes and colours that all figures of the course share."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+MAP_COLOURS = "viridis"  # perceptually uniform, and readable without colour vision
+BOX_COLOUR = "#ff6e6e"
+WIDTH = 7.4  # inches: the width of a page's column, so text keeps the size given here
+DPI = 150
+
+
+def finished(figure: Figure) -> Figure:
+    """Remove a figure from pyplot's list of open figures.
+
+    A notebook shows open figures at the end of a cell and, in addition, the value of the cell, so
+    an open figure that is returned would appear twice.
+    """
+    plt.close(figure)
+    return figure

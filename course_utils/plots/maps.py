@@ -1,0 +1,224 @@
+"""Images and attention maps: one perceptual colour map, shared scales, and raw ranges in print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from course_utils.plots.canvas import BOX_COLOUR, DPI, MAP_COLOURS, WIDTH, finished
+
+
+def show_images(
+    images: Float[Tensor, "N C H W"], titles: Sequence[str], boxes: Int[Tensor, "N 4"] | None = None
+) -> Figure:
+    """Draw images in one row, each with its title above it and, if boxes are given, its box.
+
+    Args:
+        images: Grey or RGB, in [0, 1].
+        titles: One per image.
+        boxes: x0, y0, x1, y1 in pixels, ends excluded.
+    """
+    figure, axes = _grid(1, len(images))
+    for i, axis in enumerate(axes[0]):
+        _draw_image(axis, images[i], None if boxes is None else boxes[i])
+        axis.set_title(titles[i], fontsize=8)
+    return finished(figure)
+
+
+def show_maps(
+    images: Float[Tensor, "N C H W"],
+    maps: Sequence[Float[Tensor, "N 1 _ _"]],
+    titles: Sequence[str],
+    boxes: Int[Tensor, "N 4"] | None = None,
+    *,
+    own_scale: bool = False,
+) -> Figure:
+    """Draw attention maps below their images: one column per image, one row per tap.
+
+    Args:
+        images: Grey or RGB, in [0, 1].
+        maps: One tensor per tap.
+        titles: One per image.
+        boxes: x0, y0, x1, y1 in pixels of the images, drawn on images and maps.
+        own_scale: Stretch each map from its own minimum to its own maximum, as papers often do. If
+            False, all maps of a tap share one scale that starts at 0. The raw range is printed
+            under each map in both cases.
+    """
+    n = len(images)
+    figure, axes = _grid(1 + len(maps), n)
+    for i in range(n):
+        box = None if boxes is None else boxes[i]
+        _draw_image(axes[0, i], images[i], box)
+        axes[0, i].set_title(titles[i], fontsize=8)
+        for tap, tap_maps in enumerate(maps, start=1):
+            axis = axes[tap, i]
+            low = tap_maps[i].min().item()
+            high = tap_maps[i].max().item()
+            limits = (low, high) if own_scale else (0.0, tap_maps.max().item())
+            drawn = _draw_map(axis, tap_maps[i], images.shape[-2:], Normalize(*limits), box)
+            axis.set_xlabel(f"{low:.2g}\nto {high:.2g}", fontsize=7)
+            if i == 0:
+                height, width = tap_maps.shape[-2:]
+                axis.set_ylabel(f"map {tap}, {height} × {width}", fontsize=7)
+            if i == n - 1 and not own_scale:
+                figure.colorbar(drawn, ax=list(axes[tap]), pad=0.01).ax.tick_params(labelsize=6)
+    return finished(figure)
+
+
+def show_row(
+    image: Float[Tensor, "1 C H W"],
+    maps: Mapping[str, Float[Tensor, "1 1 _ _"]],
+    title: str,
+    *,
+    shared: bool = False,
+) -> Figure:
+    """Draw one image and its maps side by side, with the raw range under each map.
+
+    Args:
+        image: Grey or RGB, in [0, 1].
+        maps: Each by the name to write above it.
+        title: To write above the image.
+        shared: Draw all maps on one scale from 0 to their common maximum. If False, each map has a
+            scale from 0 to its own maximum.
+    """
+    figure, axes = _grid(1, 1 + len(maps))
+    _draw_image(axes[0, 0], image[0], None)
+    axes[0, 0].set_title(title, fontsize=8)
+    highest = max((m.max().item() for m in maps.values()), default=0.0)
+    for axis, (name, m) in zip(axes[0, 1:], maps.items()):
+        norm = Normalize(0, highest if shared else m.max().item())
+        _draw_map(axis, m[0], image.shape[-2:], norm, None)
+        axis.set_xlabel(f"{m.min().item():.2g} to {m.max().item():.2g}", fontsize=7)
+        axis.set_title(name, fontsize=8)
+    return finished(figure)
+
+
+def show_map_rows(
+    images: Float[Tensor, "N C H W"],
+    maps: Mapping[str, Float[Tensor, "N 1 _ _"]],
+    titles: Sequence[str],
+    boxes: Int[Tensor, "N 4"] | None = None,
+    *,
+    label: str,
+    lowest: float | None = None,
+) -> Figure:
+    """Draw many maps of the same images on one colour scale: one row per name, images on top.
+
+    The raw range of each row is printed beside it.
+
+    Args:
+        images: Grey or RGB, in [0, 1].
+        maps: One tensor per row, by the row's name.
+        titles: One per image.
+        boxes: x0, y0, x1, y1 in pixels of the images.
+        label: Label of the colour scale.
+        lowest: Where a logarithmic colour scale starts; lower values get its first colour. If None,
+            the scale is linear and starts at 0.
+    """
+    figure, axes, bar_axes = _tight_grid(1 + len(maps), len(images))
+    highest = max(m.max().item() for m in maps.values())
+    norm = Normalize(0, highest) if lowest is None else LogNorm(lowest, highest)
+    for i, axis in enumerate(axes[0]):
+        _draw_image(axis, images[i], None if boxes is None else boxes[i])
+        axis.set_title(titles[i], fontsize=8)
+    for row, (name, row_maps) in zip(axes[1:], maps.items()):
+        for i, axis in enumerate(row):
+            box = None if boxes is None else boxes[i]
+            # A logarithmic scale has no colour for 0: raise low values to where the scale starts.
+            drawn = _draw_map(axis, row_maps[i], images.shape[-2:], norm, box, lowest or 0.0)
+        text = f"{name}\n{row_maps.min().item():.2g} to {row_maps.max().item():.2g}"
+        row[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7)
+    bar = figure.colorbar(drawn, cax=bar_axes, orientation="horizontal")
+    bar.set_label(label, fontsize=8)
+    if lowest is not None:
+        ticks = _powers_of_two(lowest, highest)
+        bar.set_ticks(ticks, labels=[f"{t:g}" if t >= 1 else f"1/{1 / t:g}" for t in ticks])
+        bar.minorticks_off()
+    bar.ax.tick_params(labelsize=7)
+    return finished(figure)
+
+
+def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    """Make axes (rows, columns) for square images, with room for two lines of text under each."""
+    height = rows * (WIDTH / columns + 0.25)
+    return plt.subplots(
+        rows, columns, figsize=(WIDTH, height), dpi=DPI, squeeze=False, layout="constrained"
+    )
+
+
+def _tight_grid(rows: int, columns: int) -> tuple[Figure, np.ndarray, Axes]:
+    """Make axes (rows, columns) with thin gaps, room for names on the left, and a colour bar below.
+
+    Constrained layout would leave uneven gaps between images and their maps, so all distances are
+    set by hand, in inches.
+    """
+    left, top, below, gap = 1.2, 0.25, 0.6, 0.05
+    height = top + rows * (WIDTH - left) / columns + below
+    edges = {
+        "left": left / WIDTH,
+        "right": 0.985,
+        "bottom": below / height,
+        "top": 1 - top / height,
+    }
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(WIDTH, height),
+        dpi=DPI,
+        squeeze=False,
+        gridspec_kw=edges | {"wspace": gap, "hspace": gap},
+    )
+    width = edges["right"] - edges["left"]
+    bar_axes = figure.add_axes((edges["left"], 0.42 / height, width, 0.1 / height))
+    return figure, axes, bar_axes
+
+
+def _powers_of_two(lowest: float, highest: float) -> list[float]:
+    first = math.ceil(math.log2(lowest))
+    last = math.floor(math.log2(highest))
+    return [2.0**power for power in range(first, last + 1)]
+
+
+def _draw_image(axis: Axes, image: Float[Tensor, "C H W"], box: Int[Tensor, "4"] | None) -> None:
+    axis.imshow(image.movedim(0, -1), cmap="gray", vmin=0, vmax=1)
+    _frame(axis, box)
+
+
+def _draw_map(
+    axis: Axes,
+    m: Float[Tensor, "1 h w"],
+    size: Sequence[int],
+    norm: Normalize,
+    box: Int[Tensor, "4"] | None,
+    at_least: float | None = None,
+) -> AxesImage:
+    """Upsample a map to the size of its image and draw it, with values raised to `at_least`."""
+    enlarged = F.interpolate(m[None].float(), size=size, mode="bilinear")[0, 0]  # (H, W)
+    if at_least is not None:
+        enlarged = enlarged.clamp(min=at_least)
+    drawn = axis.imshow(enlarged, cmap=MAP_COLOURS, norm=norm)
+    _frame(axis, box)
+    return drawn
+
+
+def _frame(axis: Axes, box: Int[Tensor, "4"] | None) -> None:
+    """Remove the ticks, and draw the box if there is one."""
+    axis.set(xticks=[], yticks=[])
+    if box is not None:
+        x0, y0, x1, y1 = box.tolist()
+        # Pixel 0 reaches from −0.5 to 0.5 on matplotlib's axis.
+        corner = (x0 - 0.5, y0 - 0.5)
+        axis.add_patch(
+            Rectangle(corner, x1 - x0, y1 - y0, fill=False, color=BOX_COLOUR, linewidth=1.2)
+        )
