@@ -82,7 +82,7 @@ def test_a_chapter_has_its_parts(notebook):
     assert "setup" in code[0].metadata.tags
     solutions = [cell for cell in code if "# @title Solution" in cell.source]
     hunted = [
-        cell for cell in solutions if 'exercises.confirm("bugs_in_' in cell.source
+        cell for cell in solutions if "exercises.confirm(exercises.bugs_in_" in cell.source
     ]  # in test_bug_hunt.py
     assert 2 <= len(solutions) - len(hunted) <= 3
     imported = [re.search(r"from course_utils\.widgets import (.+)", cell.source) for cell in code]

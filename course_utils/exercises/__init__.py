@@ -1,12 +1,14 @@
-"""Exercises that check themselves: ``check("score_functions.near", near)`` answers in one sentence.
+"""Exercises that check themselves: ``check(score_functions.near, near)`` answers in one sentence.
 
-Each chapter has a module of its stem, and each exercise in it a function of the exercise's name, which takes the
-learner's answer and whatever of the chapter it is about. It raises `WrongError` with a sentence, through `require` and
-its relatives, or returns what there is to say when all is well. Inputs are fresh in every run, and small.
+Each chapter has a module named after its stem, with one function per exercise. Such a function
+takes the learner's answer and, where needed, objects from the chapter. It raises `WrongError` with
+a sentence about the mistake, through `require`, `refuse` and their relatives, or returns the
+sentence for a right answer. It draws new, small inputs on every call.
 
-The bug hunt of chapter 14 has two modules more, `bugs_in_tensors` and `bugs_in_training`.
+The bug hunt at the end of the chapter Source audit has two further modules, `bugs_in_tensors` and
+`bugs_in_training`.
 """
 
-from course_utils.exercises._check import Answer, check, confirm
+import lazy_loader
 
-__all__ = ["Answer", "check", "confirm"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,9 +1,7 @@
-"""How an exercise is checked: which function does it, and what becomes of everything that may go wrong in it."""
+"""How an answer is checked, whatever may go wrong in it."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,21 +9,24 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-import course_utils.exercises
 from course_utils.exercises._feedback import UnfinishedError, WrongError, require
 
-TO_DO = "Nothing to check yet: put your answer in the place of each ... (a function returns it), and run both cells."
+TO_DO = (
+    "Nothing to check yet: replace each ... with your answer (a function has to return it), "
+    "then run both cells."
+)
 CHANGED = (
-    "It changes a tensor that it was given, which others may need as it was: let it make a new one."
+    "Your function changes a tensor that it was given, and other code may still need it: "
+    "compute a new tensor instead."
 )
 
 
 class Answer(NamedTuple):
-    """What a check says; a notebook shows the sentence.
+    """The result of a check; a notebook shows its sentence.
 
     Attributes:
-        solved: whether the answer is right.
-        sentence: what is still wrong, or that nothing is.
+        solved: Whether the answer is right.
+        sentence: What is still wrong, or a confirmation.
     """
 
     solved: bool
@@ -36,70 +37,58 @@ class Answer(NamedTuple):
 
 
 class _StopError(Exception):
-    """The learner's function raised an error: not a check that got no sense out of an answer."""
+    """An error inside the learner's function, as opposed to one in the check."""
 
 
-def check(name: str, answer: object, *given, **named) -> Answer:
-    """Check an answer; the random numbers of PyTorch and NumPy go on as they were.
+def check(exercise: Callable[..., str], answer: object, *context, **named_context) -> Answer:
+    """Check an answer to an exercise, and restore the random states of PyTorch and NumPy.
 
     Args:
-        name: of an exercise: chapter and exercise, with a dot between them.
-        answer: the learner's function, value, or several of them in a tuple, list or dictionary. An untouched ``...``
-            anywhere in it, or a function that returns nothing, is said to be unfinished.
-        given: what of the chapter the exercise is about, as the exercise's function takes it.
-        named: the same, by name.
+        exercise: A function of this package, such as ``exercises.score_functions.near``.
+        answer: The learner's function or value, or several of them in a tuple, list or dictionary.
+            The exercise counts as unfinished while the answer contains an untouched ``...``, or a
+            function that returns nothing.
+        context: Objects from the chapter, as the exercise takes them.
+        named_context: Further objects, passed by name.
 
     Raises:
-        ValueError: no such exercise; the message lists those of the chapter, or the chapters.
+        TypeError: If the exercise is not a function.
     """
-    exercise = _find(name)
+    if not callable(exercise):
+        raise TypeError(
+            f"expected an exercise such as exercises.score_functions.near, got {exercise!r}"
+        )
     if _unfinished(answer):
         return Answer(False, TO_DO)
     numpy_state = np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            return Answer(True, exercise(_watched(answer), *given, **named))
+            return Answer(True, exercise(_wrapped(answer), *context, **named_context))
     except UnfinishedError:
         return Answer(False, TO_DO)
     except (WrongError, _StopError) as error:
         return Answer(False, str(error))
-    except Exception as error:  # whatever an answer of another kind may lead to
-        what = f"{type(error).__name__}: {error}"
-        return Answer(False, f"It runs, but what it gives is not what was asked for ({what}).")
+    except Exception as error:  # an answer of an unexpected type can fail anywhere in the exercise
+        reason = f"{type(error).__name__}: {error}"
+        return Answer(
+            False, f"Your code runs, but the result is not what the exercise asks for ({reason})."
+        )
     finally:
         np.random.set_state(numpy_state)
 
 
-def confirm(name: str, answer: object, *given, **named) -> Answer:
-    """`check` for a solution that has to be right.
+def confirm(exercise: Callable[..., str], answer: object, *context, **named_context) -> Answer:
+    """Check an answer that has to be right, such as the chapter's own solution.
+
+    The arguments are those of `check`.
 
     Raises:
-        AssertionError: it is not; the message is the check's sentence.
+        AssertionError: If the answer is wrong. The message is the sentence of the check.
     """
-    said = check(name, answer, *given, **named)
-    if not said.solved:
-        raise AssertionError(said.sentence)
-    return said
-
-
-def _find(name: str) -> Callable[..., str]:
-    chapter, _, exercise = name.partition(".")
-    chapters = [module.name for module in pkgutil.iter_modules(course_utils.exercises.__path__)]
-    chapters = [stem for stem in chapters if not stem.startswith("_")]
-    if chapter not in chapters:
-        raise ValueError(f"unknown chapter {chapter!r}: choose one of {', '.join(chapters)}")
-    module = importlib.import_module(f"course_utils.exercises.{chapter}")
-    own = {
-        name: value
-        for name, value in vars(module).items()
-        if getattr(value, "__module__", "") == module.__name__
-    }
-    exercises = {name: value for name, value in own.items() if not name.startswith("_")}
-    if exercise not in exercises:
-        raise ValueError(
-            f"unknown exercise {exercise!r} of {chapter}: choose one of {', '.join(exercises)}"
-        )
-    return exercises[exercise]
+    result = check(exercise, answer, *context, **named_context)
+    if not result.solved:
+        raise AssertionError(result.sentence)
+    return result
 
 
 def _unfinished(answer: object) -> bool:
@@ -110,43 +99,42 @@ def _unfinished(answer: object) -> bool:
     return answer is ...
 
 
-def _watched(answer: object) -> object:
-    """The answer, with each function in it watched."""
+def _wrapped(answer: object) -> object:
+    """Return the answer with each function in it wrapped in a `_LearnersFunction`."""
     if isinstance(answer, dict):
-        return {name: _watched(part) for name, part in answer.items()}
+        return {name: _wrapped(part) for name, part in answer.items()}
     if isinstance(answer, list | tuple):
-        return (list if isinstance(answer, list) else tuple)(
-            map(_watched, answer)
-        )  # a tuple with names, too
-    return (
-        _Watched(answer)
-        if callable(answer) and not isinstance(answer, type | torch.nn.Module)
-        else answer
-    )
+        # A named tuple becomes a plain one, because its constructor takes the parts one by one.
+        return (list if isinstance(answer, list) else tuple)(map(_wrapped, answer))
+    if callable(answer) and not isinstance(answer, type | torch.nn.Module):
+        return _LearnersFunction(answer)
+    return answer
 
 
-class _Watched:
-    """A learner's function, its errors told from the check's."""
+class _LearnersFunction:
+    """A learner's function whose errors can be distinguished from errors in the check."""
 
     def __init__(self, function: Callable):
         self.function = function
 
-    def __call__(self, *given, **named) -> object:
-        """Call it for what it returns."""
-        returned = self.run(*given, **named)
-        if returned is None or _unfinished(returned):
+    def __call__(self, *args, **kwargs) -> object:
+        """Call the function for its result, which must not be missing."""
+        result = self.run(*args, **kwargs)
+        if result is None or _unfinished(result):
             raise UnfinishedError
-        return returned
+        return result
 
-    def run(self, *given, **named) -> object:
-        """Call it for what it does; it may return nothing. It gets copies of tensors, and should leave them alone."""
-        copies = [part.clone() if torch.is_tensor(part) else part for part in given]
+    def run(self, *args, **kwargs) -> object:
+        """Call the function for its effect; it may return nothing.
+
+        The function gets copies of the tensors, so a function that changes them does no harm and
+        is reported.
+        """
+        copies = [arg.clone() if torch.is_tensor(arg) else arg for arg in args]
         try:
-            returned = self.function(*copies, **named)
-        except Exception as error:  # whatever a learner's function may raise
-            raise _StopError(f"It stops with {type(error).__name__}: {error}") from error
-        alone = (
-            torch.equal(part, copy) for part, copy in zip(given, copies) if torch.is_tensor(part)
-        )
-        require(all(alone), CHANGED)
-        return returned
+            result = self.function(*copies, **kwargs)
+        except Exception as error:  # the learner's code may raise anything
+            raise _StopError(f"Your code stops with {type(error).__name__}: {error}") from error
+        pairs = zip(args, copies, strict=True)
+        require(all(torch.equal(arg, copy) for arg, copy in pairs if torch.is_tensor(arg)), CHANGED)
+        return result

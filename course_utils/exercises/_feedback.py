@@ -1,4 +1,4 @@
-"""What a check says about an answer: each function raises one sentence, or hands the answer on."""
+"""Building blocks of a check: each raises an error with one sentence if the answer is wrong."""
 
 from __future__ import annotations
 
@@ -7,119 +7,129 @@ import math
 import torch
 from torch import Tensor, nn
 
-Number = float | Tensor  # of one element
+Number = float | Tensor  # a tensor with one element
 
 
 class WrongError(Exception):
-    """The answer is not right; the message is the sentence that the learner reads."""
+    """The answer is wrong; the message is the sentence that the learner reads."""
 
 
 class UnfinishedError(Exception):
     """There is no answer yet."""
 
 
-def require(good: bool | Tensor, sentence: str) -> None:
-    """Go on where all is well.
+def require(condition: bool | Tensor, sentence: str) -> None:
+    """Raise an error with the sentence unless the condition holds.
 
     Raises:
-        WrongError: with the sentence, where it is not.
+        WrongError: If the condition does not hold.
     """
-    if not good:
+    if not condition:
         raise WrongError(sentence)
 
 
-def number(given: object, what: str = "The answer") -> float:
-    """The answer as a number: an int, a float, or a tensor or array with one element.
+def refuse(mistake: bool | Tensor, sentence: str) -> None:
+    """Raise an error with the sentence if the answer contains this mistake.
 
     Raises:
-        WrongError: it is none, or not finite.
+        WrongError: If the mistake was made.
+    """
+    if mistake:
+        raise WrongError(sentence)
+
+
+def as_number(value: object, name: str = "The answer") -> float:
+    """Return the value as a float: an int, a float, or a tensor or array with one element.
+
+    Raises:
+        WrongError: If the value is not a single number, or is NaN or infinite.
     """
     try:
-        value = float(given.item() if hasattr(given, "item") else given)
+        result = float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
-        value = None
-    require(
-        value is not None and not isinstance(given, str),
-        f"{what} should be one number, not {_kind(given)}.",
-    )
-    require(math.isfinite(value), f"{what} should be a finite number, not {value}.")
-    return value
+        result = None
+    is_number = result is not None and not isinstance(value, str)
+    require(is_number, f"{name} should be one number, not {_describe(value)}.")
+    require(math.isfinite(result), f"{name} should be a finite number, not {result}.")
+    return result
 
 
-def tensor(given: object, shape: tuple[int, ...], what: str = "The answer") -> Tensor:
-    """The answer as a tensor of a shape, detached.
+def as_tensor(value: object, shape: tuple[int, ...], name: str = "The answer") -> Tensor:
+    """Return the value as a detached tensor.
 
     Raises:
-        WrongError: it is no tensor, has another shape, or holds what is not finite.
+        WrongError: If the value is not a tensor of this shape, or contains NaN or infinity.
     """
+    wanted = _describe_shape(shape)
     require(
-        torch.is_tensor(given), f"{what} should be a tensor {_shape(shape)}, not {_kind(given)}."
+        torch.is_tensor(value),
+        f"{name} should be a tensor of shape {wanted}, not {_describe(value)}.",
     )
     require(
-        given.shape == shape,
-        f"{what} should have the shape {_shape(shape)}, not {_shape(given.shape)}.",
+        value.shape == shape,
+        f"{name} should have the shape {wanted}, not {_describe_shape(value.shape)}.",
     )
-    require(
-        torch.isfinite(given).all(), f"{what} should be finite everywhere, and there is inf or nan."
-    )
-    return given.detach()
+    require(torch.isfinite(value).all(), f"{name} should be finite, but contains inf or nan.")
+    return value.detach()
 
 
-def truth(given: object, what: str = "The answer") -> bool:
-    """The answer as True or False, of Python, NumPy or PyTorch.
+def as_bool(value: object, name: str = "The answer") -> bool:
+    """Return the value as a bool: True or False from Python, NumPy or PyTorch, or 1 or 0.
 
     Raises:
-        WrongError: it is neither.
+        WrongError: If the value is neither.
     """
-    require(given in (True, False), f"{what} should be True or False, not {given!r}.")
-    return bool(given)
+    require(value in (True, False), f"{name} should be True or False, not {value!r}.")
+    return bool(value)
 
 
-def expect(
-    given: float,
+def require_number(
+    value: float,
     expected: Number,
-    slips: dict[str, Number],
+    mistakes: list[tuple[Number, str]],
     otherwise: str,
     tolerance: float = 1e-3,
 ) -> None:
-    """Go on where a number is what it should be; elsewhere say which known slip gives it.
+    """Require a number, and name the known mistake that leads to another one.
 
     Args:
-        given: the learner's number.
-        expected: the right one.
-        slips: a sentence about each mistake, and the number that it leads to.
-        otherwise: the sentence about any other number.
-        tolerance: how far apart two numbers may be and still count as one.
+        value: The learner's number.
+        expected: The right number.
+        mistakes: The number that each known mistake leads to, with the sentence about it.
+        otherwise: The sentence about any other number.
+        tolerance: The largest difference between two numbers that count as equal.
 
     Raises:
-        WrongError: it is another number.
+        WrongError: If the number is not the expected one.
     """
-    if abs(given - expected) > tolerance:
-        nearest, slip = min(
-            slips.items(), key=lambda pair: abs(given - pair[1]), default=(otherwise, given)
-        )
-        require(False, nearest if abs(given - slip) <= tolerance else otherwise)
+    if abs(value - expected) <= tolerance:
+        return
+    # Two mistakes can lead to similar numbers, so the nearest one decides.
+    nearest, sentence = min(
+        mistakes, key=lambda mistake: abs(value - mistake[0]), default=(value, otherwise)
+    )
+    raise WrongError(sentence if abs(value - nearest) <= tolerance else otherwise)
 
 
-def close(given: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
-    """Whether two tensors agree, by the size of the numbers in the second; their kinds of floats may differ."""
+def is_close(value: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
+    """Return whether two tensors agree, relative to the largest absolute value expected.
+
+    That value counts as 1 if it is smaller. The tensors may differ in dtype.
+    """
     expected = expected.detach().double()
-    return bool(
-        (given.detach().double() - expected).abs().max()
-        <= tolerance * expected.abs().max().clamp(min=1)
-    )
+    error = (value.detach().double() - expected).abs().max()
+    return bool(error <= tolerance * expected.abs().max().clamp(min=1))
 
 
-def _kind(given: object) -> str:
-    if torch.is_tensor(given):
-        return f"a tensor {_shape(given.shape)}"
-    if given is None:
+def _describe(value: object) -> str:
+    if torch.is_tensor(value):
+        return f"a tensor of shape {_describe_shape(value.shape)}"
+    if value is None:
         return "None"
-    name = (
-        type(given).__name__ if isinstance(given, nn.Module) or not callable(given) else "function"
-    )
-    return f"{'an' if name[0] in 'aeiou' or name == 'ndarray' else 'a'} {name}"
+    is_function = callable(value) and not isinstance(value, nn.Module)
+    name = "function" if is_function else type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def _describe_shape(shape: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, shape))})"

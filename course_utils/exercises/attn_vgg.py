@@ -1,4 +1,4 @@
-"""The exercises of chapter 06."""
+"""Exercises of the chapter AttnVGG."""
 
 from __future__ import annotations
 
@@ -6,113 +6,131 @@ import torch
 from torch import Tensor
 
 from course_utils.attention import spatial
-from course_utils.exercises._feedback import close, expect, number, require, tensor
+from course_utils.exercises._feedback import (
+    as_number,
+    as_tensor,
+    is_close,
+    refuse,
+    require,
+    require_number,
+)
 from course_utils.explain import metrics
 
 
 def pointing(function) -> str:
-    """The pointing game for one map and one region."""
+    """Write the pointing game for one map and one region."""
     maps, regions = torch.rand(50, 1, 6, 9), torch.rand(50, 1, 6, 9) < 0.3
-    found = torch.tensor([number(function(a[0], region[0])) for a, region in zip(maps, regions)])
+    pairs = zip(maps, regions, strict=True)
+    answers = torch.tensor([as_number(function(a[0], region[0])) for a, region in pairs])
     expected = metrics.pointing_game(maps, regions)
-    energy = (maps * regions).sum(dim=(1, 2, 3)) / maps.sum(dim=(1, 2, 3))
-    require(
-        not close(found, energy),
-        "That is the energy, which counts the whole map, and not its highest value alone.",
+    refuse(
+        is_close(answers, metrics.energy_inside(maps, regions)),
+        "That is the energy, which uses the whole map. The pointing game uses only its "
+        "highest value.",
     )
-    odd = found[(found != 0) & (found != 1)]
+    odd = answers[(answers != 0) & (answers != 1)]
     require(
-        not len(odd), f"The answer is 1 or 0, and it gives {odd[:1].sum():.4g} for one of the maps."
+        len(odd) == 0,
+        "The answer is either 1 or 0, but your function returns "
+        f"{odd[:1].sum():.4g} for one of the maps.",
     )
-    require(
-        not torch.equal(found, 1 - expected),
-        "It says 1 where it should say 0, and 0 where it should say 1.",
+    refuse(
+        torch.equal(answers, 1 - expected),
+        "Your function returns 1 where it should return 0, and 0 where it should return 1.",
     )
     lowest = metrics.pointing_game(1 - maps, regions)
-    require(not torch.equal(found, lowest), "It looks where the map is lowest.")
+    refuse(torch.equal(answers, lowest), "Your function uses the lowest value of the map.")
+    missed, invented = (answers < expected).sum(), (answers > expected).sum()
     require(
-        (found >= expected).all(),
-        f"It says 0 for {(found < expected).sum()} of 50 maps that are highest inside.",
+        missed == 0,
+        f"Your function returns 0 for {missed} of 50 maps whose maximum lies inside the region.",
     )
     require(
-        (found <= expected).all(),
-        f"It says 1 for {(found > expected).sum()} of 50 maps that are highest outside.",
+        invented == 0,
+        f"Your function returns 1 for {invented} of 50 maps whose maximum lies outside the region.",
     )
-    return f"Right, in all of 50 random maps; chance would be {metrics.area_share(regions).mean():.2f}."
+    chance = metrics.area_share(regions).mean()
+    return f"Right for all 50 random maps; by chance {chance:.2f} of them would point inside."
 
 
 def sigmoid(function) -> str:
-    """Context and weights of scores (B, 1, H, W) and local features, where each position decides alone."""
+    """Write the context and the weights of sigmoid attention, for scores (B, 1, H, W)."""
     l, scores = torch.randn(2, 6, 4, 5), 2 * torch.randn(2, 1, 4, 5)
-    context, weights = spatial.attend(scores, l, "sigmoid")
+    expected_context, expected_weights = spatial.attend(scores, l, "sigmoid")
     answer = function(l, scores)
-    require(
-        isinstance(answer, tuple | list) and len(answer) == 2,
-        "It should give two tensors: context and weights.",
-    )
+    two = isinstance(answer, tuple | list) and len(answer) == 2
+    require(two, "Return two tensors: the context and the weights.")
     shapes = [getattr(part, "shape", None) for part in answer]
-    require(
-        shapes != [weights.shape, context.shape], "The context comes first, the weights second."
+    refuse(
+        shapes == [expected_weights.shape, expected_context.shape],
+        "Return the context first, then the weights.",
     )
-    c, a = (
-        tensor(answer[0], context.shape, "The context"),
-        tensor(answer[1], weights.shape, "The weights"),
-    )
-    compete = scores.flatten(2).softmax(dim=-1).view_as(scores)
-    require(
-        not close(a, compete), "In these weights the positions compete: those of a map sum to 1."
-    )
-    require(
-        close(a, weights),
-        "Other weights come out. Each should follow from its own score, between 0 and 1.",
-    )
-    weighted = weights * l
-    times = weights[0].numel()
-    require(
-        not close(c, weighted.sum(dim=(2, 3))),
-        f"The right weights; the context is {times} times too long.",
-    )
-    by_weight = weighted.sum(dim=(2, 3)) / weights.sum(dim=(2, 3))
-    require(
-        not close(c, by_weight),
-        "The right weights; divided by their sum they would compete after all.",
+    context = as_tensor(answer[0], expected_context.shape, "The context")
+    weights = as_tensor(answer[1], expected_weights.shape, "The weight tensor")
+    softmax = scores.flatten(2).softmax(dim=-1).view_as(scores)
+    refuse(
+        is_close(weights, softmax),
+        "That is softmax: the weights of a map sum to 1, so its positions compete.",
     )
     require(
-        not close(c, l.mean(dim=(2, 3))), "The right weights, and the context does not use them."
+        is_close(weights, expected_weights),
+        "The weights are wrong. Each one follows from its own score and lies between 0 and 1.",
     )
-    require(close(c, context), "The weights are right, the context is another one.")
+    _check_context(context, expected_context, l, weights)
     sums = " and ".join(f"{total:.1f}" for total in weights.sum(dim=(1, 2, 3)))
-    return f"Right. The weights of two maps of {times} positions sum to {sums}: nothing keeps them at 1."
+    return f"Right. The weights of the two maps sum to {sums}: nothing keeps these sums at 1."
+
+
+def _check_context(context: Tensor, expected: Tensor, l: Tensor, weights: Tensor) -> None:
+    """Check the context, given the right weights."""
+    total = (weights * l).sum(dim=(2, 3))
+    refuse(
+        is_close(context, total),
+        f"The weights are right, but the context is {weights[0].numel()} times too long.",
+    )
+    refuse(
+        is_close(context, total / weights.sum(dim=(2, 3))),
+        "The weights are right. But if you divide by their sum, the positions compete after all.",
+    )
+    refuse(
+        is_close(context, l.mean(dim=(2, 3))),
+        "The weights are right, but the context doesn't use them.",
+    )
+    require(is_close(context, expected), "The weights are right, but the context is wrong.")
 
 
 def stretched(energy, maps: tuple[Tensor, ...], regions: Tensor) -> str:
-    """The mean energy of the second maps, each stretched to its own range."""
-    energy = number(energy)
-    first, second = (
-        maps[i] - maps[i].amin(dim=(2, 3), keepdim=True) for i in (0, 1)
-    )  # a factor changes no share
-    expected, raw, chance = (
-        _energy(second, regions),
-        _energy(maps[1], regions),
-        metrics.area_share(regions).mean(),
-    )
-    slips = {
-        "That is the energy of these maps as they are, unstretched.": raw,
-        "That is the first map, stretched.": _energy(first, regions),
-        "That stretches all maps together: each has a range of its own.": _energy(
-            maps[1] - maps[1].min(), regions
+    """Compute the mean energy of the second maps after each was stretched to its own range.
+
+    Args:
+        energy: The answer.
+        maps: The first and the second map of each image.
+        regions: The boxes, true inside.
+    """
+    energy = as_number(energy)
+    # Stretching also divides by the range, but a factor doesn't change a share.
+    first, second = (each - each.amin(dim=(2, 3), keepdim=True) for each in maps[:2])
+    expected, raw = _mean_energy(second, regions), _mean_energy(maps[1], regions)
+    chance = metrics.area_share(regions).mean()
+    mistakes = [
+        (raw, "That is the energy of the maps as they are. Stretch them first."),
+        (_mean_energy(first, regions), "That is the energy of the first map. Use the second one."),
+        (
+            _mean_energy(maps[1] - maps[1].min(), regions),
+            "You stretched all maps with one common range. Each map has its own.",
         ),
-        "That is the sum over the images, not their mean.": len(regions) * expected,
-        "That is chance: the share of the boxes.": chance,
-    }
-    expect(
-        energy,
-        expected,
-        slips,
-        f"Stretched it is not {energy:.4g}; unstretched it would be {raw:.3f}.",
+        (len(regions) * expected, "That is the sum over the images. Take the mean."),
+        (chance, "That is chance: the share of the image that a box covers."),
+    ]
+    otherwise = (
+        f"The stretched maps don't have an energy of {energy:.4g}; unstretched it is {raw:.3f}."
     )
-    return f"Right: {expected:.3f}, where it was {raw:.3f} unstretched, and chance is {chance:.3f}."
+    require_number(energy, expected, mistakes, otherwise)
+    return (
+        f"Right: stretching raises the energy from {raw:.3f} to {expected:.3f}; "
+        f"chance is {chance:.3f}."
+    )
 
 
-def _energy(maps: Tensor, regions: Tensor) -> float:
+def _mean_energy(maps: Tensor, regions: Tensor) -> float:
     return metrics.energy_inside(maps, regions).mean().item()

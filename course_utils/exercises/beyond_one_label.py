@@ -1,4 +1,4 @@
-"""The exercises of chapter 12."""
+"""Exercises of the chapter Beyond one label."""
 
 from __future__ import annotations
 
@@ -6,102 +6,117 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.exercises._feedback import close, require, tensor, truth
+from course_utils.exercises._feedback import as_bool, as_tensor, is_close, refuse, require
 from course_utils.explain import metrics
 from course_utils.training.classification import mean_average_precision
 
 
 def fair_share(function, maps: Tensor, regions: Tensor) -> str:
-    """What a label gets of a shared map, on average over the labels of an image, if no boxes overlap.
+    """Write what one label gets of a shared map, averaged over the labels of the image.
 
     Args:
-        function: of shared maps and of the regions of all labels.
-        maps: shared maps of the chapter, to say how much it is there.
-        regions: the boxes that belong to them, which may overlap.
+        function: The answer: a function of shared maps and of the regions of all labels.
+        maps: Shared maps of the chapter, for the sentence about a right answer.
+        regions: The boxes of their labels, which may overlap.
     """
-    m, boxes = torch.rand(5, 1, 8, 8) + 0.1, _apart(5)
-    share = tensor(function(m, boxes), (5,), "The answer")
+    m, boxes = torch.rand(5, 1, 8, 8) + 0.1, _separate_boxes(5)
+    share = as_tensor(function(m, boxes), (5,), "The answer")
     together = metrics.energy_inside(m, boxes.any(dim=1, keepdim=True))
     labels = boxes.any(dim=(2, 3)).sum(dim=1)
-    require(
-        not close(share, together),
-        "That is what all boxes get together. How much of it is one label's?",
+    refuse(
+        is_close(share, together),
+        "That is what all boxes get together. How much of it belongs to one label?",
     )
-    require(
-        not close(share, together / 10),
-        "Not all ten labels are in an image: only those that are share the map.",
+    refuse(
+        is_close(share, together / 10),
+        "You divide by ten, but only the labels that are in the image share the map.",
     )
-    area = boxes.any(dim=1).float().mean(dim=(1, 2)) / labels
-    require(
-        not close(share, area),
-        "That is what an even map would give. How the map divides itself should count.",
+    refuse(
+        is_close(share, boxes.any(dim=1).float().mean(dim=(1, 2)) / labels),
+        "That is the result for a uniform map. Use the values of the map.",
     )
-    whole = "Another share comes out: what lies in any box, divided by the number of labels that have one."
-    require(close(share, together / labels) or close(share, _in_squares(m, boxes) / labels), whole)
+    # The map may be enlarged by interpolation or by repeating its values: both readings are right.
+    require(
+        is_close(share, together / labels) or is_close(share, _share_in_squares(m, boxes) / labels),
+        "The share is wrong. Take what lies in any box, divided by the number of "
+        "labels that have a box.",
+    )
     mean = function(maps, regions).mean().item()
-    return f"Right: {mean:.3f} on average here, however the maps divide themselves."
+    return f"Right: {mean:.3f} on average here, however a map divides itself among the labels."
 
 
-def _in_squares(m: Tensor, boxes: Tensor) -> Tensor:
-    """What lies in any box if each position of a map becomes a square of one brightness."""
-    large = m.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+def _share_in_squares(m: Tensor, boxes: Tensor) -> Tensor:
+    """Return what lies in any box if each position of a map becomes a square of constant value."""
+    large = m.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)  # (B, 1, 32, 32)
     return (large * boxes.any(dim=1, keepdim=True)).sum(dim=(1, 2, 3)) / large.sum(dim=(1, 2, 3))
 
 
 def contributions(function) -> str:
-    """What each position adds to each logit of a network with a map by class."""
+    """Write what each position adds to each logit of a network with one map per class."""
     l, a, w = torch.randn(2, 6, 4, 5), torch.rand(2, 10, 4, 5), torch.randn(10, 6)
     evidence = torch.einsum("mc,bchw->bmhw", w, l)
-    found = function(l, a, w)
-    added_up = torch.is_tensor(found) and found.shape == (2, 10)
-    require(
-        not added_up,
-        "These are added up over the positions: what is asked for has a number at each of them.",
+    result = function(l, a, w)
+    refuse(
+        torch.is_tensor(result) and result.shape == (2, 10),
+        "You added up the positions. Return one value per position.",
     )
-    found = tensor(found, (2, 10, 4, 5), "The contributions")
-    require(
-        not close(found, evidence),
-        "That is the evidence at each position: how much does the map let through?",
+    result = as_tensor(result, (2, 10, 4, 5), "The result")
+    refuse(
+        is_close(result, evidence),
+        "That is the evidence at each position. How much of it does the map let through?",
+    )
+    refuse(
+        is_close(result, (a * evidence).relu()),
+        "You clip at zero, but evidence against a label is a contribution, too.",
+    )
+    refuse(
+        is_close(result, a.mean(dim=1, keepdim=True) * evidence),
+        "You use one map for all labels, but each label has its own.",
+    )
+    refuse(
+        is_close(result, a * evidence / 20),
+        "You divide by the number of positions, but the map already says how much each one counts.",
     )
     require(
-        not close(found, (a * evidence).relu()),
-        "What speaks against a label is a contribution, too.",
+        is_close(result, a * evidence),
+        "The values are wrong. For one label, multiply its row of w by each l_i, "
+        "and then by its own weight there.",
     )
-    shared = a.mean(dim=1, keepdim=True) * evidence
-    require(not close(found, shared), "That has one map for all labels. Each label has its own.")
-    require(
-        not close(found, a * evidence / 20),
-        "No mean here: the weights of the map say how much a position counts.",
-    )
-    other = "Other numbers come out. For a label: its row of w against each l_i, and then its own weight there."
-    require(close(found, a * evidence), other)
-    return "Right: added up over the positions, and with b, they are the logits."
+    return "Right: summed over the positions, and with b added, they are the logits."
 
 
 def too_sure(changes, logits: Tensor, targets: Tensor) -> str:
-    """Which scores change when all logits are multiplied by 4: True or False for each."""
+    """Decide which scores change when all logits are multiplied by 4.
+
+    Args:
+        changes: The answer: True or False for each score, by name.
+        logits: Logits, one per label.
+        targets: 1 for each label that is in the image, else 0.
+    """
     scores = {
         "mAP": lambda y: mean_average_precision(y, targets),
         "all ten right": lambda y: ((y > 0) == (targets > 0)).all(dim=1).float().mean().item(),
         "cross-entropy": lambda y: F.binary_cross_entropy_with_logits(y, targets).item(),
     }
-    named = isinstance(changes, dict) and changes.keys() == scores.keys()
-    require(named, f"An answer is expected for each of: {', '.join(scores)}.")
-    for name, said in changes.items():
-        said = truth(said, name)
+    complete = isinstance(changes, dict) and changes.keys() == scores.keys()
+    require(complete, f"Give an answer for each of: {', '.join(scores)}.")
+    for name, claim in changes.items():
         before, after = scores[name](logits), scores[name](4 * logits)
-        look = f"{name}: does it look at the order, the sign or the size of a logit?"
-        require(said == (abs(before - after) > 1e-6), look)
+        require(
+            as_bool(claim, name) == (abs(before - after) > 1e-6),
+            f"{name}: does it depend on the order, the sign or the size of a logit?",
+        )
     before, after = (scores["cross-entropy"](factor * logits) for factor in (1, 4))
-    return f"Right. The cross-entropy was {before:.3f}, and is {after:.3f} now."
+    return f"Right. The cross-entropy changes from {before:.3f} to {after:.3f}."
 
 
-def _apart(count: int) -> Tensor:
-    """Boxes of one to three of ten labels in each of several images, (B, 10, 32, 32), without overlap."""
+def _separate_boxes(count: int) -> Tensor:
+    """Draw boxes for one to three of ten labels in each image, (B, 10, 32, 32), without overlap."""
     boxes = torch.zeros(count, 10, 32, 32, dtype=torch.bool)
     for i, of_image in enumerate(boxes):
-        columns, labels = torch.randperm(4), torch.randperm(10)[: 1 + i % 3]
-        for column, label in zip(columns.tolist(), labels.tolist()):
+        labels = torch.randperm(10)[: 1 + i % 3]
+        columns = torch.randperm(4)[: len(labels)]  # one column per label, so boxes can't overlap
+        for column, label in zip(columns.tolist(), labels.tolist(), strict=True):
             top = int(torch.randint(0, 22, ()))
             of_image[label, top : top + 10, 8 * column : 8 * column + 7] = True
     return boxes

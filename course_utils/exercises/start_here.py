@@ -1,84 +1,109 @@
-"""The exercises of chapter 00."""
+"""Exercises of the chapter Start here."""
 
 from __future__ import annotations
 
 import torch
 
-from course_utils.exercises._feedback import close, expect, number, require, tensor
+from course_utils.exercises._feedback import (
+    as_number,
+    as_tensor,
+    is_close,
+    refuse,
+    require,
+    require_number,
+)
 from course_utils.explain import metrics
 
 
 def worst(index, maps, regions) -> str:
-    """Which image has the least energy of its second map in its box; both maps are given."""
+    """Find the image whose second map has the least energy in its box.
+
+    Args:
+        index: The answer, counted from 0.
+        maps: The first and the second map of each image.
+        regions: The boxes, true inside.
+    """
     first, energies = (metrics.energy_inside(each, regions) for each in maps)
-    index, last = number(index, "worst"), len(energies) - 1
+    index, last = as_number(index, "worst"), len(energies) - 1
     require(
         index.is_integer(),
-        f"An index is a whole number, and {index:.3g} is none: is it an energy, not its image?",
+        f"An index is a whole number, but {index:.3g} isn't one: "
+        "did you give the energy instead of its index?",
     )
-    require(0 <= index <= last, f"The indices go from 0 to {last}: there is no image {index:.0f}.")
+    require(0 <= index <= last, f"The indices run from 0 to {last}: there is no image {index:.0f}.")
     index, energy = int(index), energies[int(index)]
     if energy > energies.min():
-        has = f"Image {index} has {energy:.3f} of its second map in the box"
-        require(index != energies.argmax(), f"{has}: of all it has the most, not the least.")
-        require(
-            index != first.argmin(), f"{has}, and another less: it is the worst of the first map."
+        has = f"The second map of image {index} has an energy of {energy:.3f} in the box"
+        refuse(index == energies.argmax(), f"{has}, which is the highest, not the lowest.")
+        refuse(
+            index == first.argmin(),
+            f"{has}, and another image has less. Image {index} is the worst one for the first map.",
         )
-        require(index != energies.argmin() + 1, f"{has}, and another less. Do you count from 0?")
-        require(False, f"{has}, and another image has less.")
-    return f"Right: image {index} has {energy:.3f} of its second map in the box."
+        refuse(
+            index == energies.argmin() + 1,
+            f"{has}, and another image has less. Did you start counting at 1?",
+        )
+        refuse(True, f"{has}, and another image has less.")
+    return f"Right: the second map of image {index} has an energy of only {energy:.3f} in the box."
 
 
 def factor(factor, scores) -> str:
-    """How many times as high as chance the mean energy of the first map is; the scores are those of `evaluate`."""
-    factor, energy, chance = number(factor, "factor"), scores["energy 1"], scores["chance"]
-    slips = {
-        "That is upside down: it says how chance compares with the energy.": chance / energy,
-        "That says how much more it is, as a difference; how many times as much is asked.": energy
-        - chance,
-        "That is the factor of pointing; the energy is asked for.": scores["pointing 1"] / chance,
-        "That is the factor of the second map; the first is asked for.": scores["energy 2"]
-        / chance,
-        "That is the energy itself; now compare it with chance.": energy,
-    }
+    """Compute how many times as high as chance the mean energy of the first map is.
+
+    Args:
+        factor: The answer.
+        scores: The scores that `evaluate` returned.
+    """
+    factor = as_number(factor, "factor")
+    energy, chance = scores["energy 1"], scores["chance"]
+    mistakes = [
+        (chance / energy, "That is chance divided by the energy. Turn the fraction upside down."),
+        (energy - chance, "That is the difference. The exercise asks for the factor, so divide."),
+        (scores["pointing 1"] / chance, "That is the factor for pointing. Use the energy."),
+        (scores["energy 2"] / chance, "That is the factor for the second map. Use the first one."),
+        (energy, "That is the energy itself. How many times as high as chance is it?"),
+    ]
     otherwise = (
-        f"By that factor the energy would be {factor * chance:.3f}, and the table has {energy:.3f}."
+        f"With that factor the energy would be {factor * chance:.3f}, "
+        f"but the table says {energy:.3f}."
     )
-    expect(factor, energy / chance, slips, otherwise, tolerance=0.01 * factor)
-    return f"Right: {factor:.1f} times."
+    require_number(factor, energy / chance, mistakes, otherwise, tolerance=0.01 * factor)
+    return f"Right: the energy is {factor:.1f} times as high as chance."
 
 
 def energy(function) -> str:
-    """The share of each map in its box, for maps (B, 1, H, W) of the size of the regions."""
+    """Write the share of each map that lies in its box; maps and regions are (B, 1, H, W)."""
     maps, regions = torch.rand(3, 1, 6, 5) + 0.1, torch.zeros(3, 1, 6, 5, dtype=torch.bool)
     regions[:, :, 1:4, 2:4] = True
-    given = function(maps, regions)
-    for_all = torch.is_tensor(given) and given.ndim == 0
-    require(
-        not for_all,
-        "One number for all images comes out, and one for each is wanted: which axes do you sum over?",
+    result = function(maps, regions)
+    refuse(
+        torch.is_tensor(result) and result.ndim == 0,
+        "You return one number for the whole batch. Return one per image: "
+        "which axes should you sum over?",
     )
-    shares, inside = tensor(given, (3,)), (maps * regions).sum(dim=(1, 2, 3))
+    shares, inside = as_tensor(result, (3,)), (maps * regions).sum(dim=(1, 2, 3))
     expected = metrics.energy_inside(maps, regions)
-    require(
-        not close(shares, inside),
-        "That is how much of the map lies in the box; which share of it is that?",
+    refuse(
+        is_close(shares, inside),
+        "That is the sum of the map in the box. What share of the whole map is it?",
+    )
+    refuse(
+        is_close(shares, inside / 6),
+        "That is the mean value of the map in the box. Compute the share of "
+        "the map that lies there.",
+    )
+    refuse(
+        is_close(shares, metrics.area_share(regions)),
+        "That is the share of the image that the box covers, which is chance.",
+    )
+    refuse(is_close(shares, 1 - expected), "That is the share of the map outside the box.")
+    refuse(
+        is_close(shares, inside / maps.sum()),
+        "You divide by the sum of all maps together. Divide each map by its own sum.",
     )
     require(
-        not close(shares, inside / 6),
-        "That is the mean of the map in the box, not the share of the map in it.",
+        is_close(shares, expected),
+        "These are not the shares. How much of a map lies in its box, "
+        "and how much does the map have in all?",
     )
-    require(
-        not close(shares, metrics.area_share(regions)),
-        "That is the share of the image, which is chance.",
-    )
-    require(not close(shares, 1 - expected), "That is the share outside of the box.")
-    require(
-        not close(shares, inside / maps.sum()),
-        "Each map has its own sum; yours is the sum of all maps.",
-    )
-    require(
-        close(shares, expected),
-        "Other shares come out. How much of a map is in its box, and how much is all?",
-    )
-    return "Right: it agrees with metrics.energy_inside."
+    return "Right: your function agrees with metrics.energy_inside."

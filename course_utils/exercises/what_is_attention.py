@@ -1,4 +1,4 @@
-"""The exercises of chapter 01."""
+"""Exercises of the chapter What is attention?"""
 
 from __future__ import annotations
 
@@ -6,102 +6,139 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from course_utils.attention import alignments, scores
 from course_utils.attention.general import Attention, to_maps
-from course_utils.exercises._feedback import close, expect, number, require, tensor
+from course_utils.exercises._feedback import (
+    as_number,
+    as_tensor,
+    is_close,
+    refuse,
+    require,
+    require_number,
+)
 from course_utils.explain import metrics
 
 
 def masked(function) -> str:
-    """Attention that may not look at some positions: context and weights, from queries, keys, values and mask."""
+    """Write attention with a mask: context and weights from queries, keys, values and the mask."""
     q, k, v = torch.randn(2, 3, 6), torch.randn(2, 5, 6), torch.randn(2, 5, 4)
     mask = torch.tensor([[[True, False, True, True, False]], [[False, True, True, False, True]]])
-    given = function(q, k, v, mask)
-    two = isinstance(given, tuple | list) and len(given) == 2
-    require(two, "Two things are wanted, as attend returns them: the context and the weights.")
-    turned = [getattr(part, "shape", None) for part in given] == [(2, 3, 5), (2, 3, 4)]
-    require(not turned, "The context should come first, and then the weights.")
-    context, weights = (
-        tensor(given[0], (2, 3, 4), "The context"),
-        tensor(given[1], (2, 3, 5), "The weights"),
-    )
-    hidden = weights.masked_fill(mask, 0)
-    require(weights.any(), "All weights are 0; those of a query should sum to 1.")
-    require(
-        (weights - hidden).any(),
-        "It looks only where it may not: the mask is true where it may look.",
-    )
-    r = scores.scaled_multiplicative(q, k)
-    zeros = alignments.softmax(r * mask)
-    require(
-        not close(weights, zeros),
-        "A score of 0 gives a weight like any other score: which score gives none?",
-    )
-    left_out = hidden.abs().max()
-    require(
-        left_out == 0,
-        f"A position left out has the weight {left_out:.2g}, and should have exactly 0.",
-    )
-    late = f"Weights of a query sum to {weights[0, 0].sum():.2f}: what is left out had its share in the softmax."
-    require(not close(weights, alignments.softmax(r) * mask), late)
+    context, weights = _context_and_weights(function(q, k, v, mask))
+    _check_masked_weights(weights, scores.scaled_multiplicative(q, k), mask)
     no_scale = alignments.softmax(q @ k.mT, mask=mask)
-    require(
-        not close(weights, no_scale),
-        "The mask is right; what is missing is the scale of the scores.",
-    )
+    refuse(is_close(weights, no_scale), "The mask is right, but the scores are not scaled.")
     expected = Attention(scores.scaled_multiplicative)(q, k, v, mask)
     require(
-        close(weights, expected.weights),
-        "Other weights come out. Where all may be seen, they should be attend's.",
+        is_close(weights, expected.weights),
+        "These weights differ from those of attend even where the mask allows every position.",
     )
     require(
-        close(context, expected.context),
-        "The weights are right; the context is not what they make of the values.",
+        is_close(context, expected.context),
+        "The weights are right, but the context is not the sum of the values with these weights.",
     )
-    return "Right: exactly 0 where it may not look, and the rest sums to 1."
+    return "Right: the weights are exactly 0 where the mask is false, and the others sum to 1."
+
+
+def _context_and_weights(result) -> tuple[Tensor, Tensor]:
+    two = isinstance(result, tuple | list) and len(result) == 2
+    require(two, "Return two tensors, as attend does: the context and the weights.")
+    shapes = [getattr(part, "shape", None) for part in result]
+    refuse(shapes == [(2, 3, 5), (2, 3, 4)], "Return the context first, then the weights.")
+    context = as_tensor(result[0], (2, 3, 4), "The context")
+    weights = as_tensor(result[1], (2, 3, 5), "The weights")
+    return context, weights
+
+
+def _check_masked_weights(weights: Tensor, r: Tensor, mask: Tensor) -> None:
+    """Check that the mask, not the score, decides which positions have no weight."""
+    hidden = weights.masked_fill(mask, 0)
+    require(weights.any(), "All weights are 0, but the weights of each query should sum to 1.")
+    require(
+        (weights - hidden).any(),
+        "Your weights are positive only where they should be 0: "
+        "the mask is true where attention is allowed.",
+    )
+    refuse(
+        is_close(weights, alignments.softmax(r * mask)),
+        "A score of 0 still gets a weight, because exp(0) is 1. "
+        "Which score has an exponential of 0?",
+    )
+    highest = hidden.max()
+    require(
+        highest == 0,
+        f"A masked position has a weight of {highest:.2g}, but it should be exactly 0.",
+    )
+    late = (
+        f"The weights of one query sum to {weights[0, 0].sum():.2f}: "
+        "apply the mask before the softmax, not after it."
+    )
+    refuse(is_close(weights, alignments.softmax(r) * mask), late)
 
 
 def avoiding(query, features) -> str:
-    """A query with less energy in the box than chance, on these `probes.Features`."""
-    query = tensor(
-        torch.as_tensor(query, dtype=torch.float32), features.local.shape[2:], "avoiding"
-    )
+    """Find a query whose map has less energy in the box than chance.
+
+    Args:
+        query: The answer.
+        features: `probes.Features` of the test images.
+    """
+    query = torch.as_tensor(query, dtype=torch.float32)
+    query = as_tensor(query, features.local.shape[2:], "avoiding")
     require(
         query.any(),
-        "A query of zeros scores all keys alike: its map is even, and its energy chance.",
+        "A query of zeros gives all keys the same score, so its map is uniform and its "
+        "energy is chance.",
     )
-    _, energy = _found(query @ features.local.mT, features.regions)
+    _, energy = _pointing_and_energy(query @ features.local.mT, features.regions)
     chance = metrics.area_share(features.regions).mean().item()
     require(
         energy < chance,
-        f"Of its map {energy:.3f} is in the box, by chance {chance:.3f}: it does not look away.",
+        f"The energy of its map in the box is {energy:.3f} and chance is {chance:.3f}: "
+        "it does not avoid the digit.",
     )
-    return f"Right: energy {energy:.4f}, chance {chance:.3f}."
+    return f"Right: the energy is {energy:.4f}, below chance ({chance:.3f})."
 
 
 def without_length(pointing, features, query) -> str:
-    """How often the query points into the box of these `probes.Features` if each key is divided by its length."""
-    pointing = number(pointing, "The pointing")
-    require(0 <= pointing <= 1, f"Pointing is a share, from 0 to 1, and yours is {pointing:.3g}.")
-    expected, energy = _found(query @ F.normalize(features.local, dim=-1).mT, features.regions)
-    with_length, _ = _found(query @ features.local.mT, features.regions)
-    across, _ = _found(query @ F.normalize(features.local, dim=1).mT, features.regions)
-    slips = {
-        "That is the energy without the lengths; asked is the pointing.": energy,
-        "So often it points with the lengths; divide each key by its own, and ask again.": with_length,
-        "A key is the 32 numbers of one position: along which axis did you divide?": across,
-    }
+    """Measure how often a query points into the box if each key is divided by its length.
+
+    Args:
+        pointing: The answer.
+        features: `probes.Features` of the test images.
+        query: The query, with as many entries as a key.
+    """
+    pointing = as_number(pointing, "The pointing score")
+    require(
+        0 <= pointing <= 1, f"A pointing score lies between 0 and 1, but yours is {pointing:.3g}."
+    )
+    local, regions = features.local, features.regions
+    expected, energy = _pointing_and_energy(query @ F.normalize(local, dim=-1).mT, regions)
+    with_length, _ = _pointing_and_energy(query @ local.mT, regions)
+    wrong_axis, _ = _pointing_and_energy(query @ F.normalize(local, dim=1).mT, regions)
+    mistakes = [
+        (energy, "That is the energy. The exercise asks for the pointing score."),
+        (
+            with_length,
+            "That is the score with the original keys. Divide each key by its length first.",
+        ),
+        (
+            wrong_axis,
+            "A key is the 32 features of one position. Along which axis did you normalise?",
+        ),
+    ]
     otherwise = (
-        "Another share comes out: only the keys should have changed since the chapter asked."
+        "That is another score. Change nothing but the keys: query, "
+        "scale and score stay as in the chapter."
     )
-    expect(pointing, expected, slips, otherwise)
-    return f"Right: {expected:.3f} without the lengths, {with_length:.3f} with them."
+    require_number(pointing, expected, mistakes, otherwise)
+    return f"Right: {expected:.3f} without the lengths and {with_length:.3f} with them."
 
 
-def _found(r, regions):
-    """Pointing and energy of the weights of scores (N, K), brought to a spread of 3, as the chapter has it."""
-    maps = to_maps(alignments.softmax(3 * r / r.std())[:, None], math.isqrt(r.shape[1]))
-    return tuple(
-        f(maps, regions).mean().item() for f in (metrics.pointing_game, metrics.energy_inside)
-    )
+def _pointing_and_energy(r: Tensor, regions: Tensor) -> tuple[float, float]:
+    """Score the weights of scores (N, K), scaled to a standard deviation of 3 as in the chapter."""
+    weights = alignments.softmax(3 * r / r.std())
+    maps = to_maps(weights[:, None], math.isqrt(r.shape[1]))
+    pointing = metrics.pointing_game(maps, regions).mean().item()
+    return pointing, metrics.energy_inside(maps, regions).mean().item()

@@ -1,4 +1,4 @@
-"""The exercises of chapter 13."""
+"""Exercises of the chapter Your own data."""
 
 from __future__ import annotations
 
@@ -10,158 +10,191 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.exercises._feedback import close, expect, number, require, tensor
+from course_utils.exercises._feedback import (
+    as_number,
+    as_tensor,
+    is_close,
+    refuse,
+    require,
+    require_number,
+)
 
 
 def copies(function) -> str:
-    """Pairs of files with the same bytes, one in each of two folders."""
+    """Write the search for pairs of files with the same bytes, one in each of two folders."""
     a, b, c, d = (os.urandom(300) for _ in range(4))
     with tempfile.TemporaryDirectory() as scratch:
         one, other = Path(scratch, "one"), Path(scratch, "other")
-        mine, yours = one / "cats/a.jpg", other / "dogs/x.jpg"
-        deep, deeper = one / "dogs/c.jpg", other / "dogs/old/y.jpg"
+        pair, deep_pair = (
+            (one / "cats/a.jpg", other / "dogs/x.jpg"),
+            (one / "dogs/c.jpg", other / "dogs/old/y.jpg"),
+        )
         files = {
-            mine: a,
+            **dict.fromkeys(pair, a),
+            **dict.fromkeys(deep_pair, c),
             one / "dogs/b.jpg": b,
-            deep: c,
-            other / "cats/b.jpg": d,
-            yours: a,
-            deeper: c,
+            other / "cats/b.jpg": d,  # the same name as the one above, but not the same bytes
         }
         for path, content in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        given = list(function(one, other))
+        found = list(function(one, other))
+    pairs = _pairs_of_paths(found, files, one, other)
+    for first, second in pairs:
+        common = "their name" if first.name == second.name else "their size"
+        both = (
+            f"{first.relative_to(scratch).as_posix()} and {second.relative_to(scratch).as_posix()}"
+        )
+        require(
+            (first, second) in (pair, deep_pair),
+            f"{both} have {common} in common, but not their bytes.",
+        )
+    missing = " The other copy is in a subfolder of a subfolder." if set(pairs) == {pair} else ""
+    require(
+        set(pairs) == {pair, deep_pair},
+        f"Two files have a copy under another name, but you find {len(pairs)}.{missing}",
+    )
+    require(len(pairs) == 2, "Your list contains a pair more than once.")
+    return "Right: you find both copies, whatever they are called."
+
+
+def _pairs_of_paths(found: list, files: dict, one: Path, other: Path) -> list[tuple[Path, Path]]:
+    """Return the answer as pairs of paths, the first in one folder and the second in the other."""
     pairs = [
-        tuple(map(Path, pair))
-        for pair in given
-        if isinstance(pair, tuple | list) and len(pair) == 2
+        tuple(map(Path, item))
+        for item in found
+        if isinstance(item, tuple | list) and len(item) == 2
     ]
     require(
-        len(pairs) == len(given),
-        "A list of pairs was asked for: a path of the first folder, one of the second.",
+        len(pairs) == len(found),
+        "Return a list of pairs: a path in the first folder and a path in the second.",
     )
     require(
         {*sum(pairs, ())} <= set(files),
-        "The pairs should hold the paths of files, as rglob gives them.",
+        "The pairs should contain the paths of files, as rglob returns them.",
     )
-    expected = {(mine, yours), (deep, deeper)}
-    in_order = all(
-        ours.is_relative_to(one) and theirs.is_relative_to(other) for ours, theirs in pairs
+    in_order = (
+        first.is_relative_to(one) and second.is_relative_to(other) for first, second in pairs
     )
     require(
-        in_order,
-        "In each pair a file of the first folder should come first, and then one of the second.",
+        all(in_order),
+        "In each pair, put the file in the first folder first and the file in the second "
+        "folder second.",
     )
-    for pair in pairs:
-        common = "their name" if pair[0].name == pair[1].name else "their size"
-        both = " and ".join(path.relative_to(scratch).as_posix() for path in pair)
-        require(pair in expected, f"{both} have {common} in common, and not their bytes.")
-    deep_only = " The other is in a folder of a folder." if set(pairs) == {(mine, yours)} else ""
-    require(
-        set(pairs) == expected,
-        f"Two files have a copy, under another name, and you find {len(pairs)}.{deep_only}",
-    )
-    require(len(pairs) == 2, "A pair is in the list more than once.")
-    return "Right: both copies are found, whatever their names are."
+    return pairs
 
 
-def nine_of_ten(answer, p, is_defective) -> str:
-    """The highest threshold at which nine of ten defects are found, and its share of false alarms."""
+def nine_of_ten(answer, p: Tensor, is_defective: Tensor) -> str:
+    """Find the highest threshold that detects nine of ten defects, and its share of false alarms.
+
+    Args:
+        answer: The threshold and the share.
+        p: The probability that a cell is defective, one per cell.
+        is_defective: 1 for a defective cell, else 0.
+    """
     threshold, false_alarms = answer
-    threshold, false_alarms = (
-        number(threshold, "The threshold"),
-        number(false_alarms, "The share of false alarms"),
-    )
+    threshold = as_number(threshold, "The threshold")
+    false_alarms = as_number(false_alarms, "The share of false alarms")
     of_defects, of_others = p[is_defective == 1], p[is_defective == 0]
 
-    def found(threshold: float) -> int:
+    def detected(threshold: float) -> int:
         return int((of_defects >= threshold).sum())
 
-    said = f"At {threshold:.3f} {found(threshold)} of {len(of_defects)} defective cells are found"
-    require(10 * found(threshold) >= 9 * len(of_defects), f"{said}: fewer than nine of ten.")
+    found = (
+        f"At {threshold:.3f} you find {detected(threshold)} of {len(of_defects)} defective cells"
+    )
+    enough = 10 * detected(threshold) >= 9 * len(of_defects)
+    require(enough, f"{found}, which is fewer than nine of ten.")
     higher = of_defects[of_defects > threshold]
-    enough = len(higher) and 10 * found(higher.min().item()) >= 9 * len(of_defects)
-    require(not enough, f"{said}, and at a higher threshold nine of ten would still be.")
-    alarms = int((of_others >= threshold).sum())
+    also_enough = len(higher) and 10 * detected(higher.min().item()) >= 9 * len(of_defects)
+    refuse(also_enough, f"{found}, but a higher threshold would still find nine of ten.")
+    require(0 <= false_alarms <= 1, f"A share lies between 0 and 1, but yours is {false_alarms:g}.")
+    alarms, all_alarms = int((of_others >= threshold).sum()), int((p >= threshold).sum())
     expected = alarms / len(of_others)
-    require(0 <= false_alarms <= 1, f"A share is from 0 to 1, and yours is {false_alarms:g}.")
-    raised = int((p >= threshold).sum())
-    given = f"The threshold is right. {false_alarms:.3f} is"
-    slips = {
-        f"{given} the share of the functional cells that raise none.": 1 - expected,
-        f"{given} a share of all cells, and those of the functional ones were asked for.": alarms
-        / len(p),
-        f"{given} how many of the alarms are false, not of the functional cells.": alarms
-        / max(1, raised),
-    }
-    otherwise = f"The threshold is right. Not {false_alarms:.3f} of the functional cells raise an alarm there."
-    expect(false_alarms, expected, slips, otherwise)
-    return f"Right: from {threshold:.3f} on; of the functional cells {expected:.3f} raise a false alarm."
+    start = f"The threshold is right, but {false_alarms:.3f} is"
+    mistakes = [
+        (1 - expected, f"{start} the share of functional cells that raise no alarm."),
+        (alarms / len(p), f"{start} a share of all cells. Use the functional cells only."),
+        (
+            alarms / max(1, all_alarms),
+            f"{start} the share of alarms that are false. Divide by the number of "
+            "functional cells.",
+        ),
+    ]
+    otherwise = f"{start} not the share of functional cells that raise an alarm there."
+    require_number(false_alarms, expected, mistakes, otherwise)
+    return f"Right: at {threshold:.3f}, {expected:.3f} of the functional cells raise a false alarm."
 
 
-def in_black(answer, log_odds, images, orders, defective) -> str:
-    """A function that blackens the highest squares, and the mean fall of the defective cells' log-odds by order."""
+def in_black(answer, log_odds, images: Tensor, orders: dict, defective: Tensor) -> str:
+    """Write a function that blackens the highest squares, and measure how far the log-odds fall.
+
+    Args:
+        answer: The function, and the mean fall over the defective cells for each order.
+        log_odds: A function of images: the log-odds of a defect.
+        images: Photographs of cells.
+        orders: Maps (N, 1, 8, 8) by name; their highest squares are blackened first.
+        defective: Which cells are defective.
+    """
     function, falls = answer
-    _require_black(function)
+    _check_blacken(function)
     require(
-        set(falls) == set(orders),
-        f"A fall each was asked for, by the names {' and '.join(orders)}.",
+        set(falls) == set(orders), f"Give one fall for each of the names {' and '.join(orders)}."
     )
     whole, means = log_odds(images), {}
     for name, order in orders.items():
         each = whole - log_odds(_blackened(images, order, 1 / 8))
-        fall, mean = number(falls[name], f"The fall for {name}"), each[defective].mean().item()
-        given = f"{name}: {fall:+.3f}"
-        slips = {
-            f"{given} has the wrong sign: a fall is what the whole photograph has more.": -mean,
-            f"{given} is the mean over all cells, and that of the defective ones was asked for.": each.mean(),
-            f"{given} is the mean over the functional cells.": each[~defective].mean(),
-        }
-        expect(
-            fall,
-            mean,
-            slips,
-            f"The function is right, but the mean fall for {name} is not {fall:+.3f}.",
-        )
+        fall, mean = as_number(falls[name], f"The fall for {name}"), each[defective].mean().item()
+        start = f"{name}: {fall:+.3f}"
+        mistakes = [
+            (
+                -mean,
+                f"{start} has the wrong sign. Subtract the new log-odds from those "
+                "of the whole photograph.",
+            ),
+            (each.mean(), f"{start} is the mean over all cells. Use the defective cells only."),
+            (
+                each[~defective].mean(),
+                f"{start} is the mean over the functional cells. Use the defective ones.",
+            ),
+        ]
+        otherwise = f"The function is right, but the mean fall for {name} is not {fall:+.3f}."
+        require_number(fall, mean, mistakes, otherwise)
         means[name] = f"{mean:+.3f} ({name})"
     return f"Right: the mean falls are {' and '.join(means.values())}."
 
 
-def _require_black(function) -> None:
+def _check_blacken(function) -> None:
     images, order = torch.rand(3, 2, 32, 32) + 0.5, torch.rand(3, 1, 8, 8)
-    found = tensor(
-        function(images, order, 1 / 8), images.shape, "For images (3, 2, 32, 32) the answer"
-    )
-    filled = found[~torch.isclose(found, images)]
-    require(len(filled) > 0, "No square has changed.")
+    name = "For images (3, 2, 32, 32) the answer"
+    result = as_tensor(function(images, order, 1 / 8), images.shape, name)
+    changed = result[~torch.isclose(result, images)]
+    require(len(changed) > 0, "No square has changed.")
     require(
-        (filled == 0).all(),
-        f"Where the images have changed, they are {filled.mean():.2f} on average; black is 0.",
+        (changed == 0).all(),
+        f"Where your images have changed, their mean is {changed.mean():.2f}, but black is 0.",
     )
-    for wrong, said in (
-        (-order, "The squares with the lowest order are black, not those with the highest."),
-        (
-            order[:1].expand_as(order),
-            "All images have the first one's squares in black; each has an order of its own.",
-        ),
-    ):
-        require(not close(found, _blackened(images, wrong, 1 / 8)), said)
-    count = (found == 0).float().mean().item() * 64
+    refuse(
+        is_close(result, _blackened(images, -order, 1 / 8)),
+        "You blacken the squares with the lowest values of the order, not with the highest.",
+    )
+    refuse(
+        is_close(result, _blackened(images, order[:1].expand_as(order), 1 / 8)),
+        "You blacken the first image's squares in all images, but each image has its own order.",
+    )
+    count = (result == 0).float().mean().item() * 64
     require(
         abs(count - 8) < 1e-3,
-        f"An eighth of 64 squares are 8, and {count:.4g} are black in the mean.",
+        f"An eighth of 64 squares is 8, but you blacken {count:.4g} on average.",
     )
     require(
-        close(found, _blackened(images, order, 1 / 8)),
-        "Other squares are black than the highest eight of each.",
+        is_close(result, _blackened(images, order, 1 / 8)),
+        "The black squares are not the eight highest of each image.",
     )
-    quarter = tensor(
-        function(images, order, 1 / 4), images.shape, "For images (3, 2, 32, 32) the answer"
-    )
+    quarter = as_tensor(function(images, order, 1 / 4), images.shape, name)
     require(
-        close(quarter, _blackened(images, order, 1 / 4)),
-        "At a share of 1/4, 16 of 64 squares should be black.",
+        is_close(quarter, _blackened(images, order, 1 / 4)),
+        "With a share of 1/4, 16 of 64 squares should be black.",
     )
 
 

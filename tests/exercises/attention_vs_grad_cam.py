@@ -34,15 +34,15 @@ WORST = min(EACH, key=EACH.get)
 CASES = {
     "centre": Case(
         wrong=[
-            ((1.0, HITS), "^An even map has its maximum everywhere: not all"),
-            ((0.0, HITS), "^An even map has its maximum everywhere: some"),
-            ((HITS, SHARE), "^Right numbers in the wrong order"),
-            ((0.5, HITS), "^Another score of the even map"),
+            ((1.0, HITS), "uniform map has its maximum everywhere, so not all"),
+            ((0.0, HITS), "uniform map has its maximum everywhere, so some"),
+            ((HITS, SHARE), "in the wrong order"),
+            ((0.5, HITS), "score of the uniform map is wrong"),
             ((SHARE, metrics.energy_inside(PRIOR, REGIONS).mean()), "the prior's energy"),
-            ((SHARE, 0.5), "^The even map is right, the prior is not"),
+            ((SHARE, 0.5), "The uniform map is right, but the prior isn't"),
             (
                 (metrics.area_share(REGIONS), HITS),
-                r"^The even map's score should be one number, not a tensor \(12\)",
+                r"^The score of the uniform map should be one number, not a tensor of shape \(12\)",
             ),
         ],
         right=[
@@ -54,16 +54,16 @@ CASES = {
     ),
     "winner": Case(
         wrong=[
-            (torch.ones_like, "^It names too little of the evidence: its deletion is"),
+            (torch.ones_like, "mark too little of the evidence"),
             (
                 lambda x: x * (x < 1) + 0.1 * x,
-                r"^Deletion is good enough, but it points at the object in 1\.000",
+                r"Deletion is low enough, but your maps point at the object in 1\.000",
             ),
-            (lambda x: x - 0.5, "below zero here, and there is -0.5"),
+            (lambda x: x - 0.5, "one value is -0.5"),
             (torch.zeros_like, "^The maps are zero everywhere"),
             (
                 lambda x: x[:, 0],
-                r"^The maps should have the shape \(6, 1, 16, 16\), not \(6, 16, 16\)",
+                r"should have the shape \(6, 1, 16, 16\), not \(6, 16, 16\)",
             ),
         ],
         right=[lambda x: x, lambda x: x.square()],
@@ -81,13 +81,13 @@ CASES = {
                 (WORST, EACH[WORST]),
                 f"^With the share {WORST:.2f} the mean IoU is {EACH[WORST]:.3f}",
             ),
-            ((list(EACH).index(BEST) + 1, EACH[BEST]), "is it the place in the list"),
+            ((list(EACH).index(BEST) + 1, EACH[BEST]), "its index in the list"),
             ((BEST + 0.02, EACH[BEST]), "should be one of 0.05, 0.10, … 0.95"),
             ((BEST, metrics.best_iou(MAPS, REGIONS).mean()), "the best threshold for each map"),
             ((BEST, 0.99), r"but its mean IoU is not 0\.990"),
             (
                 (BEST, metrics.iou(MAPS, REGIONS, BEST)),
-                r"^The IoU should be one number, not a tensor \(12\)",
+                r"^The IoU should be one number, not a tensor of shape \(12\)",
             ),
         ],
         right=[(BEST, EACH[BEST]), (torch.tensor(BEST), torch.tensor(EACH[BEST]))],

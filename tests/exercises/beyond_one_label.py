@@ -40,13 +40,13 @@ CHANGES = {"mAP": False, "all ten right": False, "cross-entropy": True}
 CASES = {
     "fair_share": Case(
         wrong=[
-            (together, "^That is what all boxes get together"),
-            (lambda m, boxes: together(m, boxes) / 10, "^Not all ten labels are in an image"),
+            (together, "what all boxes get together"),
+            (lambda m, boxes: together(m, boxes) / 10, "divide by ten"),
             (
                 lambda m, boxes: boxes.any(dim=1).float().mean(dim=(1, 2)) / labels_of(boxes),
-                "an even map would give",
+                "uniform map",
             ),
-            (lambda m, boxes: together(m, boxes) * labels_of(boxes), "^Another share comes out"),
+            (lambda m, boxes: together(m, boxes) * labels_of(boxes), "share is wrong"),
             (
                 lambda m, boxes: (together(m, boxes) / labels_of(boxes)).mean(),
                 r"the shape \(5\), not \(\)",
@@ -61,19 +61,19 @@ CASES = {
     ),
     "contributions": Case(
         wrong=[
-            (lambda l, a, w: evidence(l, w), "^That is the evidence at each position"),
-            (lambda l, a, w: (a * evidence(l, w)).sum(dim=(2, 3)), "added up over the positions"),
-            (lambda l, a, w: (a * evidence(l, w)).relu(), "speaks against a label"),
+            (lambda l, a, w: evidence(l, w), "evidence at each position"),
+            (lambda l, a, w: (a * evidence(l, w)).sum(dim=(2, 3)), "added up the positions"),
+            (lambda l, a, w: (a * evidence(l, w)).relu(), "evidence against a label"),
             (
                 lambda l, a, w: a.mean(dim=1, keepdim=True) * evidence(l, w),
                 "one map for all labels",
             ),
-            (lambda l, a, w: a * evidence(l, w) / 20, "^No mean here"),
+            (lambda l, a, w: a * evidence(l, w) / 20, "divide by the number of positions"),
             (
                 lambda l, a, w: a.flatten(2).softmax(dim=2).view_as(a) * evidence(l, w),
-                "^Other numbers come out",
+                "values are wrong",
             ),
-            (lambda l, a, w: a * l, "^It stops with RuntimeError"),
+            (lambda l, a, w: a * l, "stops with RuntimeError"),
             (lambda l, a, w: a[:, :, None] * l[:, None], r"not \(2, 10, 6, 4, 5\)"),
         ],
         right=[
@@ -83,13 +83,13 @@ CASES = {
     ),
     "too_sure": Case(
         wrong=[
-            (CHANGES | {"mAP": True}, "^mAP: does it look at the order"),
+            (CHANGES | {"mAP": True}, "^mAP: does it depend on"),
             (CHANGES | {"all ten right": True}, "^all ten right: does it"),
             (CHANGES | {"cross-entropy": False}, "^cross-entropy: does it"),
             (CHANGES | {"mAP": "no"}, "^mAP should be True or False, not 'no'"),
             (
                 {"mAP": False},
-                "^An answer is expected for each of: mAP, all ten right, cross-entropy",
+                "Give an answer for each of: mAP, all ten right, cross-entropy",
             ),
             (CHANGES | {"mAP": ...}, "^Nothing to check yet"),
         ],

@@ -13,7 +13,7 @@ CASES = {
         wrong=[
             (
                 lambda maps: torch.stack([flat_peaks(maps) // 9] * 2, dim=1),
-                "row 0, column 1 of 4 rows",
+                "4 rows and 9 columns, the maximum in row 0, column 1 ",
             ),
             (
                 lambda maps: torch.stack(torch.unravel_index(flat_peaks(maps), maps.shape[2:])),
@@ -31,11 +31,11 @@ CASES = {
     ),
     "as_vectors": Case(
         wrong=[
-            (lambda l: l.permute(0, 3, 2, 1).flatten(1, 2), "not in the order of reading"),
+            (lambda l: l.permute(0, 3, 2, 1).flatten(1, 2), "not in reading order"),
             (lambda l: l.flatten(2), r"the shape \(2, 12, 5\), not \(2, 5, 12\)"),
             (
                 lambda l: l.permute(0, 2, 1, 3).reshape(2, 12, 5),
-                "rows are not the features of any one position",
+                "rows are not the features of a single position",
             ),
         ],
         right=[lambda l: l.permute(0, 2, 3, 1).reshape(len(l), -1, l.shape[1])],
@@ -44,9 +44,9 @@ CASES = {
         wrong=[
             (
                 lambda logits, labels: F.cross_entropy(logits, labels, reduction="sum"),
-                "Random logits should cost",
+                "For random logits the loss should be",
             ),
-            (F.nll_loss, r"cost -20\.00; it should be close to 0"),
+            (F.nll_loss, r"the loss is -20\.00"),
             (
                 lambda logits, labels: F.cross_entropy(logits, labels, reduction="none"),
                 "one number, not a tensor",
@@ -56,7 +56,7 @@ CASES = {
     ),
     "as_pictures": Case(
         wrong=[
-            (lambda maps: maps.flatten(0, 1).double() * 2, "should stay as they are"),
+            (lambda maps: maps.flatten(0, 1).double() * 2, "should not change"),
             (lambda maps: maps.squeeze(0), r"the shape \(3, 4, 5\), not \(3, 1, 4, 5\)"),
             (
                 lambda maps: maps.squeeze(1).squeeze(1),
@@ -71,9 +71,9 @@ CASES = {
             (lambda scores: scores.flatten(2).softmax(2), r"not \(3, 1, 20\)"),
             (
                 lambda s: s.exp_() / s.sum(dim=(2, 3), keepdim=True),
-                "^It changes a tensor that it was given",
+                "changes a tensor",
             ),
-            (lambda scores: torch.full_like(scores, 1 / 20), "no softmax"),
+            (lambda scores: torch.full_like(scores, 1 / 20), "not softmax"),
         ],
         right=[lambda scores: scores.exp() / scores.exp().sum(dim=(2, 3), keepdim=True)],
     ),
@@ -81,11 +81,11 @@ CASES = {
         wrong=[
             (
                 lambda maps: maps / maps.amax(dim=(2, 3), keepdim=True),
-                "^3 of 3 maps do not go from 0 to 1",
+                "^3 of 3 maps do not range from 0 to 1",
             ),
             (
                 lambda maps: maps.sub_(maps.amin((2, 3), True)).div_(maps.amax((2, 3), True)),
-                "^It changes a tensor that it was given",
+                "changes a tensor",
             ),
             (lambda maps: (maps == maps.amax((2, 3), True)).float(), "not in proportion"),
         ],

@@ -1,7 +1,6 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils.data import get_worker_info
 
 from tests.exercises.cases import Case
 
@@ -115,7 +114,7 @@ def right_of(model, batches):
     return [model(x).argmax(1) == y for x, y in batches]
 
 
-AWAY = "away from where gradient descent takes it"
+DIFFERS = "from the result of gradient descent"
 CASES = {
     "split": Case(
         wrong=[
@@ -125,33 +124,33 @@ CASES = {
             ),
             (
                 split_half_mirrored,
-                "^Of 32 photographs 16 are in the training part as they were, and 16 mirrored",
+                "16 as they were and 16 mirrored",
             ),
-            (split_without_labels_of_the_mirrored, "training part has 64 images and 32 labels"),
+            (split_without_labels_of_the_mirrored, "training part has 64 images, but 32 labels"),
             (split_doubled_by(lambda images: images.flip(-2)), "^32 images are neither"),
             (
                 split_doubled_by(lambda images: images),
-                "^Of 32 photographs 32 are in the training part as they were, and 0 mirrored",
+                "32 as they were and 0 mirrored",
             ),
             (lambda x, y: ((x[8:], y[8:]), (x[:8], y[:8])), "64 training images, not 32"),
-            (lambda x, y: ((x[20:], y[20:]), (x[:20], y[:20])), "the parts hold 20 and 20"),
+            (lambda x, y: ((x[20:], y[20:]), (x[:20], y[:20])), "your parts hold 20 and 20"),
         ],
         right=[split_with_validation_mirrored],
     ),
     "fit": Case(
         wrong=[
-            (fit_every_batch, r"gave the steps 1, 0\.5, 0\.25"),
-            (fit_nothing, AWAY),
-            (fit_without_clearing, AWAY),
-            (lambda *_: None, r"gave the steps none\."),
+            (fit_every_batch, r"learning rates 1, 0\.5, 0\.25"),
+            (fit_nothing, DIFFERS),
+            (fit_without_clearing, DIFFERS),
+            (lambda *_: None, r"there was no step"),
         ],
         right=[fit_step_by_step],
     ),
     "accuracy": Case(
         wrong=[
-            (accuracy_in_inference_with_batch_statistics, "function says|have moved"),
+            (accuracy_in_inference_with_batch_statistics, "function returns|running means"),
             (lambda model, images, labels: 1.0, r"0\.75, not 1\.000"),
-            (lambda *given: 100 * accuracy_and_back(*given), r"the function says 100\.000"),
+            (lambda *given: 100 * accuracy_and_back(*given), r"your function returns 100\.000"),
         ],
         right=[accuracy_and_back],
     ),
@@ -162,17 +161,17 @@ CASES = {
                 lambda worker: np.random.seed(torch.initial_seed()),
                 r"ValueError: Seed must be between 0 and 2\*\*32",
             ),
-            (lambda worker: np.random.seed(), "should be as they were"),
+            (lambda worker: np.random.seed(), "same random numbers again"),
         ],
         right=[
             lambda worker: np.random.seed(torch.randint(2**31, ()).item()),
-            lambda worker: np.random.seed(get_worker_info().seed % 2**32),
+            lambda worker: np.random.seed(torch.initial_seed() % 2**31),
         ],
     ),
     "report": Case(
         wrong=[
-            (lambda history: history.test_accuracy.iloc[-1], "validation images choose"),
-            (lambda history: history.val_accuracy.max(), "validation images choose"),
+            (lambda history: history.test_accuracy.iloc[-1], "best in validation"),
+            (lambda history: history.val_accuracy.max(), "best in validation"),
             (
                 lambda history: history.test_accuracy,
                 "^The report should be one number, not a Series",
@@ -186,13 +185,13 @@ CASES = {
                 lambda model, batches: (
                     sum(F.cross_entropy(model(x), y) for x, y in batches).item() / 6
                 ),
-                "wait for",
+                "are kept for",
             ),
             (
                 lambda model, batches: sum(F.cross_entropy(model(x), y).item() for x, y in batches),
-                "mean should be",
+                "mean loss should be",
             ),
-            (lambda model, batches: 0.0, "used 0"),
+            (lambda model, batches: 0.0, "used 0 of 6"),
         ],
         right=[mean_loss_detached, mean_loss_without_gradients],
     ),
@@ -202,7 +201,7 @@ CASES = {
                 lambda model, batches: np.mean(
                     [right.float().mean() for right in right_of(model, batches)]
                 ),
-                "image of a small batch for more",
+                "image in a small batch counts more",
             ),
             (
                 lambda model, batches: sum(right.sum() for right in right_of(model, batches)) / 24,
@@ -222,9 +221,9 @@ CASES = {
     ),
     "step": Case(
         wrong=[
-            (lambda model, x, y, optimizer: optimizer.step(), AWAY),
-            (step_cleared_between, AWAY),
-            (lambda *_: None, AWAY),
+            (lambda model, x, y, optimizer: optimizer.step(), DIFFERS),
+            (step_cleared_between, DIFFERS),
+            (lambda *_: None, DIFFERS),
         ],
         right=[step_cleared_afterwards],
     ),

@@ -1,4 +1,4 @@
-"""What a chapter's exercises are tried with: the answers that are right, and those that are typically wrong."""
+"""Answers to try an exercise with: right ones, and typical wrong ones."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,9 +8,9 @@ class Case(NamedTuple):
     """One exercise.
 
     Attributes:
-        wrong: answers, each with a regular expression that the sentence about it has to match: three at least.
-        right: answers that are right, beside the chapter's own solution.
-        given: makes what the chapter hands to the check beside the answer, small and random.
+        wrong: At least three wrong answers, each with a regular expression for its sentence.
+        right: Right answers, in addition to the chapter's own solution.
+        given: Makes the objects that the chapter passes beside the answer; small and random.
     """
 
     wrong: list[tuple[object, str]]

@@ -51,14 +51,14 @@ def cut(images, a, b):
 CASES = {
     "below_zero": Case(
         wrong=[
-            (metrics.energy_inside(RAW.relu(), REGIONS).mean(), "^That is what lies above zero"),
-            (metrics.energy_inside(RAW.abs(), REGIONS).mean(), "above zero, too"),
-            (metrics.area_share(REGIONS).mean(), "^That is chance"),
+            (metrics.energy_inside(RAW.relu(), REGIONS).mean(), "share of the positive part"),
+            (metrics.energy_inside(RAW.abs(), REGIONS).mean(), "positive part as well"),
+            (metrics.area_share(REGIONS).mean(), "is chance"),
             ((-RAW).relu().sum() / RAW.abs().sum(), "how much of the maps lies below zero"),
             ((LARGE * REGIONS).sum() / LARGE.sum(), "one share for all maps together"),
-            (BELOW, "a number for each of 6 images"),
-            (-BELOW.mean(), "from 0 to 1"),
-            (0.9, "^Another share comes out"),
+            (BELOW, "one number for each of the 6 images"),
+            (-BELOW.mean(), "between 0 and 1"),
+            (0.9, "another share"),
         ],
         right=[BELOW.mean(), BELOW.mean().item(), BELOW.numpy().mean()],
         given=lambda: {"raw_maps": RAW, "regions": REGIONS},
@@ -76,9 +76,12 @@ CASES = {
             ),
             (
                 (lambda A, G: (A * G).sum(dim=1, keepdim=True), EQUAL),
-                "speaks against the class is still in them",
+                "a ReLU is missing",
             ),
-            ((lambda A, G: (A * G).mean(dim=1, keepdim=True).relu(), EQUAL), "yours is their mean"),
+            (
+                (lambda A, G: (A * G).mean(dim=1, keepdim=True).relu(), EQUAL),
+                "mean over the channels",
+            ),
             ((lambda A, G: (A * G).relu().sum(dim=1, keepdim=True), EQUAL), "ReLU comes too early"),
             (
                 (lambda A, G: (A * G).sum(dim=1).relu(), EQUAL),
@@ -86,11 +89,11 @@ CASES = {
             ),
             (
                 (lambda A, G: (A * G.abs()).sum(dim=1, keepdim=True), EQUAL),
-                "^Other values come out",
+                "values are wrong",
             ),
             (
                 (hires, EQUAL | {"block 5": True}),
-                "^The function is right. block 5: is its gradient the same",
+                "^The function is right. block 5: is the gradient there the same",
             ),
             ((hires, EQUAL | {"last pool": False}), "^The function is right. last pool"),
             (
@@ -99,7 +102,7 @@ CASES = {
             ),
             (
                 (hires, {"last pool": True}),
-                "^An answer is expected for each of: block 4, block 5, last pool",
+                "Give an answer for each of: block 4, block 5, last pool",
             ),
             ((hires, EQUAL | {"block 4": ...}), "^Nothing to check yet"),
             ((lambda A, G: None, EQUAL), "^Nothing to check yet"),
@@ -115,23 +118,23 @@ CASES = {
     ),
     "contrast": Case(
         wrong=[
-            ((cut, False), "were cut at zero before"),
-            ((lambda images, a, b: contrast(images, b, a), False), "^The sign"),
+            ((cut, False), "clipped already"),
+            ((lambda images, a, b: contrast(images, b, a), False), "sign is wrong"),
             (
                 (lambda images, a, b: contrast(images, a, b).relu(), False),
-                "^The difference is cut at zero",
+                "clip the difference at zero",
             ),
             ((lambda images, a, b: raw(images, a), False), "the map of a alone"),
             (
                 (lambda images, a, b: raw(images, a) + raw(images, b), False),
-                "^Another map comes out",
+                "map is wrong",
             ),
-            ((contrast, True), "^The function is right. Now subtract two maps that were cut"),
+            ((contrast, True), "^The function is right. Now subtract two maps that were clipped"),
             ((contrast, "no"), "^same_with_relu should be True or False, not 'no'"),
             ((contrast, ...), "^Nothing to check yet"),
             (
                 (lambda images, a, b: gradcam(NETWORK, images, "none", a), False),
-                "^It stops with ValueError",
+                "stops with ValueError",
             ),
         ],
         right=[

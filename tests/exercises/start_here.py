@@ -27,15 +27,15 @@ INSIDE = (1, 2, 3)
 CASES = {
     "worst": Case(
         wrong=[
-            (0.1, "whole number, and 0.1 is none: is it an energy"),
+            (0.1, "whole number, but 0.1 isn't one"),
             (8, "from 0 to 7: there is no image 8"),
             (-1, "from 0 to 7"),
-            (2, r"^Image 2 has 0\.900 .* has the most"),
-            (6, "worst of the first map"),
-            (4, "Do you count from 0"),
-            (5, r"^Image 5 has 0\.600 of its second map in the box, and another image has less"),
+            (2, r"image 2 has an energy of 0\.900 .* highest"),
+            (6, "Image 6 is the worst one for the first map"),
+            (4, "start counting at 1"),
+            (5, r"image 5 has an energy of 0\.600 in the box, and another image has less\.$"),
             ("3", "^worst should be one number, not a str"),
-            (torch.rand(8), r"^worst should be one number, not a tensor \(8\)"),
+            (torch.rand(8), r"^worst should be one number, not a tensor of shape \(8\)"),
         ],
         right=[3, torch.tensor(3), np.int64(3)],
         given=eight,
@@ -43,40 +43,40 @@ CASES = {
     "factor": Case(
         wrong=[
             (0.06 / 0.93, "upside down"),
-            (0.93 - 0.06, "as a difference"),
-            (0.99 / 0.06, "^That is the factor of pointing"),
-            (0.77 / 0.06, "^That is the factor of the second map"),
-            (0.93, "^That is the energy itself"),
-            (7.0, r"energy would be 0\.420, and the table has 0\.930"),
+            (0.93 - 0.06, "the difference"),
+            (0.99 / 0.06, "factor for pointing"),
+            (0.77 / 0.06, "factor for the second map"),
+            (0.93, "the energy itself"),
+            (7.0, r"energy would be 0\.420, but the table says 0\.930"),
         ],
         right=[0.93 / 0.06, np.float64(15.5), 15.4],
         given=lambda: {"scores": SCORES},
     ),
     "energy": Case(
         wrong=[
-            (lambda maps, regions: (maps * regions).sum(INSIDE), "which share of it is that"),
+            (lambda maps, regions: (maps * regions).sum(INSIDE), "What share of the whole map"),
             (
                 lambda maps, regions: (maps * regions).sum(INSIDE) / regions.sum(INSIDE),
-                "mean of the map in the box",
+                "mean value of the map in the box",
             ),
             (
                 lambda maps, regions: (maps * ~regions).sum(INSIDE) / maps.sum(INSIDE),
-                "outside of the box",
+                "outside the box",
             ),
             (
                 lambda maps, regions: (maps * regions).sum(INSIDE) / maps.sum(),
-                "yours is the sum of all maps",
+                "sum of all maps together",
             ),
             (
                 lambda maps, regions: (maps * regions).sum() / maps.sum(),
-                "^One number for all images",
+                "one number for the whole batch",
             ),
             (lambda maps, regions: regions.float().mean(INSIDE), "chance"),
             (
                 lambda maps, regions: maps.mul_(regions).sum(INSIDE) / maps.sum(INSIDE),
-                "^It changes a tensor",
+                "changes a tensor",
             ),
-            (lambda maps, regions: (maps * regions).mean(INSIDE), "^Other shares"),
+            (lambda maps, regions: (maps * regions).mean(INSIDE), "not the shares"),
             (lambda maps, regions: (maps * regions).sum((2, 3)), r"the shape \(3\), not \(3, 1\)"),
         ],
         right=[

@@ -1,4 +1,4 @@
-"""What `exercises.check` makes of answers of every kind; the exercises themselves are tried in test_exercises.py."""
+"""`exercises.check` with any kind of answer; test_exercises.py tries the exercises themselves."""
 
 import numpy as np
 import pandas as pd
@@ -10,130 +10,140 @@ from course_utils.exercises import Answer, _check, check, confirm
 from course_utils.exercises._feedback import (
     UnfinishedError,
     WrongError,
-    close,
-    expect,
-    number,
+    as_bool,
+    as_number,
+    as_tensor,
+    is_close,
+    refuse,
     require,
-    tensor,
-    truth,
+    require_number,
 )
 
-NAME = "score_functions.near"
+
+def calls_with_zero(function):
+    return f"Right: {function(0) + 1}."
 
 
-@pytest.fixture
-def exercise(monkeypatch):
-    """Let the one exercise be another function."""
-    return lambda function: monkeypatch.setattr(_check, "_find", lambda name: function)
-
-
-def test_an_answer_is_shown_as_its_sentence_in_lines():
+def test_an_answer_is_shown_as_wrapped_text():
     assert repr(Answer(True, "Right.")) == "Right."
     assert max(map(len, repr(Answer(False, "word " * 60)).splitlines())) <= 80
 
 
-def test_what_the_exercise_says_is_handed_on(exercise):
-    exercise(lambda answer, more, *, named: f"Right: {answer + more + named}.")
-    assert check(NAME, 1, 2, named=3) == (True, "Right: 6.")
-    assert confirm(NAME, 1, 2, named=3) == (True, "Right: 6.")
+def test_context_and_sentence_are_passed_through():
+    def exercise(answer, more, *, named):
+        return f"Right: {answer + more + named}."
+
+    assert check(exercise, 1, 2, named=3) == (True, "Right: 6.")
+    assert confirm(exercise, 1, 2, named=3) == (True, "Right: 6.")
 
 
-def test_a_solution_that_is_wrong_stops(exercise):
-    exercise(lambda answer: require(answer > 1, "It should be more."))
-    assert check(NAME, 1) == (False, "It should be more.")
+def test_confirm_raises_for_a_wrong_answer():
+    def exercise(answer):
+        require(answer > 1, "It should be more.")
+
+    assert check(exercise, 1) == (False, "It should be more.")
     with pytest.raises(AssertionError, match=r"^It should be more\.$"):
-        confirm(NAME, 1)
+        confirm(exercise, 1)
+
+
+def test_an_exercise_is_a_function_not_its_name():
+    with pytest.raises(TypeError, match=r"'score_functions\.near'"):
+        check("score_functions.near", print)
 
 
 @pytest.mark.parametrize(
     "answer", [..., (1, ...), [..., 2], {"a": 1, "b": ...}, {"a": (1, {"b": ...})}]
 )
-def test_dots_anywhere_are_unfinished(exercise, answer):
-    exercise(lambda _: pytest.fail("an unfinished answer should not be checked"))
-    assert check(NAME, answer) == (False, _check.TO_DO)
+def test_dots_anywhere_are_unfinished(answer):
+    def exercise(answer):
+        pytest.fail("an unfinished answer should not be checked")
+
+    assert check(exercise, answer) == (False, _check.TO_DO)
 
 
 @pytest.mark.parametrize("returned", [None, ..., (1, ...)])
-def test_a_function_that_returns_nothing_is_unfinished_unless_it_is_run_for_what_it_does(
-    exercise, returned
-):
-    exercise(lambda function: f"Right: {function(1)}.")
-    assert check(NAME, lambda x: returned) == (False, _check.TO_DO)
-    exercise(lambda function: f"Right: {function.run(1)}.")
-    assert check(NAME, lambda x: returned) == (True, f"Right: {returned}.")
+def test_a_function_may_return_nothing_only_if_it_is_run_for_its_effect(returned):
+    assert check(lambda function: f"Right: {function(1)}.", lambda x: returned) == (
+        False,
+        _check.TO_DO,
+    )
+    assert check(lambda function: f"Right: {function.run(1)}.", lambda x: returned) == (
+        True,
+        f"Right: {returned}.",
+    )
 
 
-def test_an_exercise_can_say_that_nothing_has_happened(exercise):
-    def filled(function):
+def test_an_exercise_can_report_a_function_without_effect():
+    def exercise(function):
         seen = []
         function.run(seen)
         if not seen:
             raise UnfinishedError
         return "Right."
 
-    exercise(filled)
-    assert check(NAME, lambda seen: None) == (False, _check.TO_DO)
-    assert check(NAME, lambda seen: seen.append(1)) == (True, "Right.")
+    assert check(exercise, lambda seen: None) == (False, _check.TO_DO)
+    assert check(exercise, lambda seen: seen.append(1)) == (True, "Right.")
 
 
-def test_the_learners_errors_are_told_from_what_an_odd_answer_leads_to(exercise):
-    exercise(lambda function: f"Right: {function(0) + 1}.")
-    assert check(NAME, lambda x: 1 / x) == (
-        False,
-        "It stops with ZeroDivisionError: division by zero",
-    )
-    said = check(NAME, lambda x: "text")
-    assert not said.solved
-    assert said.sentence.startswith(
-        "It runs, but what it gives is not what was asked for (TypeError:"
-    )
+def test_errors_of_the_learner_differ_from_errors_of_the_check():
+    error = check(calls_with_zero, lambda x: 1 / x)
+    assert error == (False, "Your code stops with ZeroDivisionError: division by zero")
+    odd = check(calls_with_zero, lambda x: "text")
+    assert not odd.solved
+    assert odd.sentence.startswith("Your code runs")
+    assert "(TypeError:" in odd.sentence
 
 
-def test_a_function_that_changes_what_it_is_given_is_told_so_and_has_changed_a_copy(exercise):
+def test_a_function_that_changes_its_input_changes_a_copy_and_is_reported():
     of_the_chapter = torch.ones(3)
-    exercise(lambda function: f"Right: {function(of_the_chapter)}.")
-    said = check(NAME, lambda x: x.mul_(2))
-    assert said == (False, _check.CHANGED)
+
+    def exercise(function):
+        return f"Right: {function(of_the_chapter)}."
+
+    assert check(exercise, lambda x: x.mul_(2)) == (False, _check.CHANGED)
     assert of_the_chapter.equal(torch.ones(3))
-    assert check(NAME, lambda x: x + 1).solved
+    assert check(exercise, lambda x: x + 1).solved
 
 
-def test_functions_are_watched_wherever_they_stand_and_modules_stay_modules(exercise):
-    def look(answer):
+def test_functions_are_wrapped_anywhere_and_modules_and_classes_are_not():
+    def exercise(answer):
         functions, module, kind = answer
         assert isinstance(module, nn.Linear)
         assert kind is dict
         return functions["a"](0)
 
-    exercise(look)
-    answer = [{"a": lambda x: 1 / x}, nn.Linear(1, 1), dict]
-    assert check(NAME, answer) == (False, "It stops with ZeroDivisionError: division by zero")
+    answer = check(exercise, [{"a": lambda x: 1 / x}, nn.Linear(1, 1), dict])
+    assert answer.sentence == "Your code stops with ZeroDivisionError: division by zero"
 
 
-def test_the_learners_random_numbers_go_on_as_they_were_and_the_inputs_are_fresh(exercise):
+def test_random_states_are_restored_and_inputs_are_new_each_time():
     drawn = []
-    exercise(lambda answer: drawn.append((torch.rand(1).item(), np.random.rand())) or "Right.")
+
+    def exercise(answer):
+        drawn.append((torch.rand(1).item(), np.random.rand()))
+        return "Right."
+
     torch.manual_seed(3)
     np.random.seed(3)
     expected = torch.rand(2), np.random.rand(2)
     torch.manual_seed(3)
     np.random.seed(3)
-    check(NAME, 0)
+    check(exercise, 0)
     assert torch.equal(torch.rand(2), expected[0])
     np.testing.assert_array_equal(np.random.rand(2), expected[1])
-    check(NAME, 0)
+    check(exercise, 0)
     assert len(set(drawn)) == 2
 
 
-def test_gradients_are_there_even_where_the_learner_has_switched_them_off(exercise):
-    exercise(lambda answer: f"Right: {torch.is_grad_enabled()}.")
+def test_gradients_are_on_during_a_check():
     with torch.no_grad():
-        assert check(NAME, 0).sentence == "Right: True."
+        answer = check(lambda answer: f"Right: {torch.is_grad_enabled()}.", 0)
+        assert answer.sentence == "Right: True."
         assert not torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize(
-    "given",
+    "value",
     [
         3,
         3.0,
@@ -146,89 +156,80 @@ def test_gradients_are_there_even_where_the_learner_has_switched_them_off(exerci
         True + 2,
     ],
 )
-def test_numbers_of_every_kind_are_numbers(given):
-    assert number(given) == 3
+def test_a_number_of_any_type_is_accepted(value):
+    assert as_number(value) == 3
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("value", "described"),
     [
-        ("x", "T should be one number, not a str."),
-        ("3", "T should be one number, not a str."),
-        (print, "T should be one number, not a function."),
-        (np.ones(2), "T should be one number, not an ndarray."),
-        (nn.ReLU(), "T should be one number, not a ReLU."),
-        (None, "T should be one number, not None."),
-        ([1], "T should be one number, not a list."),
-        (torch.ones(2, 3), r"T should be one number, not a tensor \(2, 3\)."),
-        (float("nan"), "T should be a finite number, not nan."),
-        (torch.tensor(torch.inf), "T should be a finite number, not inf."),
+        ("x", "not a str"),
+        ("3", "not a str"),
+        (print, "not a function"),
+        (np.ones(2), "not an? ndarray"),
+        (nn.ReLU(), "not a ReLU"),
+        (None, "not None"),
+        ([1], "not a list"),
+        (torch.ones(2, 3), r"not a tensor of shape \(2, 3\)"),
+        (float("nan"), "not nan"),
+        (torch.tensor(torch.inf), "not inf"),
     ],
 )
-def test_what_is_no_number_is_said(given, sentence):
-    with pytest.raises(WrongError, match=f"^{sentence}$"):
-        number(given, "T")
+def test_anything_but_a_finite_number_is_refused(value, described):
+    with pytest.raises(WrongError, match=rf"^T .*{described}\.$"):
+        as_number(value, "T")
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("value", "described"),
     [
-        (3, r"W should be a tensor \(2, 3\), not an int."),
-        (torch.ones(3, 2), r"W should have the shape \(2, 3\), not \(3, 2\)."),
-        (torch.ones(2, 3) / 0, "W should be finite everywhere, and there is inf or nan."),
+        (3, r"\(2, 3\), not an int\.$"),
+        (torch.ones(3, 2), r"\(2, 3\), not \(3, 2\)\.$"),
+        (torch.ones(2, 3) / 0, "inf or nan"),
     ],
 )
-def test_what_is_no_such_tensor_is_said(given, sentence):
-    with pytest.raises(WrongError, match=f"^{sentence}$"):
-        tensor(given, (2, 3), "W")
+def test_anything_but_a_finite_tensor_of_the_shape_is_refused(value, described):
+    with pytest.raises(WrongError, match=f"^W .*{described}"):
+        as_tensor(value, (2, 3), "W")
 
 
-@pytest.mark.parametrize("given", [True, np.True_, 1, torch.tensor(True)])
-def test_true_of_every_kind_is_true(given):
-    assert truth(given) is True
-    assert truth(not given) is False
+@pytest.mark.parametrize("value", [True, np.True_, 1, torch.tensor(True)])
+def test_a_truth_value_of_any_type_is_accepted(value):
+    assert as_bool(value) is True
+    assert as_bool(not value) is False
 
 
-@pytest.mark.parametrize("given", ["True", None, 2, 0.5])
-def test_what_is_neither_true_nor_false_is_said(given):
-    with pytest.raises(WrongError, match=f"^mAP should be True or False, not {given!r}.$"):
-        truth(given, "mAP")
+@pytest.mark.parametrize("value", ["True", None, 2, 0.5])
+def test_anything_but_a_truth_value_is_refused(value):
+    with pytest.raises(WrongError, match=f"^mAP .* not {value!r}.$"):
+        as_bool(value, "mAP")
 
 
-def test_a_tensor_is_handed_on_without_its_gradient():
-    given = torch.ones(2, requires_grad=True)
-    assert not tensor(given, (2,)).requires_grad
-    assert tensor(torch.tensor([True, False]), (2,)).dtype == torch.bool
+def test_a_tensor_is_detached_and_keeps_its_dtype():
+    value = torch.ones(2, requires_grad=True)
+    assert not as_tensor(value, (2,)).requires_grad
+    assert as_tensor(torch.tensor([True, False]), (2,)).dtype == torch.bool
 
 
-def test_close_goes_by_the_size_of_what_is_expected():
-    assert close(torch.tensor([1.0, 1000.0]), torch.tensor([1.0, 1000.05]).double())
-    assert not close(torch.tensor([1.0, 1000.0]), torch.tensor([1.0, 1000.2]))
-    assert not close(torch.tensor([0.0]), torch.tensor([0.001]))
-    assert not close(torch.tensor([torch.nan]), torch.tensor([1.0]))
-    assert close(torch.tensor([True]), torch.tensor([1]))
+def test_closeness_is_relative_to_the_largest_expected_value():
+    assert is_close(torch.tensor([1.0, 1000.0]), torch.tensor([1.0, 1000.05]).double())
+    assert not is_close(torch.tensor([1.0, 1000.0]), torch.tensor([1.0, 1000.2]))
+    assert not is_close(torch.tensor([0.0]), torch.tensor([0.001]))
+    assert not is_close(torch.tensor([torch.nan]), torch.tensor([1.0]))
+    assert is_close(torch.tensor([True]), torch.tensor([1]))
 
 
-def test_an_unknown_exercise_is_said():
-    with pytest.raises(
-        ValueError, match=r"unknown chapter 'nothing': choose one of .*score_functions"
-    ):
-        check("nothing.near", print)
-    with pytest.raises(
-        ValueError,
-        match="unknown exercise 'far' of score_functions: choose one of temperature, thin_",
-    ):
-        check("score_functions.far", print)
-    with pytest.raises(
-        ValueError, match="unknown exercise 'number'"
-    ):  # a helper that the module imports
-        check("score_functions.number", print)
-    with pytest.raises(ValueError, match="unknown chapter '_said'"):
-        check("_said.number", print)
+def test_require_and_refuse_are_opposites():
+    require(torch.tensor(True), "No.")
+    refuse(torch.tensor(False), "No.")
+    with pytest.raises(WrongError, match=r"^No\.$"):
+        require(torch.tensor(False), "No.")
+    with pytest.raises(WrongError, match=r"^No\.$"):
+        refuse(torch.tensor(True), "No.")
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("value", "sentence"),
     [
         (4.0005, "It is doubled."),
         (4.0011, "It is squared."),
@@ -236,17 +237,17 @@ def test_an_unknown_exercise_is_said():
         (7.0, "It is 7."),
     ],
 )
-def test_another_number_than_expected_is_told_by_the_slip_that_gives_it(given, sentence):
-    slips = {
-        "It is doubled.": torch.tensor(4.0),
-        "It is squared.": 4.002,
-        "It is halved.": np.float64(1),
-    }
+def test_a_wrong_number_is_explained_by_the_nearest_mistake(value, sentence):
+    mistakes = [
+        (torch.tensor(4.0), "It is doubled."),
+        (4.002, "It is squared."),
+        (np.float64(1), "It is halved."),
+    ]
     with pytest.raises(WrongError, match=f"^{sentence}$"):
-        expect(given, 2.0, slips, "It is 7.")
+        require_number(value, 2.0, mistakes, "It is 7.")
 
 
-def test_the_right_number_is_no_slip():
-    expect(2.0005, torch.tensor(2.0), {"It is as it was.": 2.0}, "Another.")
+def test_the_right_number_is_accepted_even_if_a_mistake_leads_to_it():
+    require_number(2.0005, torch.tensor(2.0), [(2.0, "It is unchanged.")], "Another.")
     with pytest.raises(WrongError, match="Another"):
-        expect(2.0005, 2.0, {}, "Another.", tolerance=1e-4)
+        require_number(2.0005, 2.0, [], "Another.", tolerance=1e-4)
