@@ -6,6 +6,7 @@
 - `files`: the cache folder, and files that are written whole or not at all.
 - `progress`: the progress bar.
 - `profiling`: parameters, multiply-adds, seconds, memory.
+- `resampling`: bootstrap intervals.
 - `seeds`: seeds derived from the seed of a run.
 - `targets`: the class that a method is asked to explain.
 - `tensor_checks`: shapes and values of tensors that come from outside.

@@ -5,6 +5,7 @@ from .eval_mode import evaluating as evaluating
 from .files import cache_dir as cache_dir
 from .files import replacing as replacing
 from .progress import progress_bar as progress_bar
+from .resampling import bootstrap_interval as bootstrap_interval
 from .seeds import epoch_seed as epoch_seed
 from .seeds import fresh_seed as fresh_seed
 from .seeds import split_seed as split_seed
