@@ -23,7 +23,7 @@ from course_utils.data import elpv
 from course_utils.data.splits import Splits, load
 from course_utils.models import AttnVGG
 from course_utils.studies.shipped import SHIPPED
-from course_utils.training.classification import classification_report, confusion
+from course_utils.training.classification import classification_report, confusion_matrix
 from course_utils.training.evaluation import predict
 from course_utils.training.recipes import Recipe
 from course_utils.training.trainer import fit
@@ -96,7 +96,7 @@ def falls(model: nn.Module, data: Splits) -> Iterator[dict[str, float | str]]:
 def judge(model: nn.Module, data: Splits) -> dict[str, list]:
     """What is kept of a trained network: a row of scores, its confusion matrix, the falls if it has maps."""
     output, labels, _ = predict(model, data.test)
-    found = confusion(output.logits, labels)
+    found = confusion_matrix(output.logits, labels)
     row = classification_report(output.logits, labels).value.to_dict()
     if "defective" in data.classes:
         positive = data.classes.index("defective")

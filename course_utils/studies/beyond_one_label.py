@@ -1,6 +1,6 @@
-"""The comparison of chapter 12: five ways to weigh positions when an image has several labels, from five seeds each.
+"""The study of the chapter Beyond one label: five ways to weight positions, from five seeds each.
 
-``python -m experiments.beyond_one_label`` makes it; what that wrote is carried by the package.
+``python -m experiments.beyond_one_label`` trains the networks; the package ships what it wrote.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -19,149 +20,173 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from course_utils.core.eval_mode import evaluating
+from course_utils.core.seeds import epoch_seed, split_seed
 from course_utils.data.several_digits import SeveralDigits
 from course_utils.explain import metrics
-from course_utils.models.label_attention import BRANCHES, LabelAttention
+from course_utils.models.label_attention import LabelAttention
 from course_utils.models.weights import load_weights
+from course_utils.studies.variants import Variant, check_variant
 from course_utils.training.classification import average_precision
+from course_utils.training.evaluation import EVALUATION_BATCH
 from course_utils.training.recipes import Recipe
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "beyond_one_label"
-VARIANTS = ("average", "sigmoid", "softmax", "dual", "by_class")
 SEEDS = (0, 1, 2, 3, 4)
 CLASSES = len(SeveralDigits.classes)
-EVALUATION_BATCH = 100
+
+
+def _label_attention(variant: str) -> Variant:
+    return Variant(LabelAttention, {"variant": variant}, SEEDS)
+
+
+VARIANTS = {
+    name: _label_attention(name) for name in ("average", "sigmoid", "softmax", "dual", "by_class")
+}
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the comparison is: of the images, the training and the test.
+    """The size of the study: its images, training and test.
 
     Attributes:
-        data: canvas, fragments, digits at most and curriculum of `SeveralDigits`.
-        train: images an epoch.
-        test: images to score.
-        recipe: how to train; its loss is not read, it is always binary cross-entropy.
+        data: Arguments of `SeveralDigits`: canvas, fragments, most digits per image, curriculum.
+        train: Images per epoch.
+        test: Images to score.
+        recipe: How to train, with a schedule that takes a step per batch. Its loss is ignored: the
+            loss is always binary cross-entropy.
     """
 
-    data: dict
+    data: dict[str, Any]
     train: int
     test: int
     recipe: Recipe
 
 
-# One digit without clutter, then two, then the task: from a cold start the loss stays at chance for many epochs.
+# (canvas, fragments, most digits) of the first epochs: one digit without clutter, then two, then
+# the full task. An untrained network on the full task stays at chance for many epochs.
 EASY_FIRST = ((32, 0, 1),) * 3 + ((48, 3, 2),) * 3
 SIZE = Size({"curriculum": EASY_FIRST}, 3200, 1000, Recipe())
 
 
-def build(variant: str, seed: int) -> LabelAttention:
-    """A fresh network of a variant; the trunk of a seed begins the same in all variants.
+class _Training(NamedTuple):
+    """A network in training, with the optimiser and the schedule that update it."""
+
+    model: LabelAttention
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+    def step(self, images: Float[Tensor, "B 1 S S"], targets: Float[Tensor, "B classes"]) -> float:
+        """Train on one batch, and return the loss before the update."""
+        self.model.train()
+        loss = F.binary_cross_entropy_with_logits(self.model(images).logits, targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.item()
+
+
+def build(variant: str, *, seed: int = 0) -> LabelAttention:
+    """Return the network of a variant, freshly initialised.
+
+    The backbone of a seed starts from the same weights in all variants.
 
     Raises:
-        ValueError: unknown variant; the message lists the valid ones.
+        ValueError: If the variant is unknown; the message lists the valid ones.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return LabelAttention(CLASSES, variant=variant)
+    check_variant(variant, VARIANTS)
+    return _fresh(VARIANTS[variant], seed)
+
+
+def _fresh(variant: Variant, seed: int) -> LabelAttention:
+    return variant.build(CLASSES, seed=seed)  # small enough to have one size
 
 
 def without_sigmoid(dual: LabelAttention) -> LabelAttention:
-    """A trained dual network with an even map of ones in the place of its sigmoid map; all else stays.
+    """Return a trained dual network whose sigmoid map is replaced by a uniform map of ones.
+
+    All other weights stay. The network is in evaluation mode.
 
     Raises:
-        ValueError: a network of another variant.
+        ValueError: If the network is of another variant.
     """
     if dual.variant != "dual":
         raise ValueError(f"expected a network of variant 'dual', got {dual.variant!r}")
-    model, weights = build("average_softmax", 0), dual.state_dict()
+    model = _fresh(_label_attention("average_softmax"), 0)
+    weights = dual.state_dict()
     model.load_state_dict({name: weights[name] for name in model.state_dict()})
     return model.eval()
 
 
-def train(models: Mapping[str, LabelAttention], size: Size, seed: int) -> pd.DataFrame:
-    """Train networks side by side on the same images in the same order, each with its own optimiser.
+def train(models: Mapping[str, LabelAttention], size: Size, *, seed: int = 0) -> pd.DataFrame:
+    """Train networks side by side, on the same images in the same order.
 
-    The loss is binary cross-entropy: a yes or no for each label. No epoch is chosen: the last weights are kept.
+    Each has its own optimiser. The loss is binary cross-entropy: one yes or no per label. No epoch is selected; the networks
+    keep their last weights, and are in evaluation mode.
+
+    Args:
+        models: The networks, by name.
+        size: The images and the recipe.
+        seed: Of the images and their order.
 
     Returns:
-        The log: a row an epoch and network with its ``train_loss``, and the ``seconds`` it has trained so far.
+        The log, one row per epoch and network: ``variant``, ``epoch``, ``train_loss``, and
+        ``seconds`` since the start, spent on this network alone.
 
     Raises:
-        ValueError: fewer images than a batch has.
+        ValueError: If there are fewer images than a batch has.
     """
     if size.train < size.recipe.batch_size:
         raise ValueError(
             f"expected at least a batch of {size.recipe.batch_size} images, got {size.train}"
         )
-    images_of = SeveralDigits(
-        "train", 1, seed=seed, **size.data
-    )  # says what each epoch is composed of
-    steps = size.train // size.recipe.batch_size * size.recipe.epochs
-    rules = {
-        name: size.recipe.optimizers(m.parameters(), size.recipe.epochs, steps)
-        for name, m in models.items()
-    }
-    rows, seconds = [], dict.fromkeys(models, 0.0)
+    # Never drawn from itself: it makes the images of each epoch, which follow the curriculum.
+    source = SeveralDigits("train", 1, seed=seed, **size.data)
+    trainings = {name: _training(model, size) for name, model in models.items()}
+    rows = []
+    seconds = dict.fromkeys(models, 0.0)
     for epoch in range(size.recipe.epochs):
-        order = torch.Generator().manual_seed(1009 * seed + epoch)
-        data = images_of.fresh(epoch, size.train)
-        loader = DataLoader(
-            data, size.recipe.batch_size, shuffle=True, generator=order, drop_last=True
-        )
+        loader = _batches(source.fresh(epoch, size.train), size, seed, epoch)
         losses = dict.fromkeys(models, 0.0)
         for images, targets, _ in loader:
-            for name, model in models.items():
+            for name, training in trainings.items():
                 start = perf_counter()
-                loss = _step(model.train(), images, targets, rules[name])
+                loss = training.step(images, targets)
                 seconds[name] += perf_counter() - start
                 losses[name] += loss / len(loader)
-        rows += [
-            {
-                "variant": name,
-                "epoch": epoch + 1,
-                "train_loss": losses[name],
-                "seconds": seconds[name],
-            }
-            for name in models
-        ]
-        print(
-            f"epoch {epoch + 1}:",
-            *(f"{name} {loss:.3f} " for name, loss in losses.items()),
-            flush=True,
-        )
+        for name, loss in losses.items():
+            rows.append((name, epoch + 1, loss, seconds[name]))
+        print(f"epoch {epoch + 1}:", *(f"{k} {v:.3f} " for k, v in losses.items()), flush=True)
     for model in models.values():
         model.eval()
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["variant", "epoch", "train_loss", "seconds"])
 
 
-def _step(
-    model: LabelAttention,
-    images: Float[Tensor, "B 1 S S"],
-    targets: Float[Tensor, "B classes"],
-    rule,
-) -> float:
-    """One step of an optimiser and its schedule, as `Recipe.optimizers` gives them; returns the loss before it."""
-    loss = F.binary_cross_entropy_with_logits(model(images).logits, targets)
-    rule["optimizer"].zero_grad()
-    loss.backward()
-    rule["optimizer"].step()
-    rule["lr_scheduler"]["scheduler"].step()
-    return loss.item()
+def _training(model: LabelAttention, size: Size) -> _Training:
+    steps = size.train // size.recipe.batch_size * size.recipe.epochs
+    # The recipe returns what Lightning expects: the schedule is nested with the times of its steps.
+    parts = size.recipe.optimizers(model.parameters(), size.recipe.epochs, steps)
+    return _Training(model, parts["optimizer"], parts["lr_scheduler"]["scheduler"])
+
+
+def _batches(data: SeveralDigits, size: Size, seed: int, epoch: int) -> DataLoader:
+    order = torch.Generator().manual_seed(epoch_seed(seed, epoch))
+    return DataLoader(data, size.recipe.batch_size, shuffle=True, generator=order, drop_last=True)
 
 
 def class_maps(
     model: LabelAttention, images: Float[Tensor, "B 1 S S"]
 ) -> dict[str, Float[Tensor, "B classes h w"]]:
-    """Every map that a network has, by name, one for each class.
+    """Return all maps of a network by name, with one map per class.
 
-    - ``sigmoid`` and ``softmax``: the shared map of that branch, the same for all classes;
-    - ``by class``: the map of each class's own query;
-    - ``contributions``: what of `LabelAttention.contributions` speaks for the class.
+    - ``sigmoid`` and ``softmax``: the map of that branch, which is the same for all classes.
+    - ``by class``: the map of each class's own query.
+    - ``contributions``: the positive part of `LabelAttention.contributions`.
     """
     with evaluating(model):
-        maps, added = model(images).maps, model.contributions(images)
-    names = [name for name in BRANCHES[model.variant] if name != "even"] or ["by class"]
+        maps = model(images).maps
+        added = model.contributions(images)
+    names = list(model.branches) or ["by class"]  # only learned branches have maps
     found = {name: a.expand(-1, CLASSES, -1, -1) for name, a in zip(names, maps)}
     return found | {"contributions": added.relu()}
 
@@ -169,18 +194,22 @@ def class_maps(
 def localise(
     maps: Float[Tensor, "B classes h w"], regions: Bool[Tensor, "B classes S S"]
 ) -> pd.DataFrame:
-    """Score the map of each label that is there against the box of that label: a row a label.
+    """Score the map of each label that is present against the box of that label.
 
     Returns:
-        ``image`` and ``label``; ``labels``, how many the image has; ``pointing`` and ``energy`` in the label's own box,
-        and ``chance``, its share of the area; ``others``, the energy in the boxes of the other labels, and
-        ``others_chance``; ``found``, 1 where the map reaches half of its maximum somewhere in the box; ``spread``,
-        the map's effective share of the positions.
+        One row per present label, with these columns:
+
+        - ``image`` and ``label``, and ``labels``, the number of labels in the image;
+        - ``pointing`` and ``energy`` in the label's own box, and ``chance``, its share of the area;
+        - ``others``, the energy in the boxes of the other labels, and ``others_chance``;
+        - ``found``, 1 if the map reaches half of its maximum somewhere in the box;
+        - ``spread``, the map's effective share of the positions.
     """
     present = regions.any(dim=(2, 3))
     image, label = present.nonzero(as_tuple=True)
-    own, every = regions[image, label][:, None], regions.any(dim=1)[image][:, None]
-    each = maps[image, label][:, None]
+    own = regions[image, label][:, None]  # (present labels, 1, S, S)
+    every = regions.any(dim=1)[image][:, None]
+    each = maps[image, label][:, None]  # (present labels, 1, h, w)
     scores = {
         "labels": present.sum(dim=1)[image],
         "pointing": metrics.pointing_game(each, own),
@@ -197,11 +226,12 @@ def localise(
 
 
 def judge(model: LabelAttention, data: SeveralDigits) -> tuple[pd.Series, pd.DataFrame]:
-    """Everything that the comparison reports of one network.
+    """Return all scores of a network that the study reports.
 
     Returns:
-        ``mAP``, the AP of each class as ``AP 0`` …, and ``exact``, the share of images with every yes and no right at a
-        probability of one half; and the means of `localise`, a row a map and number of labels.
+        The scores of its answers: ``mAP``; the AP of each class, as ``AP 0`` …; and ``exact``, the
+        share of images with every label right at a threshold of one half. And the means of
+        `localise`, one row per map and number of labels in the image.
     """
     logits, tables = [], []
     for some in torch.arange(len(data)).split(EVALUATION_BATCH):
@@ -226,36 +256,32 @@ def judge(model: LabelAttention, data: SeveralDigits) -> tuple[pd.Series, pd.Dat
 
 
 def held_out(size: Size) -> SeveralDigits:
-    """The test images of a size: from digits that no training saw."""
+    """Return the test images of a size, which are made of digits that no training uses."""
     options = {name: value for name, value in size.data.items() if name != "curriculum"}
-    return SeveralDigits("test", size.test, seed=2_000_006, **options)
+    return SeveralDigits("test", size.test, seed=split_seed(0, 2), **options)
 
 
 def network(variant: str, home: Path = SHIPPED) -> LabelAttention:
-    """The trained network of a variant's first seed, in evaluation mode.
+    """Return the trained network of a variant's first seed, in evaluation mode.
 
     Raises:
-        ValueError: unknown variant; the message lists the valid ones.
+        ValueError: If the variant is unknown; the message lists the valid ones.
     """
-    if variant not in VARIANTS:
-        raise ValueError(
-            f"no network of variant {variant!r} was trained; choose one of {', '.join(VARIANTS)}"
-        )
-    model = build(variant, SEEDS[0])
+    model = build(variant)
     load_weights(model.eval(), load_file(home / f"{variant}.safetensors"))
     return model
 
 
 def scores(home: Path = SHIPPED) -> pd.DataFrame:
-    """A row a variant and seed: the scores of its answers and its number of parameters."""
+    """Return one row per variant and seed: the scores of its answers, and its parameters."""
     return pd.read_csv(home / "scores.csv")
 
 
 def localised(home: Path = SHIPPED) -> pd.DataFrame:
-    """A row a variant, seed, map and number of labels in the image: the means of `localise`."""
+    """Return the means of `localise`: one row per variant, seed, map and number of labels."""
     return pd.read_csv(home / "maps.csv")
 
 
 def histories(home: Path = SHIPPED) -> pd.DataFrame:
-    """The logs of all trainings: a row a variant, seed and epoch."""
+    """Return the logs of all runs: one row per variant, seed and epoch."""
     return pd.read_csv(home / "histories.csv")

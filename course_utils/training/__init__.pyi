@@ -1,6 +1,6 @@
 from .classification import average_precision as average_precision
 from .classification import classification_report as classification_report
-from .classification import confusion as confusion
+from .classification import confusion_matrix as confusion_matrix
 from .classification import mean_average_precision as mean_average_precision
 from .evaluation import evaluate as evaluate
 from .evaluation import predict as predict

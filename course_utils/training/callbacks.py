@@ -1,75 +1,93 @@
-"""What happens beside training: maps of a fixed gallery are kept, progress is shown."""
+"""Lightning callbacks: attention maps of chosen epochs, and the progress bar."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
+from typing import Any
 
+import lightning as L
 from jaxtyping import Float
 from lightning.pytorch.callbacks import Callback, Timer
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from course_utils.core.eval_mode import evaluating
+from course_utils.core.progress import progress_bar
 
 
 class Snapshots(Callback):
-    """Keeps the attention maps of a few images at chosen epochs; they travel in the checkpoint."""
+    """Keep the attention maps of a few images at chosen epochs.
+
+    The maps are part of the checkpoint, so a resumed run still has those of its first epochs.
+
+    Args:
+        images: The images whose maps are kept.
+        epochs: Epochs after which the maps are kept; 0 is before training.
+    """
 
     def __init__(self, images: Float[Tensor, "N C H W"], epochs: Iterable[int]):
-        self.images, self.epochs = images, set(epochs)
+        self.images = images
+        self.epochs = set(epochs)
         self.maps: dict[int, tuple[Tensor, ...]] = {}
 
-    def take(self, module, epoch: int) -> None:
-        """Keep the maps of now under an epoch's number, if they are wanted and not there yet."""
+    def take(self, module: L.LightningModule, epoch: int) -> None:
+        """Keep the current maps as those of an epoch, if it is a chosen one and has none yet."""
         if epoch not in self.epochs or epoch in self.maps:
             return
         with evaluating(module):
-            self.maps[epoch] = tuple(
-                m.float().cpu() for m in module.model(self.images.to(module.device)).maps
-            )
+            output = module.model(self.images.to(module.device))
+        # On the CPU and in float32, so that the checkpoint can be read on any machine.
+        self.maps[epoch] = tuple(m.float().cpu() for m in output.maps)
 
-    def on_train_start(self, trainer, module):
-        self.take(module, 0) if trainer.current_epoch == 0 else None
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.current_epoch == 0:  # a resumed run starts later
+            self.take(module, 0)
 
-    def on_train_epoch_end(self, trainer, module):
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.take(module, trainer.current_epoch + 1)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {"maps": self.maps}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.maps = state["maps"]
 
 
 class Progress(Timer):
-    """A bar over all steps and a line an epoch; ``TQDM_DISABLE=1`` leaves the lines only."""
+    """Show a progress bar over all steps, and print one line per epoch.
 
-    def on_train_start(self, trainer, module):
+    It also logs the seconds since the start. If the environment variable ``TQDM_DISABLE`` is set,
+    only the lines are printed.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         super().on_train_start(trainer, module)
-        total = int(trainer.estimated_stepping_batches)
-        disable = "TQDM_DISABLE" in os.environ  # which tqdm's notebook bar overlooks
-        self.bar = tqdm(
-            total=total, initial=trainer.global_step, unit="step", leave=False, disable=disable
-        )
+        steps = int(trainer.estimated_stepping_batches)
+        self.bar = progress_bar(total=steps, initial=trainer.global_step, unit="step")
 
-    def on_train_batch_end(self, trainer, module, *args):
-        super().on_train_batch_end(trainer, module, *args)
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, *arguments: Any
+    ) -> None:
+        super().on_train_batch_end(trainer, module, *arguments)
         self.bar.update()
 
-    def on_train_epoch_end(self, trainer, module):
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         super().on_train_epoch_end(trainer, module)
-        module.log("seconds", self.time_elapsed("train"))
-        if trainer.is_global_zero:
+        seconds = self.time_elapsed("train")
+        module.log("seconds", seconds)
+        if trainer.is_global_zero:  # of several processes, only the first prints
             values = {name: float(value) for name, value in trainer.callback_metrics.items()}
             self.bar.write(
-                f"epoch {trainer.current_epoch + 1:2d}/{trainer.max_epochs}   loss {values['train_loss']:.3f}   "
-                f"validation accuracy {values['val_accuracy']:.3f}   {self.time_elapsed('train'):.0f} s"
+                f"epoch {trainer.current_epoch + 1:2d}/{trainer.max_epochs}   "
+                f"loss {values['train_loss']:.3f}   "
+                f"validation accuracy {values['val_accuracy']:.3f}   {seconds:.0f} s"
             )
 
-    def on_train_end(self, trainer, module):
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         super().on_train_end(trainer, module)
         self.bar.close()
 
-    def on_exception(self, trainer, module, exception):
-        self.bar.close() if hasattr(self, "bar") else None
+    def on_exception(
+        self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException
+    ) -> None:
+        if hasattr(self, "bar"):  # the error may come before the first step
+            self.bar.close()

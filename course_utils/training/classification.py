@@ -1,13 +1,14 @@
-"""How well predictions fit the truth, each number with the interval that the choice of test images leaves open."""
+"""Scores of a classifier, with the intervals that the choice of test images leaves open."""
 
 from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
@@ -17,68 +18,122 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
     multiclass_precision,
     multiclass_recall,
+    multilabel_average_precision,
 )
 
-RESAMPLES = 200
+from course_utils.core.resampling import bootstrap_interval
+
+RESAMPLES = 200  # of the test set; each is scored anew, which takes milliseconds
 
 
 def classification_report(
-    logits: Float[Tensor, "N classes"],
-    labels: Int[Tensor, " N"],
-    *,
-    level: float = 0.95,
-    seed: int = 0,
+    logits: Float[Tensor, "N classes"], labels: Int[Tensor, " N"]
 ) -> pd.DataFrame:
-    """The usual scores of a classifier; precision, recall, AP and AUC are means over the classes that occur.
+    """Return the usual scores of a classifier, with 95 % bootstrap intervals.
 
-    The intervals are percentile bootstrap intervals (Efron 1979): the same scores of 200 test sets drawn from this one
-    with replacement. They say what other test images might have given, and nothing of other training runs: for that,
-    train with other seeds.
+    Precision, recall, AP and AUC are means over the classes that occur among the labels. The
+    intervals show what other test images might have given, see `bootstrap_interval`. They don't
+    cover other training runs: train with several seeds for that.
 
     Args:
-        logits: of N images.
-        labels: the truth.
-        level: of the intervals.
-        seed: of the draws.
+        logits: Logits of N images.
+        labels: Their true classes.
 
     Returns:
-        A row each for ``accuracy``, ``precision``, ``recall``, ``AP`` (average precision), ``AUC`` (area under the ROC
-        curve, one class against the rest), ``loss`` (cross-entropy) and ``calibration error`` (expected, 15 bins); the
-        columns are ``value``, ``low`` and ``high``.
+        One row each for ``accuracy``, ``precision``, ``recall``, ``AP`` (average precision),
+        ``AUC`` (area under the ROC curve, one class against the rest), ``loss`` (cross-entropy) and
+        ``calibration error`` (expected calibration error, 15 bins), with the columns ``value``,
+        ``low`` and ``high``.
 
     Raises:
-        ValueError: nothing to score, labels that do not fit, logits that are no numbers, or a level outside (0, 1).
+        ValueError: If there is nothing to score, the shapes or labels don't fit, or a logit is NaN
+            or infinite.
     """
     _check(logits, labels)
-    if not 0 < level < 1:
-        raise ValueError(f"expected a level between 0 and 1, got {level}")
-    draws = torch.randint(
-        len(labels), (RESAMPLES, len(labels)), generator=torch.Generator().manual_seed(seed)
-    )
-    resampled = pd.DataFrame([_scores(logits[draw], labels[draw]) for draw in draws])
-    low, high = resampled.quantile((1 - level) / 2), resampled.quantile((1 + level) / 2)
-    return pd.DataFrame({"value": pd.Series(_scores(logits, labels)), "low": low, "high": high})
+
+    def scores_of(drawn: np.ndarray) -> np.ndarray:
+        images = torch.from_numpy(drawn)
+        return np.array([*_scores(logits[images], labels[images]).values()])
+
+    value = pd.Series(_scores(logits, labels))
+    low = high = value.to_numpy()  # every resample of a single image is that image
+    if len(labels) > 1:
+        low, high = bootstrap_interval(scores_of, len(labels), resamples=RESAMPLES)
+    return pd.DataFrame({"value": value, "low": low, "high": high})
 
 
-def confusion(
+def confusion_matrix(
     logits: Float[Tensor, "N classes"], labels: Int[Tensor, " N"]
 ) -> Int[Tensor, "classes classes"]:
-    """How many images of each class (row) were taken for each class (column).
+    """Count the images of each true class (row) that are predicted as each class (column).
 
     Raises:
-        ValueError: see `classification`.
+        ValueError: See `classification_report`.
     """
     _check(logits, labels)
     return multiclass_confusion_matrix(logits, labels, logits.shape[1])
+
+
+def average_precision(
+    scores: Float[Tensor, "N classes"], targets: Float[Tensor, "N classes"]
+) -> Float[Tensor, " classes"]:
+    """Return the average precision (AP) of each class, where an image can have several classes.
+
+    AP measures how well a class's scores rank the images with that class above the others. For each
+    image with the class, take all images that score at least as high: the precision is the share of
+    them that have the class, and AP is the mean of these precisions. Images with equal scores count
+    together, because no threshold separates them. The chance level is about the share of images
+    that have the class.
+
+    Args:
+        scores: Logits or probabilities; only their order within a column matters.
+        targets: 1 where the image has the class, else 0.
+
+    Returns:
+        AP of each class in [0, 1]; NaN for a class that no image has.
+
+    Raises:
+        ValueError: If the shapes don't fit, a target isn't 0 or 1, or a score is NaN.
+    """
+    if scores.ndim != 2 or scores.shape != targets.shape:
+        given = f"{tuple(scores.shape)} and {tuple(targets.shape)}"
+        raise ValueError(f"expected scores and targets of the same shape (N, classes), got {given}")
+    if not ((targets == 0) | (targets == 1)).all():
+        low, high = targets.min(), targets.max()
+        raise ValueError(f"expected targets 0 and 1, got values from {low:.3g} to {high:.3g}")
+    if scores.isnan().any():
+        raise ValueError("expected scores without NaN, got NaN")
+    occurs = targets.any(dim=0)  # (classes)
+    if not occurs.any():  # torchmetrics can't rank no images at all
+        return torch.full(occurs.shape, torch.nan, device=scores.device)
+    # torchmetrics takes scores outside [0, 1] for logits, and the sigmoid that it applies rounds
+    # large ones to the same value. Ranks from 0 to 1 keep the order and the ties.
+    ranks = scores.unique(return_inverse=True)[1].double() / scores.numel()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No positive samples")  # such a class is NaN below
+        each = multilabel_average_precision(
+            ranks, targets.long(), scores.shape[1], average=None, validate_args=False
+        )
+    return each.where(occurs, torch.nan)
+
+
+def mean_average_precision(
+    scores: Float[Tensor, "N classes"], targets: Float[Tensor, "N classes"]
+) -> float:
+    """Return mAP: the mean of `average_precision` over the classes that occur, or NaN if none does.
+
+    Raises:
+        ValueError: See `average_precision`.
+    """
+    return average_precision(scores, targets).nanmean().item()
 
 
 def _scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     classes, p, occur = logits.shape[1], logits.softmax(dim=1), labels.unique()
     each = {"num_classes": classes, "average": "none"}
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "No (positive|negative) samples"
-        )  # of a class that is left out below
+        # torchmetrics warns of classes without images, which are left out of the means.
+        warnings.filterwarnings("ignore", "No (positive|negative) samples")
         scores = {
             "accuracy": multiclass_accuracy(logits, labels, classes, average="micro"),
             "precision": multiclass_precision(logits, labels, **each)[occur].mean(),
@@ -98,55 +153,9 @@ def _check(logits: Tensor, labels: Tensor) -> None:
             f"expected logits (N, classes) and labels (N,) of at least one image, got {given}"
         )
     if not ((labels >= 0) & (labels < logits.shape[1])).all():
+        low, high = labels.min().item(), labels.max().item()
         raise ValueError(
-            f"expected labels from 0 to {logits.shape[1] - 1}, got {labels.min().item()} to {labels.max().item()}"
+            f"expected labels from 0 to {logits.shape[1] - 1}, got labels from {low} to {high}"
         )
     if not logits.isfinite().all():
-        raise ValueError("expected logits that are numbers, got NaN or an infinity among them")
-
-
-def average_precision(
-    scores: Float[Tensor, "N classes"], targets: Float[Tensor, "N classes"]
-) -> Float[Tensor, " classes"]:
-    """The average precision (AP) of each class: how well its score ranks the images that have it above the others.
-
-    For each image that has the class, take all images that score at least as high, and the share of them that have it:
-    the precision at that image. AP is the mean of these. Equal scores count together, as no threshold parts them.
-    Scores that know nothing get about the share of images that have the class, which is the level of chance.
-
-    Args:
-        scores: logits or probabilities; only their order in a column matters.
-        targets: 1 where the image has the class, else 0.
-
-    Returns:
-        AP of each class in [0, 1]; NaN for a class that no image has, of which nothing can be said.
-
-    Raises:
-        ValueError: shapes that do not fit, targets other than 0 and 1, or scores that are no numbers.
-    """
-    if scores.ndim != 2 or scores.shape != targets.shape:
-        given = f"{tuple(scores.shape)} and {tuple(targets.shape)}"
-        raise ValueError(f"expected scores and targets of one shape (N, classes), got {given}")
-    if not ((targets == 0) | (targets == 1)).all():
-        raise ValueError(
-            f"expected targets of 0 and 1, got values from {targets.min():.3g} to {targets.max():.3g}"
-        )
-    if scores.isnan().any():
-        raise ValueError("expected scores that are numbers, got NaN among them")
-    return torch.stack([_one(score, target > 0) for score, target in zip(scores.T, targets.T)])
-
-
-def mean_average_precision(
-    scores: Float[Tensor, "N classes"], targets: Float[Tensor, "N classes"]
-) -> float:
-    """mAP: the mean of `average_precision` over the classes that occur; NaN if none does.
-
-    Raises:
-        ValueError: see `average_precision`.
-    """
-    return average_precision(scores, targets).nanmean().item()
-
-
-def _one(score: Float[Tensor, " N"], has: Bool[Tensor, " N"]) -> Float[Tensor, ""]:
-    as_high = score >= score[has][:, None]  # (positives, N)
-    return ((as_high & has).sum(dim=1) / as_high.sum(dim=1)).mean()
+        raise ValueError("expected finite logits, got NaN or infinite values")

@@ -1,4 +1,4 @@
-"""The images of each epoch, in batches, and shared among processes where there are several."""
+"""The batches of each epoch, which several processes can share."""
 
 from __future__ import annotations
 
@@ -8,53 +8,61 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
+from course_utils.core.seeds import epoch_seed
 from course_utils.data.splits import Splits, on
 from course_utils.training.evaluation import EVALUATION_BATCH
 
 
 def processes() -> tuple[int, int]:
-    """How many processes train together: on each machine, and on how many machines.
+    """Return the number of processes per machine that train together, and the number of machines.
 
-    ``torchrun --nproc-per-node 4`` starts four of the same program and says so in their environment; without it there
-    is one.
+    ``torchrun --nproc-per-node 4`` starts the same program four times and sets the environment
+    variables that are read here. Without torchrun there is one process on one machine.
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return here, int(os.environ.get("WORLD_SIZE", here)) // here
 
 
-class EpochData(L.LightningDataModule):
-    """Loaders whose order depends on seed and epoch alone, and new training images each epoch where a set has them.
+class SplitsDataModule(L.LightningDataModule):
+    """Data loaders for Lightning whose order depends on the seed and the epoch alone.
 
-    Several processes share each batch of training: together they see the images that one would.
+    A training set with a method ``fresh`` composes new images for every epoch. Several processes
+    share each training batch: together they see the same images as one process would.
+
+    Args:
+        data: The training and validation images.
+        batch_size: Images per training step, over all processes.
+        seed: Seed of the order of the training images.
     """
 
     def __init__(self, data: Splits, batch_size: int, seed: int):
         super().__init__()
-        self.data, self.batch_size, self.seed = data, batch_size, seed
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
         if torch.cuda.is_available() and not hasattr(data.train, "fresh"):
-            self.data = data._replace(train=on(data.train, "cuda"))  # one copy, not one a batch
+            # One copy to the GPU for the whole training instead of one per batch.
+            self.data = data._replace(train=on(data.train, "cuda"))
 
     def train_dataloader(self) -> DataLoader:
-        epoch, rank, world = (
-            self.trainer.current_epoch,
-            self.trainer.global_rank,
-            self.trainer.world_size,
-        )
-        train = (
-            self.data.train.fresh(epoch) if hasattr(self.data.train, "fresh") else self.data.train
-        )
-        train = on(train, "cuda") if torch.cuda.is_available() else train
-        # a list, not a generator: a resumption may ask for the order more than once
-        order = torch.randperm(
-            len(train), generator=torch.Generator().manual_seed(1009 * self.seed + epoch)
-        ).tolist()
-        drop = len(train) > self.batch_size  # a last batch of one image has no batch statistics
-        share = order[: len(order) - len(order) % world][
-            rank::world
-        ]  # of the same length in every process
+        assert self.trainer is not None  # Lightning sets it before it asks for a loader
+        epoch = self.trainer.current_epoch
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        train = self.data.train
+        if hasattr(train, "fresh"):
+            train = train.fresh(epoch)
+        if torch.cuda.is_available():
+            train = on(train, "cuda")
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, epoch))
+        # A list and not a generator, because a resumed run may read the order more than once.
+        order = torch.randperm(len(train), generator=generator).tolist()
+        # Every world-th image, and the same number in every process: DDP would wait for ever for
+        # a process that has run out of batches.
+        share = order[: len(order) - len(order) % world][rank::world]
+        # A last batch of a single image would have no batch statistics.
+        drop = len(train) > self.batch_size
         return DataLoader(train, self.batch_size // world, sampler=share, drop_last=drop)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(
-            self.data.val, EVALUATION_BATCH
-        )  # all of it in every process: its mean is then exact
+        # Every process validates on all images, so that their mean is exact.
+        return DataLoader(self.data.val, EVALUATION_BATCH)

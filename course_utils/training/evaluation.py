@@ -1,4 +1,4 @@
-"""What a trained model says of a whole data set, and how well it does."""
+"""Predictions of a trained model for a whole data set, and their scores."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from course_utils.core.eval_mode import evaluating
 from course_utils.explain.metrics import area_share, energy_inside, pointing_game
 from course_utils.models import Output
 
-EVALUATION_BATCH = 100  # at full width and 224 pixels a batch takes a few gigabytes
+EVALUATION_BATCH = 100  # at full width and 224 pixels, a batch takes a few gigabytes
 
 
 def predict(
     model: nn.Module, dataset: Dataset
 ) -> tuple[Output, Int[Tensor, " N"], Bool[Tensor, "N 1 H W"] | None]:
-    """Run a model over a whole data set, on a GPU where there is one; it is left as it was, and where.
+    """Run a model on every image of a data set, on a GPU if there is one.
+
+    The model returns to its device, and each of its modules to its mode (training or evaluation).
+
+    Args:
+        model: A network of `models`.
+        dataset: N items ``(image, label)`` or ``(image, label, region)``.
 
     Returns:
-        What the model says of all N images, their labels, and their regions where these are known; all on the CPU.
+        The model's output for all N images, their labels, and their regions (None if the items have
+        none), all on the CPU.
 
     Raises:
-        ValueError: no images; NaN or an infinity in an image, or in what the model says of good images.
+        ValueError: If the data set is empty, or if an image or the model's output for it contains
+            NaN or infinite values.
     """
     if not len(dataset):
         raise ValueError("expected at least one image to predict, got an empty data set")
@@ -35,30 +43,29 @@ def predict(
     outputs, labels, regions = [], [], []
     try:
         with evaluating(model.to(device)):
-            for start, batch in zip(
-                itertools.count(step=EVALUATION_BATCH), DataLoader(dataset, EVALUATION_BATCH)
-            ):
+            batches = DataLoader(dataset, EVALUATION_BATCH)
+            for start, batch in zip(itertools.count(step=EVALUATION_BATCH), batches):
                 images, some_labels, *some_regions = batch
                 _check_finite("image", images, start)
                 logits, maps, heads = model(images.to(device))
-                _check_finite("the network's answer to image", logits, start)
+                _check_finite("the output for image", logits, start)
+                # To the CPU at once: the maps of a large data set may not fit on the GPU.
                 outputs.append((logits.cpu(), [m.cpu() for m in maps], heads.cpu()))
                 labels.append(some_labels)
                 regions += some_regions
     finally:
         model.to(home)
     logits, maps, heads = zip(*outputs)
-    output = Output(
-        torch.cat(logits), tuple(torch.cat(tap) for tap in zip(*maps)), torch.cat(heads)
-    )
+    taps = tuple(torch.cat(batches_of_a_tap) for batches_of_a_tap in zip(*maps))
+    output = Output(torch.cat(logits), taps, torch.cat(heads))
     return output, torch.cat(labels), torch.cat(regions) if regions else None
 
 
 def evaluate(model: nn.Module, dataset: Dataset) -> pd.Series:
-    """How well a model does on a data set: `score` of what it predicts.
+    """Return the scores of a model on a data set, see `score`.
 
     Raises:
-        ValueError: see `predict`.
+        ValueError: See `predict`.
     """
     return score(*predict(model, dataset))
 
@@ -66,11 +73,12 @@ def evaluate(model: nn.Module, dataset: Dataset) -> pd.Series:
 def score(
     output: Output, labels: Int[Tensor, " N"], regions: Bool[Tensor, "N 1 H W"] | None = None
 ) -> pd.Series:
-    """Accuracy of a model's answers and, where the images have regions, the scores of its maps beside their chance.
+    """Return the accuracy of predictions and, if the regions are known, the scores of the maps.
 
     Returns:
-        ``accuracy``; ``chance`` (the regions' mean share of the area); ``pointing 1``, ``energy 1``, ``pointing 2`` …
-        for the maps in their order; all in [0, 1].
+        ``accuracy``; then, with regions, ``chance`` (their mean share of the image, which a uniform
+        map scores) and ``pointing 1``, ``energy 1``, ``pointing 2`` … for the maps in their order;
+        all in [0, 1].
     """
     scores = {"accuracy": output.logits.argmax(dim=1) == labels}
     if regions is not None:
@@ -82,7 +90,14 @@ def score(
 
 
 def _check_finite(what: str, values: Tensor, start: int) -> None:
-    """Say which item of the data set has a number that is none."""
+    """Raise an error that names the first item of a batch with a NaN or infinite value.
+
+    Args:
+        what: Description of an item.
+        values: The batch, with the items along the first dimension.
+        start: Index of the batch's first item in the data set.
+    """
     finite = values.isfinite().flatten(1).all(dim=1)
     if not finite.all():
-        raise ValueError(f"NaN or an infinity in {what} {start + int((~finite).nonzero()[0])}")
+        item = start + int((~finite).nonzero()[0])
+        raise ValueError(f"{what} {item} contains NaN or infinite values")

@@ -1,4 +1,4 @@
-"""What training makes small."""
+"""Loss functions."""
 
 from __future__ import annotations
 
@@ -14,25 +14,36 @@ from course_utils.training.recipes import Loss
 def heads_loss(
     output: Output, labels: Int[Tensor, " B"], gamma: float = 0.0, *, loss: Loss = "cross_entropy"
 ) -> Float[Tensor, ""]:
-    r"""Focal loss, averaged over images and over the classifiers of the network: one, or one a descriptor.
+    r"""Return the focal loss, averaged over the images and the classifiers of the network.
+
+    A network has one classifier, or one per descriptor. The loss of a prediction is
 
     .. math:: -(1 - p)^\gamma \log p
 
-    with p the probability of what is true: of the true class; with binary cross-entropy, where each class is a question
-    of its own, of each right yes or no, averaged over the classes. With γ = 0 it is the loss of that name; the larger
-    γ, the less counts what is answered well already. Source: Lin et al. 2017, "Focal Loss for Dense Object Detection",
-    eq. 4; Yan et al. 2019 take γ = 2.
+    With cross-entropy, p is the probability of the true class. With binary cross-entropy, every
+    class is a yes-or-no question of its own: p is the probability of the right answer, and the loss
+    is averaged over the classes.
+
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 4; Yan et al. 2019 use
+    γ = 2.
+
+    Args:
+        output: The output of a network of `models`.
+        labels: The true classes.
+        gamma: γ, at least 0. With 0 the loss is plain cross-entropy; the larger γ is, the less a
+            prediction counts that is already good.
+        loss: ``cross_entropy`` or ``binary_cross_entropy``.
     """
     logits = output.heads.flatten(0, 1)  # (B · heads, classes)
-    truth = labels.repeat_interleave(output.heads.shape[1])
+    truth = labels.repeat_interleave(output.heads.shape[1])  # (B · heads)
     if loss == "binary_cross_entropy":
-        yes = F.one_hot(truth, logits.shape[1]).to(logits.dtype)
+        yes = F.one_hot(truth, logits.shape[1]).to(logits.dtype)  # (B · heads, classes)
         losses = F.binary_cross_entropy_with_logits(logits, yes, reduction="none")
     else:
-        losses = F.cross_entropy(logits, truth, reduction="none")
+        losses = F.cross_entropy(logits, truth, reduction="none")  # (B · heads)
     if gamma == 0:
         return losses.mean()
-    missing = (-torch.expm1(-losses)).clamp(
-        min=torch.finfo(losses.dtype).tiny
-    )  # 1 − p; at 0 its power has no slope
+    # Every loss is -log p, so 1 - p is -expm1(-loss), which stays exact for p close to 1. At 0 the
+    # derivative of a power below 1 is infinite, so the smallest positive value stands in for it.
+    missing = (-torch.expm1(-losses)).clamp(min=torch.finfo(losses.dtype).tiny)
     return (missing**gamma * losses).mean()

@@ -1,17 +1,22 @@
-"""How to train: optimiser, schedule, loss and patience as plain numbers, and the recipes of the sources by name."""
+"""Recipes: the epochs, learning rate, schedule and loss of a training, and those of the sources.
+
+This module doesn't load PyTorch until an optimiser is made, so that the command line can list the
+recipes at once.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import torch
-from torch import nn
-from torch.optim import lr_scheduler
+from typing import TYPE_CHECKING, Any, Literal
 
 from course_utils.core.checks import check_choice
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["one_cycle", "cosine", "step", "constant"]
@@ -20,27 +25,29 @@ Loss = Literal["cross_entropy", "binary_cross_entropy"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. The default is the course's own: AdamW under one cycle of the learning rate.
+    """The settings of a training. The default is the course's own: AdamW with one cycle.
 
     Attributes:
-        epochs: passes over the training images, at most.
-        batch_size: images a step.
-        lr: the learning rate; with one cycle, its peak.
-        weight_decay: the optimiser's.
-        warmup: with one cycle, share of the steps over which the rate rises to its peak.
-        gamma: of the focal loss, see `heads_loss`; 0 leaves the loss as it is.
-        optimizer: ``adamw``, ``adam``, or ``sgd`` with a momentum of 0.9.
-        nesterov: whether that momentum looks ahead.
-        schedule: ``one_cycle``; ``cosine``, down to 0; ``step``; or ``constant``.
-        every: with steps, the epochs from one to the next.
-        factor: with steps, what each multiplies the rate by.
-        clip: the largest norm of the gradient; None for any.
-        patience: stop after so many epochs without a better validation accuracy; None for never.
-        loss: ``cross_entropy`` (one class is right) or ``binary_cross_entropy`` (a yes or no for each class).
-        augment: whether to mirror and shift the training images, see `mirror_and_shift`.
+        epochs: Largest number of passes over the training images.
+        batch_size: Images per step.
+        lr: Learning rate; with one cycle, its peak.
+        weight_decay: Weight decay of the optimiser.
+        warmup: With one cycle, the share of the steps in which the rate rises to its peak.
+        gamma: γ of the focal loss, see `heads_loss`; 0 for the plain loss.
+        optimizer: ``adamw``, ``adam``, or ``sgd`` with momentum 0.9.
+        nesterov: Use Nesterov momentum (``sgd`` only).
+        schedule: ``one_cycle``; ``cosine``, which ends at 0; ``step``; or ``constant``.
+        every: With steps, the number of epochs between two of them.
+        factor: With steps, the factor by which each changes the rate.
+        clip: Largest norm of the gradient. If None, the gradient is not clipped.
+        patience: Stop after this many epochs without a better validation accuracy. If None, train
+            all epochs.
+        loss: ``cross_entropy`` (one class is right) or ``binary_cross_entropy`` (yes or no for each
+            class).
+        augment: Mirror and shift the training images, see `mirror_and_shift`.
 
     Raises:
-        ValueError: a number out of its range, or an unknown name; the message says which.
+        ValueError: If a value is out of its range or a name is unknown; the message says which.
     """
 
     epochs: int = 14
@@ -59,84 +66,139 @@ class Recipe:
     loss: Loss = "cross_entropy"
     augment: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, Optimizer)
         check_choice("schedule", self.schedule, Schedule)
         check_choice("loss", self.loss, Loss)
         for name, good, expected in (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("lr", 0 < self.lr < math.inf, "a positive number"),
+            ("lr", 0 < self.lr < math.inf, "positive and finite"),
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("warmup", 0 < self.warmup < 1, "between 0 and 1"),
-            ("gamma", 0 <= self.gamma < math.inf, "at least 0"),
+            ("gamma", 0 <= self.gamma < math.inf, "at least 0 and finite"),
             ("every", self.every >= 1, "at least 1"),
-            ("factor", self.factor > 0, "a positive number"),
-            ("clip", self.clip is None or self.clip > 0, "a positive number or None"),
+            ("factor", self.factor > 0, "positive"),
+            ("clip", self.clip is None or self.clip > 0, "positive or None"),
             ("patience", self.patience is None or self.patience >= 1, "at least 1 or None"),
         ):
             if not good:
-                raise ValueError(f"a recipe's {name} is {expected}, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be {expected}, got {getattr(self, name)}")
 
     def optimizers(
         self, parameters: Iterable[nn.Parameter], epochs: int, steps: int
     ) -> dict[str, Any]:
-        """The optimiser, and the schedule that goes with it, as Lightning takes them.
+        """Return the optimiser and its learning-rate schedule, in the form that Lightning expects.
 
         Args:
-            parameters: to be learned.
-            epochs: that will be trained.
-            steps: of the optimiser in all of them.
+            parameters: What to train.
+            epochs: Epochs of the whole training.
+            steps: Optimiser steps of the whole training.
+
+        Returns:
+            ``optimizer`` and, unless the rate is constant, ``lr_scheduler``: a dictionary of the
+            ``scheduler`` and the ``interval`` (``step`` or ``epoch``) at which it changes the rate.
         """
-        # fused: for a network this small the plain loop over parameters takes a fifth of a step
-        # (a fused step would undo the scaling of mixed precision by itself, which leaves no moment to clip)
-        options = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": self.clip is None}
-        match self.optimizer:
-            case "adamw":
-                optimizer = torch.optim.AdamW(parameters, **options)
-            case "adam":
-                optimizer = torch.optim.Adam(parameters, **options)
-            case "sgd":
-                optimizer = torch.optim.SGD(
-                    parameters, momentum=0.9, nesterov=self.nesterov, **options
-                )
-        match self.schedule:
-            case "one_cycle":
-                schedule = lr_scheduler.OneCycleLR(optimizer, self.lr, steps, pct_start=self.warmup)
-                return {
-                    "optimizer": optimizer,
-                    "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-                }
-            case "cosine":
-                schedule = lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-            case "step":
-                schedule = lr_scheduler.StepLR(optimizer, self.every, self.factor)
-            case "constant":
-                return {"optimizer": optimizer}
+        optimizer = self._optimizer(parameters)
+        schedule = self._schedule(optimizer, epochs, steps)
+        if schedule is None:
+            return {"optimizer": optimizer}
+        interval = "step" if self.schedule == "one_cycle" else "epoch"
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "epoch"},
+            "lr_scheduler": {"scheduler": schedule, "interval": interval},
         }
 
+    def _optimizer(self, parameters: Iterable[nn.Parameter]) -> TorchOptimizer:
+        from torch import optim
 
-# What the sources say of theirs. They train from ImageNet's weights (yan2019, streamlined, beginner) or from scratch,
-# on photographs; on small images and networks the course's own is quicker by far.
+        options: dict[str, Any] = {
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            # A fused step updates all parameters at once; for a network this small, looping over
+            # them takes a fifth of the time. With mixed precision a fused step also undoes the
+            # scaling of the gradients itself, which leaves no moment to clip them.
+            "fused": self.clip is None,
+        }
+        match self.optimizer:
+            case "adamw":
+                return optim.AdamW(parameters, **options)
+            case "adam":
+                return optim.Adam(parameters, **options)
+            case "sgd":
+                return optim.SGD(parameters, momentum=0.9, nesterov=self.nesterov, **options)
+
+    def _schedule(self, optimizer: TorchOptimizer, epochs: int, steps: int) -> LRScheduler | None:
+        from torch.optim import lr_scheduler
+
+        match self.schedule:
+            case "one_cycle":
+                return lr_scheduler.OneCycleLR(optimizer, self.lr, steps, pct_start=self.warmup)
+            case "cosine":
+                return lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+            case "step":
+                return lr_scheduler.StepLR(optimizer, self.every, self.factor)
+            case "constant":
+                return None
+
+
+# What the sources report of their own training. They start from ImageNet weights (yan2019,
+# streamlined, beginner) or from scratch, and train on photographs; on small images and networks the
+# course's own recipe is much faster.
 RECIPES = {
     "course": Recipe(),
-    # Ugenteraan/Attention-CNN-Visualization: the defaults of its command line; dropout 0.5, images of 128 pixels
-    "soft_gate": Recipe(50, 10, 1e-4, 0.0, optimizer="adam", schedule="constant"),
-    # Jetley et al. 2018 on CIFAR: the rate is halved every 25 epochs; on SVHN it starts from 0.1
+    # Ugenteraan/Attention-CNN-Visualization: the defaults of its command line. It also uses dropout
+    # 0.5 and images of 128 pixels.
+    "soft_gate": Recipe(
+        epochs=50,
+        batch_size=10,
+        lr=1e-4,
+        weight_decay=0.0,
+        optimizer="adam",
+        schedule="constant",
+    ),
+    # Jetley et al. 2018 on CIFAR: the rate is halved every 25 epochs. On SVHN it starts from 0.1.
     "jetley2018": Recipe(
-        300, 128, 1.0, 5e-4, optimizer="sgd", schedule="step", every=25, factor=0.5, augment=True
+        epochs=300,
+        batch_size=128,
+        lr=1.0,
+        weight_decay=5e-4,
+        optimizer="sgd",
+        schedule="step",
+        every=25,
+        factor=0.5,
+        augment=True,
     ),
-    # Yan et al. 2019
+    # Yan et al. 2019.
     "yan2019": Recipe(
-        50, 32, 0.01, 1e-4, gamma=2.0, optimizer="sgd", nesterov=True, schedule="step"
+        epochs=50,
+        batch_size=32,
+        lr=0.01,
+        weight_decay=1e-4,
+        gamma=2.0,
+        optimizer="sgd",
+        nesterov=True,
+        schedule="step",
     ),
-    # "How attention improves a CNN's performance" names the loss, Adam and 20 epochs; the rate and the batch are ours
+    # "How attention improves a CNN's performance" names the loss, Adam and 20 epochs. The learning
+    # rate and the batch size are the course's choice.
     "beginner": Recipe(
-        20, 32, 1e-4, 0.0, optimizer="adam", schedule="constant", loss="binary_cross_entropy"
+        epochs=20,
+        batch_size=32,
+        lr=1e-4,
+        weight_decay=0.0,
+        optimizer="adam",
+        schedule="constant",
+        loss="binary_cross_entropy",
     ),
-    # myspace-img/streamlined-attention
-    "streamlined": Recipe(45, 128, 1e-4, 0.0, optimizer="adam", schedule="constant", patience=12),
+    # myspace-img/streamlined-attention.
+    "streamlined": Recipe(
+        epochs=45,
+        batch_size=128,
+        lr=1e-4,
+        weight_decay=0.0,
+        optimizer="adam",
+        schedule="constant",
+        patience=12,
+    ),
 }

@@ -1,4 +1,4 @@
-"""What a training run leaves behind, as small files: log, attention maps by epoch, best weights."""
+"""The results of a training run: its log, attention maps per epoch, and the best weights."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from course_utils.models.weights import halved
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run leaves behind.
+    """The results of a training run.
 
     Attributes:
-        history: a row an epoch: ``epoch``, ``train_loss``, ``val_loss``, ``val_accuracy``, ``seconds`` since the start
-            (validation included).
-        snapshots: for each epoch asked for (0 is before training), the attention maps of the gallery: one tensor
-            (N, 1, h, w) a tap.
-        weights: the state dict of the epoch with the best validation accuracy.
+        history: One row per epoch, with the columns ``epoch``, ``train_loss``, ``val_loss``,
+            ``val_accuracy`` and ``seconds`` since the start (validation included).
+        snapshots: The attention maps of the gallery, by epoch (0 is before training): one tensor
+            (N, 1, h, w) per attention block.
+        weights: The state dict of the epoch with the best validation accuracy.
     """
 
     history: pd.DataFrame
@@ -30,14 +30,18 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Training time."""
+        """Training time in seconds."""
         return float(self.history.seconds.iloc[-1])
 
     def save(self, folder: Path, *, half: bool = False) -> None:
-        """Write the run as three small files that need no trust to be read; half the size in half precision.
+        """Write the run as three small files, which nobody needs to trust: none can execute code.
+
+        Args:
+            folder: Where to write; it is created.
+            half: Store tensors in half precision, which takes half the space.
 
         Raises:
-            ValueError: a number that half precision can't hold.
+            ValueError: If half precision can't represent a value.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.history.to_csv(folder / "history.csv", index=False, float_format="%.5f")
@@ -53,9 +57,8 @@ class Run:
     def load(cls, folder: Path) -> Run:
         """Read what `save` wrote."""
         snapshots: dict[int, tuple[Tensor, ...]] = {}
-        for name, maps in sorted(
-            load_file(folder / "snapshots.safetensors").items()
-        ):  # taps come in order
+        # Sorted, so that the maps of an epoch are appended in the order of their blocks.
+        for name, maps in sorted(load_file(folder / "snapshots.safetensors").items()):
             epoch = int(name.partition("/")[0])
             snapshots[epoch] = (*snapshots.get(epoch, ()), maps.float())
         return cls(

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from course_utils.training.classification import classification_report, confusion
+from course_utils.training.classification import classification_report, confusion_matrix
 
 
 def predictions(n=300, classes=4, skill=1.0, seed=0):
@@ -29,7 +29,7 @@ def test_every_score_equals_scikit_learns():
     }
     for name, score in expected.items():
         assert value[name] == pytest.approx(score, abs=1e-5), name
-    assert np.array_equal(confusion(logits, labels), reference.confusion_matrix(y, guess))
+    assert np.array_equal(confusion_matrix(logits, labels), reference.confusion_matrix(y, guess))
 
 
 def test_calibration_error_by_hand():

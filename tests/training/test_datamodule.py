@@ -7,15 +7,14 @@ import pytest
 import torch
 
 from course_utils.data.splits import on
-from course_utils.training.datamodule import EpochData
+from course_utils.training.datamodule import SplitsDataModule
 from course_utils.training.recipes import Recipe
 from course_utils.training.trainer import fit
 
 TOGETHER = """
 import sys
 from course_utils.data import load
-from course_utils.recipes import Recipe
-from course_utils.training import fit
+from course_utils.training import Recipe, fit
 from tests.training.test_datamodule import network
 
 data = load(size=32, fragments=1, counts={"train": 96, "val": 20, "test": 30})
@@ -77,7 +76,7 @@ def test_two_processes_get_the_loss_curve_of_one(kind, tolerance, together, digi
 
 
 def batches(n, batch_size, rank, world, digits):
-    module = EpochData(digits._replace(train=torch.arange(n)), batch_size, seed=3)
+    module = SplitsDataModule(digits._replace(train=torch.arange(n)), batch_size, seed=3)
     module.trainer = SimpleNamespace(current_epoch=2, global_rank=rank, world_size=world)
     return [batch.tolist() for batch in module.train_dataloader()]
 
