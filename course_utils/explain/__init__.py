@@ -1,13 +1,13 @@
-"""Maps of a trained network, and the scores that say what they are worth.
+"""Explanation maps of a trained network, and the scores that show what a map is worth.
 
 - `grad_cam`: Grad-CAM and Grad-CAM++.
 - `cam`: the class activation map.
 - `saliency`: input gradients and guided back-propagation.
 - `diagnosis`: which layer to explain, and why a map is blank.
-- `metrics`: pointing, energy, overlap, spread, and what chance scores.
-- `faithfulness`: does the answer change when the marked pixels go?
-- `sanity_checks`: does the map depend on what the network has learned?
-- `overview`: one figure that explains a network's answer to one image.
+- `metrics`: pointing, energy, overlap and entropy of maps, and their chance levels.
+- `faithfulness`: does the prediction change when the highlighted pixels are removed?
+- `sanity_checks`: does the map depend on the learned weights?
+- `overview`: one figure that explains a network's prediction for one image.
 """
 
 import lazy_loader

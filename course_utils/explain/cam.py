@@ -1,4 +1,4 @@
-"""Class activation maps: where a network that averages its last features saw evidence for a class."""
+"""Class activation maps: exact maps of networks that classify the average of their features."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from course_utils.core.eval_mode import evaluating
 from course_utils.core.targets import Targets, target_classes
 from course_utils.models.output import as_rgb
+from course_utils.models.resnet import ResNet
+from course_utils.models.vgg import VGG
 
 
 @torch.no_grad()
@@ -17,40 +19,36 @@ def class_activation_map(
 ) -> Float[Tensor, "B 1 h w"]:
     r"""The class activation map :math:`M_i = w_c^\top f_i` of the features f at each position i.
 
-    It is exact, not an estimate: the mean of the map over the positions, plus the bias of the class, is its logit.
-    Values have either sign; what is below 0 speaks against the class.
+    The map is exact, not an estimate: its mean over the positions, plus the bias of the class, is
+    the logit of the class. Negative values are evidence against the class.
 
     Source: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", eq. 1 and 2.
 
     Args:
-        model: a network whose logits are one linear layer on the average of its last features: `ResNet`, or `VGG` with
-            ``head="average"``. It is left as it was.
-        images: grey or RGB.
-        classes: one for all images, or one an image; without, the class that the network predicts.
+        model: A `ResNet`, or a `VGG` with ``head="average"``; see `allows_cam`. Its mode and its
+            parameters stay as they are.
+        images: Grey or RGB.
+        classes: One class for all images, or one per image. If None, the predicted class.
 
     Raises:
-        ValueError: a network with another head, images that it refuses, or classes that do not fit.
+        ValueError: If the network has another head, refuses the images, or the classes do not fit.
     """
-    heads = getattr(model, "classifiers", ())
-    if (
-        not hasattr(model, "features")
-        or len(heads) != 1
-        or getattr(model, "dense", None) is not None
-    ):
+    if not allows_cam(model):
         raise ValueError(
-            f"CAM needs one linear layer on the average of the last features, got {_named(model)}"
+            "CAM needs a ResNet or a VGG with head='average', whose logits are one linear layer "
+            f"on the average of the last features, got {_described(model)}"
         )
-    linear = heads[0]
+    linear = model.classifiers[0]
     with evaluating(model):
-        features = model.features(as_rgb(images, getattr(model, "least_size", 1)))  # (B, D, h, w)
-        if linear.in_features != features.shape[1]:  # other descriptors beside that average
-            raise ValueError(
-                f"CAM needs one linear layer on the average of the last features, got {_named(model)}"
-            )
+        features = model.features(as_rgb(images, model.least_size))  # (B, D, h, w)
         classes = target_classes(classes, linear(features.mean(dim=(2, 3))))
     return torch.einsum("bdhw,bd->bhw", features, linear.weight[classes])[:, None]
 
 
-def _named(model: nn.Module) -> str:
-    inputs = [linear.in_features for linear in getattr(model, "classifiers", ())]
-    return f"{type(model).__name__} with classifiers on {inputs or 'no'} features"
+def allows_cam(model: nn.Module) -> bool:
+    """Whether the logits are one linear layer on the average of the network's last features."""
+    return isinstance(model, ResNet) or (isinstance(model, VGG) and model.dense is None)
+
+
+def _described(model: nn.Module) -> str:
+    return "VGG with head='dense'" if isinstance(model, VGG) else type(model).__name__

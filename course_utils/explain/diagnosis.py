@@ -1,4 +1,4 @@
-"""Which layer to point Grad-CAM at, and why a map of it is blank, flat, negative or no number at all."""
+"""Which layer to use for Grad-CAM, and why a map is blank, flat, negative or NaN."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from course_utils.explain.grad_cam import activation_and_gradient, find, name_of
 
 
 class Layer(NamedTuple):
-    """A layer that Grad-CAM can look at, and the size of what it puts out."""
+    """A layer that Grad-CAM can explain, and the size of its output."""
 
     name: str
     kind: str
@@ -26,38 +26,43 @@ class Layer(NamedTuple):
     width: int
 
 
-def suggest_layers(model: nn.Module, images: Float[Tensor, "B C H W"]) -> list[Layer]:
-    """The layers to try, the deepest first: for each size of feature map the one with the most channels, or the last.
+class _Run(NamedTuple):
+    """One run of a layer: its output, and how often that had been changed in place by then."""
 
-    The deepest says most about the class, and least about the place. A layer that runs more than once, such as a ReLU
-    that a block shares, is not among them: the block is, or what stands before the ReLU. Nor is a layer in a branch
-    that goes back up in size, or one with no more channels than the image. Which of them points best is for scores to
-    say: chapter 10 finds that it is not the deepest.
+    layer: nn.Module
+    output: Any
+    version: int
+
+
+def suggest_layers(model: nn.Module, images: Float[Tensor, "B C H W"]) -> list[Layer]:
+    """Suggest layers for Grad-CAM, the deepest first: one for each size of feature map.
+
+    For each size, it is the layer with the most channels, or the last of several. The deepest layer
+    has the most information about the class and the least about the position. Which one points best
+    is for scores to decide; in the chapter on Grad-CAM it is not the deepest.
+
+    Left out are layers that run more than once, such as a ReLU shared within a block (the block, or
+    the layer before the ReLU, is suggested instead), layers in a branch that goes back up in size,
+    and layers with no more channels than the image.
     """
-    model, runs = unwrapped(model), []
-    _run(
+    model = unwrapped(model)
+    runs: list[_Run] = []
+    # Autograd counts the changes in place of a tensor in `_version`.
+    _watch(
         model,
         images,
-        lambda layer, output: runs.append((layer, output, getattr(output, "_version", 0))),
+        lambda layer, output: runs.append(_Run(layer, output, getattr(output, "_version", 0))),
     )
-    times = Counter(layer for layer, *_ in runs)
-    best: dict[tuple[int, int], tuple[nn.Module, Tensor, int]] = {}
-    for layer, output, version in runs:
-        if times[layer] > 1 or not isinstance(output, Tensor) or output.ndim != 4:
+    times = Counter(run.layer for run in runs)
+    best: dict[tuple[int, ...], _Run] = {}  # by size of the feature map
+    for run in runs:
+        if times[run.layer] > 1 or not _is_feature_map(run.output, images):
             continue
-        if output.shape[1] <= images.shape[1] or output[0, 0].numel() == 1:
-            continue
-        size, smallest = tuple(output.shape[-2:]), min(best, default=None)
-        if smallest is not None and size > smallest:
-            continue  # a branch that goes back up
-        if size == smallest:
-            _, kept, kept_version = best[size]
-            handed_on = (
-                output is kept and version == kept_version
-            )  # by a container; a ReLU in place counts a version
-            if handed_on or output.shape[1] < kept.shape[1]:
-                continue
-        best[size] = layer, output, version
+        size = tuple(run.output.shape[-2:])
+        if size > min(best, default=size):
+            continue  # a branch that goes back up in size
+        if size not in best or _replaces(run, best[size]):
+            best[size] = run
     names = {layer: name for name, layer in model.named_modules()}
     found = [
         Layer(names[layer], type(layer).__name__, *output.shape[1:])
@@ -72,33 +77,57 @@ def diagnose(
     layer: nn.Module | str,
     classes: Targets = None,
 ) -> list[str]:
-    """A sentence an image on its Grad-CAM map: ``fine``, or what is wrong with it, why, and what to do.
+    """Diagnose the Grad-CAM map of each image: ``fine``, or what is wrong, why, and what to do.
+
+    Returns:
+        One sentence per image. It starts with ``fine``, ``blank``, ``flat``, ``negative`` or
+        ``not a number``, and a colon.
 
     Raises:
-        ValueError: see `gradcam.gradcam`.
+        ValueError: See `grad_cam.gradcam`.
     """
     model = unwrapped(model)
     layer = find(model, layer)
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
-            return [
-                f"not a number: the weights {name} hold NaN or an infinity; load or train them again"
-            ] * len(images)
+            sentence = (
+                f"not a number: the weights {name} contain NaN or infinity; "
+                "load them or train the network again"
+            )
+            return [sentence] * len(images)
     name = named(model, layer)
     as_it_is = activation_and_gradient(model, images, layer, classes)
-    # a gradient of 0 is one in double precision only: in single, large scores leave rounding errors of any size
+    # Only in double precision is a gradient of 0 recognisable: in single precision, large scores
+    # leave rounding errors of any size.
     exact = activation_and_gradient(
         copy.deepcopy(model).double(), images.double(), name_of(model, layer), classes
     )
     return [
-        _not_a_number(model, image, *own, name) or _unreadable(*better, name) or _fine(*own)
-        for image, own, better in zip(images, zip(*as_it_is), zip(*exact))
+        _not_a_number(model, image, *single, name) or _unreadable(*double, name) or _fine(*single)
+        for image, single, double in zip(images, zip(*as_it_is), zip(*exact))
     ]
 
 
+def _is_feature_map(output: Any, images: Tensor) -> bool:
+    """Whether an output is (B, K, h, w) with more channels than the image and several positions."""
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        return False
+    return output.shape[1] > images.shape[1] and output[0, 0].numel() > 1
+
+
+def _replaces(later: _Run, earlier: _Run) -> bool:
+    """Whether a later layer is a better suggestion than an earlier one of the same size."""
+    # A container returns the very tensor that its last layer returned; the layer stays, as its name
+    # is more precise. A ReLU in place returns the tensor of the layer before it as well, but it has
+    # changed the tensor, so the version tells the two cases apart.
+    passed_on = later.output is earlier.output and later.version == earlier.version
+    return not passed_on and later.output.shape[1] >= earlier.output.shape[1]
+
+
 def _not_a_number(model: nn.Module, image: Tensor, a: Tensor, g: Tensor, name: str) -> str | None:
+    """The sentence about values that are NaN or infinite, naming where they appear first."""
     if not image.isfinite().all():
-        return "not a number: the image itself holds NaN or an infinity"
+        return "not a number: the image itself contains NaN or infinity"
     if a.isfinite().all() and g.isfinite().all():
         return None
     broken: list[nn.Module] = []
@@ -107,47 +136,60 @@ def _not_a_number(model: nn.Module, image: Tensor, a: Tensor, g: Tensor, name: s
         if isinstance(output, Tensor) and not output.isfinite().all():
             broken.append(layer)
 
-    _run(model, image[None], note)
+    _watch(model, image[None], note)
     if broken:
-        return f"not a number: NaN or an infinity first comes out of {named(model, broken[0])}, from a finite image"
-    return f"not a number: only the gradient at {name} is NaN or infinite, as at a root of 0 or in half precision"
+        first = named(model, broken[0])
+        return f"not a number: {first} is the first layer to return NaN or infinity"
+    return (
+        f"not a number: only the gradient at {name} is NaN or infinite, "
+        "as at a square root of 0 or in half precision"
+    )
 
 
 def _unreadable(a: Float[Tensor, "K h w"], g: Float[Tensor, "K h w"], name: str) -> str | None:
+    """The sentence about a map without contrast, from activation and gradient of one image."""
     if a[0].numel() == 1:
-        return f"flat: {name} has one position, so its map can't point anywhere; choose a layer before it"
+        return (
+            f"flat: {name} has only one position, so its map can't point anywhere; "
+            "choose an earlier layer"
+        )
     if not a.any():
-        return f"blank: {name} puts out 0 everywhere for this image, as ReLUs that have died do; choose another layer"
+        return (
+            f"blank: {name} returns 0 everywhere for this image, as dead ReLUs do; "
+            "choose another layer"
+        )
     if (g * a).abs().sum() <= 1e-9 * a.abs().amax():
-        return f"blank: the logit does not depend on {name}, its gradient is 0 up to rounding"
-    maps = _map(a, g)
+        return f"blank: the logit does not depend on {name}; its gradient is 0 up to rounding"
+    maps = _grad_cam(a, g)
     if maps.abs().amax() <= 1e-4 * (g * a).sum(dim=0).abs().amax():
-        return f"blank: the gradient at {name} is not 0, but its mean over the positions is; try Grad-CAM++"
+        return (
+            f"blank: the gradient at {name} is not 0, but its mean over the positions is; "
+            "try Grad-CAM++"
+        )
     if maps.max() <= 0:
         return (
-            f"negative: every position of {name} speaks against this class, and the ReLU leaves nothing; "
-            "look at another class, at another layer, or with relu=False"
+            f"negative: every position of {name} is evidence against this class, and the ReLU "
+            "leaves nothing; try another class, another layer, or relu=False"
         )
     if maps.max() - maps.min() <= 1e-5 * maps.abs().amax():
-        return f"flat: {name} puts out the same at every position"
+        return f"flat: {name} returns the same at every position"
     return None
 
 
 def _fine(a: Tensor, g: Tensor) -> str:
-    maps = _map(a, g)
+    maps = _grad_cam(a, g)
     above = f"above 0 at {int((maps > 0).sum())} of {maps.numel()} positions"
     return f"fine: from {maps.min():.2g} to {maps.max():.2g}, {above}"
 
 
-def _map(a: Tensor, g: Tensor) -> Tensor:
+def _grad_cam(a: Float[Tensor, "K h w"], g: Float[Tensor, "K h w"]) -> Float[Tensor, "h w"]:
     return (g.mean(dim=(1, 2), keepdim=True) * a).sum(dim=0)
 
 
-def _run(model: nn.Module, images: Tensor, see: Callable[[nn.Module, Any], None]) -> None:
-    """Run a network and be shown every layer with its output, in the order in which they finish."""
+def _watch(model: nn.Module, images: Tensor, see: Callable[[nn.Module, Any], None]) -> None:
+    """Run a network, and call `see` with each layer and its output as the layer finishes."""
     with ExitStack() as hooks, evaluating(model):
         for layer in model.modules():
-            hooks.callback(
-                layer.register_forward_hook(lambda layer, _, output: see(layer, output)).remove
-            )
+            hook = layer.register_forward_hook(lambda layer, _, output: see(layer, output))
+            hooks.callback(hook.remove)
         model(images)

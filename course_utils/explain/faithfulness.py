@@ -1,8 +1,9 @@
-"""Does a map show what the network uses? Take the pixels it names away, or keep nothing else, and ask again.
+"""Does a map show what the network uses? Remove the pixels it highlights, or keep only them.
 
-These need no region, only the network. But altered images are images that it has never been trained on, so a drop may
-mean that something important has gone, or that the image looks strange. Compare with the map of another image, which
-is as smooth and knows nothing of this one.
+These scores need no region, only the network. But the altered images are unlike any that the
+network was trained on, so a drop can mean that something important is missing, or merely that the
+image looks strange. The control is the map of another image: it is as smooth, and independent of
+this image.
 """
 
 from __future__ import annotations
@@ -27,22 +28,28 @@ def deletion(
     steps: int = 16,
     fill: Float[Tensor, "B C H W"] | None = None,
 ) -> Float[Tensor, "B steps_and_1"]:
-    """The probability of a class while the pixels with the highest values are taken away, a share at a time.
+    """Probability of a class while the highest-valued pixels are removed, some at each step.
 
-    The mean of a curve is the area under it: a map that names what the network needs has a *low* one.
+    The mean of a curve is the area under it. It is *low* for a map that highlights what the network
+    needs.
 
     Source: Petsiuk et al. 2018, "RISE", section 4.
 
     Args:
-        model: any network that returns logits; it is left as it was.
-        images: as the network takes them.
-        maps: non-negative; enlarged to the images.
-        classes: one for all images, or one an image; without, the class that the network predicts.
-        steps: how many times 1 / steps of the pixels go. Equal values go in random order.
-        fill: what stands where a pixel has been taken away; black, unless given.
+        model: Any network that returns logits. Its mode and its parameters stay as they are.
+        images: Input of the network.
+        maps: Non-negative; upsampled to the size of the images.
+        classes: One class for all images, or one per image. If None, the predicted class.
+        steps: Number of steps; each removes 1 / steps of the pixels. Pixels with equal values are
+            removed in random order.
+        fill: What replaces the removed pixels. If None, black. A result that depends on the fill
+            says something about the fill, so compare two.
+
+    Returns:
+        One curve per image, from the whole image to none of it.
 
     Raises:
-        ValueError: maps or classes that do not fit, or a number of steps below 1.
+        ValueError: If the maps or the classes do not fit the images, or steps is below 1.
     """
     fill = torch.zeros_like(images) if fill is None else fill
     return _curves(model, images, fill, maps, classes, steps)
@@ -57,14 +64,15 @@ def insertion(
     steps: int = 16,
     fill: Float[Tensor, "B C H W"] | None = None,
 ) -> Float[Tensor, "B steps_and_1"]:
-    """The same the other way round: from an empty image, the pixels with the highest values come first.
+    """Probability of a class while the highest-valued pixels are added to an empty image.
 
-    Here a good map has a *high* area. Without classes, they are those predicted for the whole images.
+    This is `deletion` in reverse: the area under the curve is *high* for a good map. The arguments
+    are those of `deletion`; if classes is None, they are predicted from the whole images.
 
-    Source: see `deletion`.
+    Source: See `deletion`.
 
     Raises:
-        ValueError: see `deletion`.
+        ValueError: See `deletion`.
     """
     if classes is None:
         with evaluating(unwrapped(model)) as network:
@@ -79,57 +87,70 @@ def drop_and_increase(
     maps: Float[Tensor, "B 1 h w"],
     classes: Targets = None,
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """What happens to the probability of a class where only the map shines through: image × map / its maximum.
+    """Change of a class's probability when the image is multiplied by its map.
+
+    The map is divided by its maximum first, so its highest position stays as it is.
 
     Source: Chattopadhay et al. 2018, "Grad-CAM++", section 4.1.
 
     Returns:
-        Which share of the probability is lost (0 if none; lower is better), and whether it has grown (1 or 0; higher is
-        better). The mean over images is the paper's *average drop* and *increase in confidence*.
+        The fraction of the probability that is lost (0 if it does not fall; lower is better), and
+        whether the probability rises (1 or 0; higher is better). Their means over images are the
+        paper's *average drop* and *increase in confidence*.
 
     Raises:
-        ValueError: maps or classes that do not fit.
+        ValueError: If the maps or the classes do not fit the images.
     """
-    maps = _enlarged(maps, images)
+    maps = _upsampled(maps, images)
     highest = maps.amax(dim=(1, 2, 3), keepdim=True)
     with evaluating(unwrapped(model)) as network:
         whole = logits_of(network(images))
         classes = target_classes(classes, whole)
-        shone = logits_of(network(images * maps / highest.where(highest > 0, 1)))
-    before, after = (
-        logits.softmax(dim=1).gather(1, classes[:, None])[:, 0] for logits in (whole, shone)
-    )
+        masked = logits_of(network(images * maps / highest.where(highest > 0, 1)))
+    before = _probability(whole, classes)
+    after = _probability(masked, classes)
     return (before - after).clamp(min=0) / before, (after > before).to(before.dtype)
 
 
 def _curves(
     model: nn.Module, start: Tensor, end: Tensor, maps: Tensor, classes: Targets, steps: int
 ) -> Float[Tensor, "B steps_and_1"]:
-    """The probability of the classes on the way from one image to another, the highest values of the map first."""
+    """Class probabilities while `start` turns into `end`, highest values of the map first."""
     if steps < 1:
         raise ValueError(f"expected at least 1 step, got {steps}")
-    maps = _enlarged(maps, start)
-    rank, curve = _ranks(maps), []
+    maps = _upsampled(maps, start)
+    rank = _ranks(maps)
+    curve = []
     with evaluating(unwrapped(model)) as network:
         for step in range(steps + 1):
             changed = rank < round(step / steps * rank[0].numel())
             logits = logits_of(network(torch.where(changed, end, start)))
-            classes = target_classes(classes, logits)  # without classes, those of the first step
-            curve.append(logits.softmax(dim=1).gather(1, classes[:, None])[:, 0])
+            # If no classes are given, the first step predicts them and the later ones keep them.
+            classes = target_classes(classes, logits)
+            curve.append(_probability(logits, classes))
     return torch.stack(curve, dim=1)
 
 
+def _probability(
+    logits: Float[Tensor, "B classes"], classes: Int[Tensor, " B"]
+) -> Float[Tensor, " B"]:
+    return logits.softmax(dim=1).gather(1, classes[:, None])[:, 0]
+
+
 def _ranks(maps: Float[Tensor, "B 1 H W"]) -> Int[Tensor, "B 1 H W"]:
-    """The place of each pixel if the highest come first; equal ones in random order, the same every time."""
+    """Rank of each pixel, 0 for the highest value; equal values in a random order that is fixed.
+
+    In reading order, a uniform map would remove the upper half of the image first.
+    """
     flat = maps.flatten(1)
-    shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0)).to(
-        flat.device
-    )
+    source = torch.Generator().manual_seed(0)
+    shuffle = torch.randperm(flat.shape[1], generator=source).to(flat.device)
+    # A stable sort keeps equal values in their shuffled order.
     order = shuffle[flat[:, shuffle].argsort(dim=1, descending=True, stable=True)]
-    return order.argsort(dim=1).view_as(maps)
+    return order.argsort(dim=1).view_as(maps)  # the inverse permutation
 
 
-def _enlarged(maps: Tensor, images: Tensor) -> Float[Tensor, "B 1 H W"]:
+def _upsampled(maps: Tensor, images: Tensor) -> Float[Tensor, "B 1 H W"]:
     if maps.ndim != 4 or maps.shape[:2] != (len(images), 1):
         raise ValueError(
             f"expected maps (B, 1, h, w) for {len(images)} images, got {tuple(maps.shape)}"

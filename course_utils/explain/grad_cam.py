@@ -1,7 +1,8 @@
-"""Grad-CAM: where a trained network's features spoke for a class. It looks afterwards, and changes nothing.
+"""Grad-CAM and Grad-CAM++: where a trained network's features raised the score of a class.
 
-The forward pass records nothing until the layer is reached: the graph begins at its activation. So one short backward
-pass is all that is needed, frozen weights do not matter, and no parameter gets a gradient.
+Both explain a finished network and change nothing in it. The forward pass records no graph until it
+reaches the layer in question; the graph starts at the activation of that layer. One short backward
+pass is therefore enough, frozen weights don't matter, and no parameter gets a gradient.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ def gradcam(
     *,
     relu: bool = True,
 ) -> Float[Tensor, "B 1 h w"]:
-    r"""Grad-CAM: the channels of a layer, weighted by how much each one raises the logit of a class.
+    r"""Return Grad-CAM maps for a layer of a trained network.
+
+    Each channel of the layer is weighted by how strongly it increases the logit of the class (the
+    gradient, averaged over positions); the map is the weighted sum of the channels, with negative
+    values clipped to zero:
 
     .. math::
         \alpha_k = \frac{1}{hw} \sum_i \frac{\partial y_c}{\partial A_{ki}} \qquad\qquad
@@ -35,22 +40,26 @@ def gradcam(
     Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", eq. 1 and 2.
 
     Args:
-        model: any network that returns logits (B, classes), alone or in a tuple; see `logits_of`. It is left as it was.
-        images: as the network takes them.
-        layer: whose output (B, K, h, w) is looked at: a module of the network, or its name.
-        classes: one for all images, or one an image; without them, the class that the network predicts.
-        relu: set to 0 what speaks against the class. Without, the map has either sign.
+        model: Any network that returns logits (B, classes), alone or in a tuple; see `logits_of`.
+            Its mode and its parameters stay as they are.
+        images: Input of the network.
+        layer: A module of the network, or its name. Its output must have shape (B, K, h, w).
+        classes: One class for all images, or one per image. If None, the predicted class.
+        relu: Clip negative values, which are evidence against the class. If False, the map can be
+            negative.
 
     Returns:
-        A map of the layer's own size, in single precision or that of the weights, whichever is finer.
+        A map of the layer's own size, in single precision or the precision of the weights,
+        whichever is higher.
 
     Raises:
-        ValueError: a layer that is not in the network, is not reached, runs more than once, or has no output
-            (B, K, h, w); classes that do not fit; an output without logits.
+        ValueError: If the layer is not part of the network, does not run, runs more than once or
+            has an output of another shape; if the classes do not fit, or the output has no logits.
     """
     activation, gradient = activation_and_gradient(model, images, layer, classes)
     weights = gradient.mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
-    return _combined(weights, activation, relu)
+    maps = _weighted_sum(weights, activation)
+    return maps.relu() if relu else maps
 
 
 def gradcam_plus_plus(
@@ -58,10 +67,8 @@ def gradcam_plus_plus(
     images: Float[Tensor, "B C H W"],
     layer: nn.Module | str,
     classes: Targets = None,
-    *,
-    relu: bool = True,
 ) -> Float[Tensor, "B 1 h w"]:
-    r"""Grad-CAM++: as `gradcam`, but the positions of a channel count by how much they matter, not all alike.
+    r"""Return Grad-CAM++ maps: `gradcam` with a weight for each position of the gradient.
 
     With :math:`G = \partial y_c / \partial A`,
 
@@ -69,20 +76,25 @@ def gradcam_plus_plus(
         \alpha_k = \sum_i w_{ki}\,\mathrm{ReLU}(G_{ki}) \qquad\qquad
         w_{ki} = \frac{G_{ki}^2}{2\,G_{ki}^2 + G_{ki}^3 \sum_j A_{kj}}
 
-    and :math:`w_{ki} = 0` where the gradient is 0. The paper scores with :math:`\exp(y_c)`, which multiplies the whole
-    map by one positive number; we leave it out. Its w rests on second and third derivatives of a network that is linear
-    behind the layer but for its ReLUs; elsewhere it is an approximation.
+    and :math:`w_{ki} = 0` where the gradient is 0. The map is the weighted sum of the channels,
+    with negative values clipped to zero, as for `gradcam`; the arguments are the same as well.
+
+    The paper uses :math:`\exp(y_c)` as the score, which multiplies the whole map by one positive
+    number; we leave that factor out. Its formula for w replaces second and third derivatives by
+    powers of the first. That is exact for a network that is linear behind the layer, apart from
+    ReLUs, and an approximation for any other.
 
     Source: Chattopadhay et al. 2018, "Grad-CAM++", eq. 19.
 
     Raises:
-        ValueError: see `gradcam`.
+        ValueError: See `gradcam`.
     """
     activation, gradient = activation_and_gradient(model, images, layer, classes)
-    total = activation.sum(dim=(2, 3), keepdim=True)
-    below = 2 * gradient**2 + gradient**3 * total
-    w = torch.where(below != 0, gradient**2 / below, 0)
-    return _combined((w * gradient.relu()).sum(dim=(2, 3), keepdim=True), activation, relu)
+    total = activation.sum(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
+    denominator = 2 * gradient**2 + gradient**3 * total
+    w = torch.where(denominator != 0, gradient**2 / denominator, 0)  # (B, K, h, w)
+    weights = (w * gradient.relu()).sum(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
+    return _weighted_sum(weights, activation).relu()
 
 
 def activation_and_gradient(
@@ -91,65 +103,68 @@ def activation_and_gradient(
     layer: nn.Module | str,
     classes: Targets = None,
 ) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K h w"]]:
-    """What a layer put out, and the gradient of the classes' logits with respect to it; see `gradcam`."""
+    """Return the output of a layer, and the gradient of the classes' logits with respect to it.
+
+    The arguments are those of `gradcam`.
+
+    Raises:
+        ValueError: See `gradcam`.
+    """
     model = unwrapped(model)
     layer = find(model, layer)
     reached = []
 
-    def begin_graph(_, __, output: Any) -> Tensor:
-        if not isinstance(output, Tensor) or output.ndim != 4:
-            given = (
-                tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
-            )
-            raise ValueError(
-                f"expected a layer with an output (B, K, h, w), got {given} from {named(model, layer)}"
-            )
-        torch.set_grad_enabled(True)  # until `looking` ends
+    def start_graph(_, __, output: Any) -> Tensor:
+        _check_feature_map(output, model, layer)
+        torch.set_grad_enabled(True)  # until `evaluating` ends
         reached.append(output.detach().requires_grad_())
-        return reached[-1].clone()  # what follows may change it in place
+        return reached[-1].clone()  # the layers that follow may change it in place
 
-    # A caller's inference mode would leave tensors that no graph can begin with, and its images are such tensors.
+    # A graph can't start at a tensor that was made in inference mode. So the caller's inference
+    # mode is switched off here, and images that were made in it are copied.
     with torch.inference_mode(False), evaluating(model):
-        hook = layer.register_forward_hook(begin_graph)
+        hook = layer.register_forward_hook(start_graph)
         try:
             logits = logits_of(model(images.clone() if images.is_inference() else images))
         finally:
             hook.remove()
         if len(reached) != 1:
-            problem = f"runs {len(reached)} times" if reached else "is not reached"
+            problem = f"runs {len(reached)} times" if reached else "does not run"
             raise ValueError(
-                f"expected a layer that runs once, and {named(model, layer)} {problem}"
+                f"expected a layer that runs once, but {named(model, layer)} {problem}"
             )
-        of_each = logits.gather(
-            1, target_classes(classes, logits)[:, None]
-        )  # no image's logit depends on another image
-        leads_back = of_each.requires_grad
-        gradient = (
-            torch.autograd.grad(of_each.sum(), reached[0], allow_unused=True)[0]
-            if leads_back
-            else None
-        )
+        # No logit depends on another image, so one backward pass of the sum serves them all.
+        logit_per_image = logits.gather(1, target_classes(classes, logits)[:, None])
+        gradient = None
+        if logit_per_image.requires_grad:
+            (gradient,) = torch.autograd.grad(logit_per_image.sum(), reached[0], allow_unused=True)
     if gradient is None:
-        name = named(model, layer)
         raise ValueError(
-            f"no gradient leads from the logits to {name}: they do not use it, or detach what it put out"
+            f"no gradient leads from the logits to {named(model, layer)}: they do not use its "
+            "output, or use it detached"
         )
-    precise = torch.promote_types(reached[0].dtype, torch.float32)  # autocast leaves half precision
+    # Under autocast the activations have half precision, which is too coarse for means and sums.
+    precise = torch.promote_types(reached[0].dtype, torch.float32)
     return reached[0].detach().to(precise), gradient.to(precise)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``, whose layers it shares."""
-    while (inner := getattr(model, "_orig_mod", None) or _replicated(model)) is not None:
-        model = inner
-    return model
+    """The network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``."""
+    wrappers = nn.DataParallel | nn.parallel.DistributedDataParallel
+    while True:
+        if isinstance(model, wrappers):
+            model = model.module
+        elif getattr(model, "_orig_mod", None) is not None:  # where torch.compile keeps it
+            model = model._orig_mod
+        else:
+            return model
 
 
 def find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
-    """A layer of a network, by itself or by its name.
+    """Return a layer of a network, given the layer itself or its name.
 
     Raises:
-        ValueError: it is not in the network; the message names similar ones.
+        ValueError: If the network has no such layer; the message lists similar names.
     """
     names = [name for name, _ in model.named_modules()]
     if isinstance(layer, str):
@@ -159,24 +174,27 @@ def find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
         raise ValueError(f"{type(model).__name__} has no layer {layer!r}: it has {similar}")
     if not any(module is layer for module in model.modules()):
         raise ValueError(
-            f"the layer {type(layer).__name__} is not in this {type(model).__name__}: is it another's?"
+            f"the layer {type(layer).__name__} is not part of this {type(model).__name__}; "
+            "does it belong to another network?"
         )
     return layer
 
 
 def logits_of(output: Any) -> Float[Tensor, "B classes"]:
-    """The logits in what a network returned: that itself, its ``logits``, or the first (B, classes) in it.
+    """Return the logits in the output of a network.
+
+    They are its attribute ``logits`` if it has one; otherwise the output itself, or the first
+    tensor of shape (B, classes) in a tuple, list or mapping.
 
     Raises:
-        ValueError: there is none.
+        ValueError: If the output contains no tensor of shape (B, classes).
     """
-    parts = (
-        output.values()
-        if isinstance(output, Mapping)
-        else output
-        if isinstance(output, tuple | list)
-        else (output,)
-    )
+    if isinstance(output, Mapping):
+        parts = tuple(output.values())
+    elif isinstance(output, tuple | list):
+        parts = tuple(output)
+    else:
+        parts = (output,)
     for part in (getattr(output, "logits", None), *parts):
         if isinstance(part, Tensor) and part.ndim == 2:
             return part
@@ -186,25 +204,25 @@ def logits_of(output: Any) -> Float[Tensor, "B classes"]:
 
 
 def named(model: nn.Module, layer: nn.Module) -> str:
-    """A layer by its name and its kind, for messages."""
+    """Name and type of a layer, for messages."""
     return f"{name_of(model, layer)!r} ({type(layer).__name__})"
 
 
 def name_of(model: nn.Module, layer: nn.Module) -> str:
-    """The name of a layer that is in the network."""
+    """Name of a layer in its network."""
     return next(name for name, module in model.named_modules() if module is layer)
 
 
-def _replicated(model: nn.Module) -> nn.Module | None:
-    return (
-        model.module
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
-        else None
+def _check_feature_map(output: Any, model: nn.Module, layer: nn.Module) -> None:
+    if isinstance(output, Tensor) and output.ndim == 4:
+        return
+    given = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise ValueError(
+        f"expected a layer with an output (B, K, h, w), got {given} from {named(model, layer)}"
     )
 
 
-def _combined(
-    weights: Float[Tensor, "B K 1 1"], activation: Float[Tensor, "B K h w"], relu: bool
-) -> Tensor:
-    maps = (weights * activation).sum(dim=1, keepdim=True)  # (B, 1, h, w)
-    return maps.relu() if relu else maps
+def _weighted_sum(
+    weights: Float[Tensor, "B K 1 1"], activation: Float[Tensor, "B K h w"]
+) -> Float[Tensor, "B 1 h w"]:
+    return (weights * activation).sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""One picture that explains a network's answer to one image."""
+"""One figure that explains a network's prediction for one image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from course_utils import plots
-from course_utils.explain.cam import class_activation_map
+from course_utils.explain.cam import allows_cam, class_activation_map
 from course_utils.explain.diagnosis import suggest_layers
 from course_utils.explain.grad_cam import gradcam
 from course_utils.models import SoftAttentionCNN
@@ -20,15 +20,19 @@ from course_utils.models import SoftAttentionCNN
 def draw_overview(
     model: nn.Module, image: Float[Tensor, "1 C H W"], classes: Sequence[str]
 ) -> Figure:
-    """The image under what the network takes it for, and below it where the network looked.
+    """Draw an image with the predicted class above it, and the network's maps beside it.
 
-    That is: for a soft gate its last features merged by their maximum, before and after the gate, on one scale; else
-    its attention maps; for a network without any, the class activation map, or Grad-CAM where its head allows none.
+    Which maps depends on the network:
+
+    - a soft gate: the maximum over the channels of its last features, before and after the gate,
+      on one scale;
+    - attention: its attention maps;
+    - neither: the class activation map, or Grad-CAM at the deepest layer if the head allows none.
 
     Args:
-        model: a network of `models`.
-        image: grey or RGB, in [0, 1].
-        classes: their names.
+        model: A network of `models`; it is put into evaluation mode.
+        image: Grey or RGB, in [0, 1].
+        classes: Names of the classes.
     """
     output = model.eval()(image)
     p, best = output.logits.softmax(dim=1)[0].max(dim=0)
@@ -37,19 +41,13 @@ def draw_overview(
         before, after = (
             features.amax(dim=1, keepdim=True) for features in model.before_and_after(image)
         )
-        return plots.show_row(
-            image, {"before the gate": before, "after the gate": after}, title, shared=True
-        )
+        maps = {"before the gate": before, "after the gate": after}
+        return plots.show_row(image, maps, title, shared=True)
     if output.maps:
-        return plots.show_row(
-            image, {f"map {tap}": m for tap, m in enumerate(output.maps, 1)}, title
-        )
-    try:
-        return plots.show_row(
-            image, {"class activation": class_activation_map(model, image).clamp(min=0)}, title
-        )
-    except ValueError:  # a head that allows none
+        maps = {f"map {tap}": m for tap, m in enumerate(output.maps, 1)}
+    elif allows_cam(model):
+        maps = {"class activation": class_activation_map(model, image).clamp(min=0)}
+    else:
         deepest = suggest_layers(model, image)[0].name
-        return plots.show_row(
-            image, {f"Grad-CAM at {deepest}": gradcam(model, image, deepest)}, title
-        )
+        maps = {f"Grad-CAM at {deepest}": gradcam(model, image, deepest)}
+    return plots.show_row(image, maps, title)

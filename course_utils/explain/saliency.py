@@ -1,4 +1,4 @@
-"""Gradients of a class's logit at the pixels: the contrast to Grad-CAM, finer and not always what it seems."""
+"""Gradients of a class's logit with respect to the pixels: finer than Grad-CAM, but noisier."""
 
 from __future__ import annotations
 
@@ -20,42 +20,50 @@ def input_gradient(
     *,
     guided: bool = False,
 ) -> Float[Tensor, "B 1 H W"]:
-    """How much the logit of a class changes with each pixel: the largest absolute gradient of its colours.
+    """The largest absolute gradient of a class's logit over the colours of each pixel.
 
-    Source: Simonyan et al. 2014, "Deep Inside Convolutional Networks", section 3.1. Guided back-propagation is from
-    Springenberg et al. 2015, "Striving for Simplicity": on the way back every ReLU also stops what is negative. Its
-    maps are sharp, and Adebayo et al. 2018 show that they hardly depend on what the network has learned.
+    Source: Simonyan et al. 2014, "Deep Inside Convolutional Networks", section 3.1. Guided
+    back-propagation is from Springenberg et al. 2015, "Striving for Simplicity": on the way back,
+    every ReLU also blocks negative gradients. Its maps are sharp, and Adebayo et al. 2018 show that
+    they hardly depend on the learned weights.
 
     Args:
-        model: any network that returns logits; see `gradcam.logits_of`. It is left as it was.
-        images: as the network takes them.
-        classes: one for all images, or one an image; without, the class that the network predicts.
-        guided: guided back-propagation. It reaches the modules ``nn.ReLU``, not ReLUs that are called as functions.
+        model: Any network that returns logits; see `grad_cam.logits_of`. Its mode and its
+            parameters stay as they are.
+        images: Input of the network.
+        classes: One class for all images, or one per image. If None, the predicted class.
+        guided: Use guided back-propagation. It affects modules of type ``nn.ReLU``, but not ReLUs
+            that are called as functions.
 
     Raises:
-        ValueError: classes that do not fit, an output without logits, or one that no gradient leads back from.
+        ValueError: If the classes do not fit, the output has no logits, or no gradient leads from
+            the logits to the pixels.
     """
     model = unwrapped(model)
+    # Inference mode would leave tensors that autograd refuses, so it is switched off here.
     with torch.inference_mode(False), evaluating(model), torch.enable_grad(), ExitStack() as hooks:
         pixels = images.detach().clone().requires_grad_()
-        for relu in [m for m in model.modules() if guided and isinstance(m, nn.ReLU)]:
-            hooks.callback(
-                relu.register_forward_hook(
-                    lambda _, __, output: _PositiveGradient.apply(output)
-                ).remove
-            )
+        if guided:
+            for relu in model.modules():
+                if isinstance(relu, nn.ReLU):
+                    hooks.callback(relu.register_forward_hook(_block_negative).remove)
         logits = logits_of(model(pixels))
-        of_each = logits.gather(1, target_classes(classes, logits)[:, None])
-        if not of_each.requires_grad:
+        # No logit depends on another image, so one backward pass of the sum serves them all.
+        logit_per_image = logits.gather(1, target_classes(classes, logits)[:, None])
+        if not logit_per_image.requires_grad:
             raise ValueError(
                 f"no gradient leads from the logits of this {type(model).__name__} to the pixels"
             )
-        (gradient,) = torch.autograd.grad(of_each.sum(), pixels)
-    return gradient.abs().amax(dim=1, keepdim=True)
+        (gradient,) = torch.autograd.grad(logit_per_image.sum(), pixels)
+    return gradient.abs().amax(dim=1, keepdim=True)  # (B, C, H, W) to (B, 1, H, W)
+
+
+def _block_negative(_, __, output: Tensor) -> Tensor:
+    return _PositiveGradient.apply(output)
 
 
 class _PositiveGradient(torch.autograd.Function):
-    """Passes values on as they are, and of a gradient only what is above 0."""
+    """The identity, except that negative gradients become 0 on the way back."""
 
     @staticmethod
     def forward(_, x: Tensor) -> Tensor:

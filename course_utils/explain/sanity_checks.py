@@ -1,7 +1,9 @@
-"""Does a map depend on what the network has learned? Randomise its layers from the top, and see whether the map moves.
+"""Does a map depend on the learned weights? Randomise layers from the output down and compare maps.
 
-Source: Adebayo et al. 2018, "Sanity Checks for Saliency Maps". A map that stays as it is while the weights go shows the
-image, or the architecture, and not what was learned. That it moves is necessary, and no proof that it is right.
+A map that stays the same while the weights are lost shows the image or the architecture, not what
+was learned. That the map changes is necessary, but it does not prove the map right.
+
+Source: Adebayo et al. 2018, "Sanity Checks for Saliency Maps".
 """
 
 from __future__ import annotations
@@ -11,40 +13,41 @@ from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 
 def cascade(trained: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The network with one layer more in the state of a fresh one at each step, from the output down to the input.
+    """Replace the layers of a trained network with fresh ones, one per step, from the output down.
 
     Args:
-        trained: it is left as it was.
-        fresh: the same network, freshly initialised.
+        trained: The trained network; it is not changed.
+        fresh: The same network, freshly initialised.
 
     Yields:
-        The name of the layer that has lost what it had learned, and the network, in evaluation mode. It is one network
-        all the time: use it before you go on. Batch norm loses its statistics with its weights.
+        The name of the layer that was replaced, and the network in evaluation mode. The same
+        module is yielded each time and modified in place, so use it before the next step. Batch
+        norm loses its running statistics together with its weights.
 
     Raises:
-        ValueError: two networks that are not the same.
+        ValueError: If the two networks have different layers.
     """
-    sizes = [
+    shapes, fresh_shapes = (
         {name: value.shape for name, value in network.state_dict().items()}
         for network in (trained, fresh)
-    ]
-    if sizes[0] != sizes[1]:
+    )
+    if shapes != fresh_shapes:
         raise ValueError(
-            f"expected two networks of the same layers, got {type(trained).__name__} and another"
+            f"expected two networks with the same layers, got a {type(trained).__name__} and a "
+            f"{type(fresh).__name__} whose weights have other names or shapes"
         )
     network = copy.deepcopy(trained).eval()
-    for name in reversed(
-        [
-            name
-            for name, layer in network.named_modules()
-            if next(layer.parameters(False), None) is not None
-        ]
-    ):
+    with_weights = [
+        name
+        for name, layer in network.named_modules()
+        if any(True for _ in layer.parameters(False))
+    ]
+    for name in reversed(with_weights):
         network.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
         yield name, network
 
@@ -52,18 +55,23 @@ def cascade(trained: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Modu
 def rank_correlation(
     maps: Float[Tensor, "B 1 h w"], others: Float[Tensor, "B 1 h w"]
 ) -> Float[Tensor, " B"]:
-    """Spearman's rank correlation of each map with its counterpart, in [-1, 1]; 0 where one of them is flat.
+    """Spearman's rank correlation of each map with its counterpart, in [-1, 1].
+
+    It is 0 if one of the two is uniform: ranks that are all equal have no correlation, and such a
+    map does not follow the other one.
 
     Raises:
-        ValueError: maps of different shapes.
+        ValueError: If the shapes differ.
     """
     if maps.shape != others.shape:
         raise ValueError(
             f"expected maps of one shape, got {tuple(maps.shape)} and {tuple(others.shape)}"
         )
-    x, y = (
-        torch.from_numpy(rankdata(m.flatten(1).numpy(), axis=1)) for m in (maps, others)
-    )  # equals share a rank
-    x, y = (ranks - ranks.mean(dim=1, keepdim=True) for ranks in (x, y))
-    lengths = x.norm(dim=1) * y.norm(dim=1)
-    return ((x * y).sum(dim=1) / lengths.where(lengths > 0, 1)).float()
+    pairs = zip(maps.flatten(1).numpy(), others.flatten(1).numpy())
+    return torch.tensor(
+        [
+            0.0 if x.min() == x.max() or y.min() == y.max() else spearmanr(x, y).statistic
+            for x, y in pairs
+        ],
+        dtype=torch.float32,
+    )

@@ -20,7 +20,7 @@ def test_rank_correlation_is_scipys(seed, ties):
     assert rank_correlation(a, b).tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_rank_correlation_ignores_what_keeps_the_order():
+def test_rank_correlation_depends_on_the_order_alone_and_is_0_for_uniform_maps():
     maps = torch.rand(2, 1, 8, 8)
     torch.testing.assert_close(rank_correlation(maps, 7 * maps**3), torch.ones(2))
     torch.testing.assert_close(rank_correlation(maps, -maps), -torch.ones(2))
@@ -28,8 +28,8 @@ def test_rank_correlation_ignores_what_keeps_the_order():
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_maps_of_two_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"one shape, got \(2, 1, 4, 4\) and \(2, 1, 8, 8\)"):
+def test_maps_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"got \(2, 1, 4, 4\) and \(2, 1, 8, 8\)"):
         rank_correlation(torch.rand(2, 1, 4, 4), torch.rand(2, 1, 8, 8))
 
 
@@ -55,6 +55,6 @@ def test_the_cascade_goes_from_the_output_to_the_input():
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
 
 
-def test_networks_of_two_kinds_are_refused():
-    with pytest.raises(ValueError, match="two networks of the same layers, got VGG and another"):
+def test_networks_with_different_layers_are_refused():
+    with pytest.raises(ValueError, match="a VGG and a VGG"):
         next(cascade(VGG(5, width=0.125), VGG(4, width=0.125)))
