@@ -1,0 +1,65 @@
+"""The chapters of the book, as the first cell of each notebook describes them."""
+
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+
+# "# 06 · AttnVGG: does the network look at the digit?" A name that is a question itself ends there.
+HEADING = re.compile(r"# (?P<number>\d\d) · (?P<name>.+?)(?:: |(?<=\?) )(?P<question>[^?]+\?)")
+FACTS = re.compile(
+    r"^\*\*Minutes:\*\* (?P<minutes>\d+).* · \*\*GPU:\*\* (?P<gpu>\w+)", re.MULTILINE
+)
+
+
+class Chapter(NamedTuple):
+    """A notebook of the course.
+
+    Attributes:
+        number: The two digits that its file name and its heading start with.
+        stem: The file name without its ending.
+        name: What it is called everywhere: the heading up to the colon.
+        question: The rest of the heading, starting with a capital letter.
+        minutes: How long it takes, as its first cell says.
+        gpu: Whether it needs a GPU, as its first cell says.
+    """
+
+    number: str
+    stem: str
+    name: str
+    question: str
+    minutes: int
+    gpu: str
+
+
+def chapter(path: Path) -> Chapter:
+    """Read the first cell of a notebook.
+
+    Raises:
+        ValueError: If the cell does not have the form of a chapter's first cell.
+    """
+    text = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    first_line = text.partition("\n")[0]
+    heading, facts = HEADING.fullmatch(first_line), FACTS.search(text)
+    if heading is None or facts is None:
+        raise ValueError(
+            f"expected a heading like '# 06 · AttnVGG: does it?' and a line with **Minutes:** and "
+            f"**GPU:** in the first cell of {path.name}, got {first_line!r}"
+        )
+    question = heading["question"][0].upper() + heading["question"][1:]
+    return Chapter(
+        heading["number"],
+        path.stem,
+        heading["name"],
+        question,
+        int(facts["minutes"]),
+        facts["gpu"],
+    )
+
+
+def chapters() -> list[Chapter]:
+    """Return all chapters in the order of their numbers."""
+    return [chapter(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
