@@ -1,0 +1,1 @@
+"""The lecture: slides, their figures and numbers, and the handout."""

@@ -1,8 +1,10 @@
-"""Sphinx extension: what a slide has that a page of the book has not.
+"""Sphinx extension: directives for slides, which pages of the book don't need.
 
-``{notes} 2`` holds what the speaker says, in two minutes. ``{plot} name`` draws the figure of that name in figures.py,
-with its content as alternative text; ``{live} name`` shows a widget of widgets.py, run by the book's own host.
-``{step}`` holds what appears at the next key; ``{chapters}`` lists the notebooks.
+- ``{notes} 2`` holds the speaker notes, for two minutes.
+- ``{plot} name`` draws the figure of that name in figures.py; its content is the alternative text.
+- ``{live} name`` shows a widget of widgets.py, run by the book's own host.
+- ``{step}`` holds content that appears at the next key.
+- ``{chapters}`` lists the notebooks.
 """
 
 import html
@@ -14,15 +16,17 @@ from ipywidgets.embed import embed_data
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+from book.tools.address import colab
+from book.tools.chapters import chapters
 from book.tools.static_widgets import slim, to_script
-from lecture import figures, numbers, widgets
+from lecture import figures, widgets
 
 HOST = Path(__file__).parents[1] / "book" / "tools" / "widget-host.js"
 DPI = 250
 
 
 class Notes(SphinxDirective):
-    """What is said, and how many minutes that takes; the minute at which the slide ends is added."""
+    """Speaker notes with the minutes they take; the minute at which the slide ends is added."""
 
     required_arguments, has_content = 1, True
 
@@ -76,7 +80,7 @@ class Plot(SphinxDirective):
 
 
 class Live(SphinxDirective):
-    """A widget of the course. Its model is named after it, so that two builds write the same page."""
+    """A widget of the course. Its model has its name, so two builds write the same page."""
 
     required_arguments = 1
 
@@ -96,14 +100,14 @@ class Live(SphinxDirective):
 
 
 class Chapters(SphinxDirective):
-    """All notebooks, with the address at which each opens."""
+    """A list of all notebooks, each linked to Colab."""
 
     def run(self) -> list[nodes.Node]:
         """A list in two columns."""
-        items = (
-            f'<li><a href="{c.address}"><b>{c.number}</b> {html.escape(c.title)}</a></li>'
-            for c in numbers.chapters()
-        )
+        items = []
+        for chapter in chapters():
+            address, name = colab(f"{chapter.stem}.ipynb"), html.escape(chapter.name)
+            items.append(f'<li><a href="{address}"><b>{chapter.number}</b> {name}</a></li>')
         return [nodes.raw("", f'<ul class="chapters">{"".join(items)}</ul>', format="html")]
 
 

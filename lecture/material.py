@@ -22,7 +22,9 @@ DRAWS = (101, 102, 103)
 @cache
 def images(count: int, *, small: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The first test images, which nobody chose: images, labels, regions, boxes."""
-    counts = {"train": 1, "val": 1} | ({"test": 1000} if small else {})  # as in chapters 07 and 09
+    counts = {"train": 1, "val": 1} | (
+        {"test": 1000} if small else {}
+    )  # as in Learn to Pay Attention and Results
     data = load(**(SMALL if small else PRESETS["cpu"]).data | {"counts": counts}).test
     columns = zip(*(data[i] for i in range(count)))
     return *(torch.stack(column) for column in columns), data.boxes[:count]
@@ -39,13 +41,13 @@ def times_even(a: Tensor) -> Tensor:
 
 
 def trained(variant: str) -> nn.Module:
-    """A network of chapters 05 to 07."""
+    """Return a trained network that the package ships."""
     return shipped.load(variant)[0]
 
 
 @cache
 def guided(variant: str) -> list[nn.Module]:
-    """A network of chapter 07, and copies with layers behind the last tap that have learned nothing."""
+    """Return a network of Learn to Pay Attention, and copies with fresh layers behind the last tap."""
     versions = [network := trained(variant)]
     for seed in DRAWS:
         fresh, other = shipped.build(variant, SMALL, seed=seed), copy.deepcopy(network)
@@ -57,6 +59,6 @@ def guided(variant: str) -> list[nn.Module]:
 
 @cache
 def maps(variant: str) -> tuple[Tensor, ...]:
-    """The maps of a network of chapter 06 for the first eight test images."""
+    """Return the maps of a network of AttnVGG for the first eight test images."""
     with torch.inference_mode():
         return trained(variant)(images(8)[0]).maps

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from course_utils.core import profiling
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG
 from course_utils.models.output import as_rgb
-from course_utils.studies import attention_vs_grad_cam, results, shipped, statistics
+from course_utils.studies import attention_vs_grad_cam, results, statistics, your_own_data
 from lecture import material
 
 GRAD_CAMS = [f"Grad-CAM, {block}" for block in attention_vs_grad_cam.BLOCKS]
@@ -214,9 +214,7 @@ def _comparison() -> dict[str, str]:
 
 
 def _photographs() -> dict[str, str]:
-    scores = pd.read_csv(shipped.SHIPPED / "your_own_data" / "scores.csv").set_index(
-        ["variant", "seed"]
-    )
+    scores = your_own_data.scores().set_index(["variant", "seed"])
     gain = 100 * (scores.accuracy["attention"] - scores.accuracy["average"])
     return {"photo_gain": with_margin(gain, 1, signed=True), "photo_seeds": str(len(gain))}
 

@@ -1,17 +1,18 @@
-"""Every number on a slide, under the name by which slides.md calls it; and what can be read off slides.md itself."""
+"""Every number on a slide, under the name that slides.md uses, and what slides.md itself says."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
+from book.tools.address import colab
+from book.tools.chapters import chapters
 
 ROOT = Path(__file__).resolve().parent.parent
 SLIDES = ROOT / "lecture" / "slides.md"
 
 
 class Slide(NamedTuple):
-    """One slide: the part of the lecture in which it stands, its title, and how many minutes it takes."""
+    """One slide: its part of the lecture, its title, the minutes it takes, and its source."""
 
     part: str
     title: str
@@ -19,17 +20,8 @@ class Slide(NamedTuple):
     source: str
 
 
-class Chapter(NamedTuple):
-    """A notebook, and where Colab opens it."""
-
-    number: str
-    stem: str
-    title: str
-    address: str
-
-
 def slides() -> list[Slide]:
-    """The slides in order; a heading of the first level begins a part."""
+    """Return the slides in order; a heading of the first level begins a part."""
     found, part = [], ""
     for block in re.split(r"^(?=##? )", SLIDES.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         heading, _, source = block.partition("\n")
@@ -40,23 +32,21 @@ def slides() -> list[Slide]:
     return found
 
 
-def chapters() -> list[Chapter]:
-    """All notebooks, in order."""
-    from book.tools.address import colab
-
-    found = []
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        title = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
-        found.append(Chapter(path.name[:2], path.stem, title, colab(path.name)))
-    return found
+def links() -> dict[str, str]:
+    """Return the name of each chapter, linked to the notebook in Colab, by the chapter's stem."""
+    return {c.stem[3:]: f"[{c.name}]({colab(f'{c.stem}.ipynb')})" for c in chapters()}
 
 
 def compute() -> dict[str, str]:
-    """All of them, as text."""
+    """Return every substitution of slides.md as text.
+
+    Raises:
+        ValueError: If a chapter's stem is also the name of a number.
+    """
     from lecture import measurements
 
     minutes = sum(slide.minutes for slide in slides())
-    links = {f"ch{c.number}": f"[chapter {c.number}]({c.address})" for c in chapters()}
-    return (
-        {"slides": str(len(slides())), "minutes": f"{minutes:g}"} | links | measurements.compute()
-    )
+    texts = {"slides": str(len(slides())), "minutes": f"{minutes:g}"} | measurements.compute()
+    if both := texts.keys() & links().keys():
+        raise ValueError(f"expected names that are not stems of chapters, got {', '.join(both)}")
+    return texts | links()
