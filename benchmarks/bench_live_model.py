@@ -54,7 +54,7 @@ RUNS = """async ([source, shapes, size, count]) => {
 
 
 def widget_of(network: AttnVGG) -> LiveModel:
-    """As in chapter 00, with the digits of the first test images."""
+    """As in the chapter Start here, with the digits of the first test images."""
     images, labels = cluttered_digits.digit_pool("test")
     first = cluttered_digits.ClutteredDigits("test", shipped.GALLERY).sources
     return LiveModel.from_network(

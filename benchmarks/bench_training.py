@@ -4,7 +4,7 @@
 network on the same images, each in a process of its own, in turns. What `fit` does beside, its log and checkpoints,
 counts. On a GPU it computes in mixed precision, the loop in float32. The table has seconds an epoch, images a second,
 the share of it that goes into loading the images alone, the peak memory of the process, and the ratio to the plain
-loop. Then the network of chapter 06 is trained at the cpu preset and its accuracy printed epoch by epoch. The tables go
+loop. Then the network of the chapter AttnVGG is trained at the cpu preset and its accuracy printed epoch by epoch. The tables go
 to `benchmarks/results/bench_training_<device>.csv` and `bench_training_curve_<device>.csv`.
 """
 

@@ -126,7 +126,8 @@ class PayAttention(nn.Module):
     size of the local features, or these ``up`` to the size of g, which then is the size of the context too.
 
     With pc and an alignment that only looks at differences of scores, such as softmax, g does nothing:
-    :math:`\langle u, g \rangle` is added to all scores alike. Chapter 07 proves it.
+    :math:`\langle u, g \rangle` is added to all scores alike. The chapter Learn to Pay
+    Attention proves it.
 
     Source: Jetley, Lord, Lee and Torr 2018, "Learn to Pay Attention", section 3.1 and 3.2. He's initialisation by
     fan-in is ours; the published code has it by fan-out.

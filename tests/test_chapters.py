@@ -1,0 +1,101 @@
+"""A chapter's number stands in its heading alone, and its name is the same everywhere."""
+
+import json
+import re
+
+import pytest
+
+from book.tools import chapters
+from tests.paths import ROOT
+
+COURSE = chapters.chapters()
+NAMES = {chapter.stem: chapter.name for chapter in COURSE}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = [
+    *sorted((ROOT / "book").glob("*.md")),
+    *(
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "lecture/slides.md")
+    ),
+]
+FOLDERS = ("course_utils", "book", "lecture", "experiments", "benchmarks")
+CODE = sorted(
+    path
+    for folder in FOLDERS
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in (".py", ".js") and "_build" not in path.parts
+)
+TYPED_NUMBER = re.compile(r"\bchapters?[\s#*]+\d+", re.IGNORECASE)
+LINK = re.compile(r"\[([^\]]*)\]\((?:(?:\.\./)?notebooks/)?(\d\d_\w+)\.ipynb(?:#[^)]*)?\)")
+
+
+def text_of(path):
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    return text
+
+
+def title(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("chapter", COURSE, ids=lambda chapter: chapter.stem)
+def test_the_number_in_the_heading_is_that_of_the_file(chapter):
+    assert chapter.stem.startswith(f"{chapter.number}_")
+
+
+def test_names_and_numbers_are_unique():
+    assert len({chapter.name for chapter in COURSE}) == len(COURSE)
+    assert len({chapter.number for chapter in COURSE}) == len(COURSE)
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *PAGES], ids=title)
+def test_no_text_types_the_number_of_a_chapter(path):
+    assert TYPED_NUMBER.findall(text_of(path)) == []
+
+
+def test_no_code_types_the_number_of_a_chapter():
+    typed = {title(path): TYPED_NUMBER.findall(text_of(path)) for path in CODE}
+    assert {path: numbers for path, numbers in typed.items() if numbers} == {}
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *PAGES], ids=title)
+def test_a_link_to_a_chapter_says_its_name(path):
+    links = LINK.findall(text_of(path))
+    assert links == [(NAMES[stem], stem) for _, stem in links]
+
+
+@pytest.mark.parametrize(
+    ("heading", "name", "question"),
+    [
+        ("06 · AttnVGG: does it look?", "AttnVGG", "Does it look?"),
+        ("01 · What is attention? How does it weigh?", "What is attention?", "How does it weigh?"),
+        ("13 · Grad-CAM: is it right: yes or no?", "Grad-CAM", "Is it right: yes or no?"),
+    ],
+)
+def test_a_heading_has_a_number_a_name_and_a_question(tmp_path, heading, name, question):
+    path = written(tmp_path, f"# {heading}\n\n**Minutes:** 45 · **GPU:** no · **Before:** nothing")
+    chapter = chapters.chapter(path)
+    assert (chapter.name, chapter.question) == (name, question)
+    assert (chapter.minutes, chapter.gpu) == (45, "no")
+
+
+@pytest.mark.parametrize(
+    "first_cell",
+    [
+        "# AttnVGG: does it look?\n\n**Minutes:** 45 · **GPU:** no",
+        "# 06 · AttnVGG\n\n**Minutes:** 45 · **GPU:** no",
+        "# 06 · AttnVGG: it looks.\n\n**Minutes:** 45 · **GPU:** no",
+        "# 06 · AttnVGG: does it look?\n\n**GPU:** no",
+    ],
+)
+def test_any_other_first_cell_is_an_error(tmp_path, first_cell):
+    with pytest.raises(ValueError, match=r"06_attn_vgg\.ipynb"):
+        chapters.chapter(written(tmp_path, first_cell))
+
+
+def written(folder, first_cell):
+    path = folder / "06_attn_vgg.ipynb"
+    path.write_text(json.dumps({"cells": [{"source": [first_cell]}]}), encoding="utf-8")
+    return path
