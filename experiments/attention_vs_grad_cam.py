@@ -1,34 +1,41 @@
-"""Measure the comparison of chapter 11: `python -m experiments.attention_vs_grad_cam`.
+"""Measure the maps of the chapter Attention versus Grad-CAM.
 
-It looks at the networks that `python -m experiments.results` has trained, five seeds of each variant, and trains
-twelve small ones on true and on random labels: about an hour on two cores. What the chapter reads goes into the
-package. What is there already is kept, so the same command again finishes what is left. `--data` and `--preset` as for
-`run_scoreboard`: these results go into `runs/attention_vs_grad_cam/`, and have no random labels.
+`python -m experiments.attention_vs_grad_cam` measures the networks that `experiments.results` has
+trained, and trains twelve small ones on true and on shuffled labels: about an hour on two cores.
+The tables go into the package. With another `--data` or `--preset`, for which `experiments.results`
+must have been run as well, they go to `runs/attention_vs_grad_cam/`, without the shuffled labels.
+Finished parts are kept, so the same command again completes the experiment.
 """
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from course_utils.data.splits import load
+from course_utils.core.files import replacing
+from course_utils.data.splits import Splits, load
 from course_utils.explain.sanity_checks import rank_correlation
 from course_utils.models import checkpoints
 from course_utils.models.weights import load_weights
-from course_utils.studies import attention_vs_grad_cam, results
-from course_utils.studies.attention_vs_grad_cam import OTHERS
-from course_utils.studies.presets import Preset
+from course_utils.studies import attention_vs_grad_cam as study
+from course_utils.studies import results
+from course_utils.studies.presets import PRESETS, Preset
 from course_utils.training.classification import classification_report
 from course_utils.training.evaluation import predict
 from course_utils.training.run import Run
+from experiments import common
 from experiments.results import RUNS as TRAINED
-from experiments.results import ask, load_data, run
 
-RUNS = Path("runs") / "attention_vs_grad_cam"
-LOCALISED, PROBED, RANDOMISED = 1000, 100, 100  # the first test images
-PROBED_METHODS = (
+RUNS = common.RUNS / "attention_vs_grad_cam"
+LOCALISED, PERTURBED, RANDOMISED = 1000, 100, 100  # the first test images
+BATCH = 100  # images at a time; "another image" is one of the same batch
+PERTURBED_METHODS = (
     "attention 1",
     "attention 2",
     "Grad-CAM, block 3",
@@ -37,158 +44,133 @@ PROBED_METHODS = (
     "guided backprop",
     "uniform",
     "edges",
-    OTHERS + "attention 1",
-    OTHERS + "Grad-CAM, block 4",
+    study.OTHERS + "attention 1",
+    study.OTHERS + "Grad-CAM, block 4",
 )
 
 
 def one(variant: str, seed: int, name: str, preset: Preset, home: Path) -> None:
-    """All measurements of one network, in a process of its own."""
+    """Measure a network, unless that has been done."""
     into = home / f"{variant}_{seed}"
     if (into / "cascades.csv").exists():
         return
-    into.mkdir(parents=True, exist_ok=True)
-    data = load_data(name, preset)
-    model = results.describe(variant, data.classes, preset).build()
-    load_weights(
-        model.eval(), Run.load(TRAINED / name / preset.name / f"{variant}_{seed}" / "run").weights
+    data = common.load_data(name, preset)
+    model = results.build(variant, data.classes, preset)
+    trained = TRAINED / name / preset.name / f"{variant}_{seed}" / "run"
+    load_weights(model.eval(), Run.load(trained).weights)
+    images, regions = _first(data, LOCALISED)
+    batches = zip(images.split(BATCH), regions.split(BATCH))
+    localised = _means(study.localise(_all_maps(model, some), own) for some, own in batches)
+    perturbed = _means(
+        study.perturb(model, some, _named(_all_maps(model, some), PERTURBED_METHODS))
+        for some in images[:PERTURBED].split(BATCH)
     )
-    items = [data.test[i] for i in range(min(LOCALISED, len(data.test)))]
-    images, regions = (torch.stack([item[part] for item in items]) for part in (0, 2))
-    localised, probed = [], []
-    for some, own in zip(images.split(100), regions.split(100)):
-        found = attention_vs_grad_cam.with_others(
-            attention_vs_grad_cam.maps(model, some) | attention_vs_grad_cam.controls(some)
-        )
-        localised.append(
-            pd.concat(attention_vs_grad_cam.localise(found, own), names=["method", "image"])
-        )
-    for some in images[:PROBED].split(100):
-        found = attention_vs_grad_cam.with_others(
-            attention_vs_grad_cam.maps(model, some) | attention_vs_grad_cam.controls(some)
-        )
-        kept = {method: found[method] for method in PROBED_METHODS if method in found}
-        probed.append(
-            pd.concat(attention_vs_grad_cam.probe(model, some, kept), names=["method", "image"])
-        )
-    for file, tables in (("scores", localised), ("faithfulness", probed)):
-        pd.concat(tables).groupby("method", sort=False).mean().to_csv(
-            into / f"{file}.csv", float_format="%.5f"
-        )
-    with torch.random.fork_rng():
-        torch.manual_seed(1000 + seed)  # not the state that its training began with
-        fresh = results.describe(variant, data.classes, preset).build()
-    randomised = attention_vs_grad_cam.randomise(model, fresh, images[:RANDOMISED])
-    randomised.to_csv(into / "cascades.csv", index=False, float_format="%.5f")
+    for file, table in (("scores", localised), ("faithfulness", perturbed)):
+        common.write_csv(table, into / f"{file}.csv", float_format="%.5f")
+    # Not the state that the training of this network began with.
+    fresh = results.build(variant, data.classes, preset, seed=1000 + seed)
+    cascades = study.randomise(model, fresh, images[:RANDOMISED])
+    # Last, because it marks the network as measured.
+    common.write_csv(cascades, into / "cascades.csv", index=False, float_format="%.5f")
+
+
+def _first(data: Splits, n: int) -> tuple[Tensor, Tensor]:
+    items = [data.test[i] for i in range(min(n, len(data.test)))]
+    images, _, regions = zip(*items)
+    return torch.stack(images), torch.stack(regions)
+
+
+def _all_maps(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    return study.with_others(study.maps(model, images) | study.controls(images))
+
+
+def _named(found: dict[str, Tensor], methods: Iterable[str]) -> dict[str, Tensor]:
+    return {method: found[method] for method in methods if method in found}
+
+
+def _means(batches: Iterable[dict[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Return the mean over the images of all batches, one row per method."""
+    tables = [pd.concat(tables, names=["method", "image"]) for tables in batches]
+    return pd.concat(tables).groupby("method", sort=False).mean()
 
 
 def both_labels(variant: str, seed: int, preset: Preset, home: Path) -> None:
-    """Train on true and on random labels, and score and compare the maps of both on test images."""
+    """Train a variant on true and on shuffled labels, and compare its maps of test images."""
     into = home / f"labels_{variant}_{seed}"
     if (into / "labels.csv").exists():
         return
-    into.mkdir(parents=True, exist_ok=True)
     data = load(size=preset.image_size, counts={"train": 1000, "val": 1, "test": 500})
-    images, regions = (
-        torch.stack([data.test[i][part] for i in range(len(data.test))]) for part in (0, 2)
-    )
+    images, regions = _first(data, len(data.test))
     rows, found = [], {}
-    for labels in attention_vs_grad_cam.LABELS:
-        model, log = attention_vs_grad_cam.memorise(
-            variant, seed, labels, preset, data, into / labels
-        )
-        checkpoints.save(
-            into / f"{labels}.safetensors",
-            model,
-            results.describe(variant, data.classes, preset),
-            half=True,
-        )
+    for labels in study.LABELS:
+        model, log = study.memorise(variant, labels, preset, data, into / labels, seed=seed)
+        description = results.describe(variant, data.classes, preset)
+        with replacing(into / f"{labels}.safetensors") as new:
+            checkpoints.save(new, model, description, half=True)
         output, truth, _ = predict(model, data.test)
-        accuracy = classification_report(output.logits, truth)["value"]["accuracy"]
-        found[labels] = attention_vs_grad_cam.maps(
-            model, images, truth
-        )  # both are asked for the same class
-        for method, scores in attention_vs_grad_cam.localise(found[labels], regions).items():
-            means = scores[["pointing", "energy"]].mean()
-            learned = log.history.val_accuracy.max()
-            rows.append(
-                {
-                    "labels": labels,
-                    "method": method,
-                    "train_accuracy": learned,
-                    "accuracy": accuracy,
-                    **means,
-                }
-            )
-    true, random = (found[labels] for labels in attention_vs_grad_cam.LABELS)
-    alike = {
-        method: rank_correlation(true[method], random[method]).mean().item() for method in true
-    }
+        answers = classification_report(output.logits, truth)["value"]
+        # Both networks are asked for the same class, or the maps would differ for that alone.
+        found[labels] = study.maps(model, images, truth)
+        for method, scores in study.localise(found[labels], regions).items():
+            row = {"labels": labels, "method": method}
+            row["train_accuracy"] = log.history.val_accuracy.max()
+            row["accuracy"] = answers["accuracy"]
+            rows.append(row | scores[["pointing", "energy"]].mean().to_dict())
+    true, random = (found[labels] for labels in study.LABELS)
+    alike = {m: rank_correlation(true[m], random[m]).mean().item() for m in true}
     table = pd.DataFrame(rows)
     table["correlation"] = table.method.map(alike)
-    table.to_csv(into / "labels.csv", index=False, float_format="%.5f")
+    common.write_csv(table, into / "labels.csv", index=False, float_format="%.5f")
 
 
 def collect(home: Path, into: Path) -> None:
-    """Put the tables of all networks together."""
-    into.mkdir(parents=True, exist_ok=True)
-    networks = list(itertools.product(attention_vs_grad_cam.VARIANTS, results.SEEDS))
+    """Put the tables of all networks together, and save two networks that memorised labels."""
+    networks = list(itertools.product(study.VARIANTS, study.SEEDS))
     for file in ("scores", "faithfulness", "cascades"):
-        _join(
-            {
-                (variant, seed): home / f"{variant}_{seed}" / f"{file}.csv"
-                for variant, seed in networks
-            },
-            into / f"{file}.csv",
-        )
-    pairs = itertools.product(
-        attention_vs_grad_cam.LABELS_VARIANTS, attention_vs_grad_cam.LABELS_SEEDS
-    )
-    folders = {(variant, seed): home / f"labels_{variant}_{seed}" for variant, seed in pairs}
-    folders = {key: folder for key, folder in folders.items() if folder.exists()}
-    if folders:
-        _join({key: folder / "labels.csv" for key, folder in folders.items()}, into / "labels.csv")
-        for labels in attention_vs_grad_cam.LABELS:  # the first seed's, to look at
-            file = (
-                home
-                / f"labels_softmax_{attention_vs_grad_cam.LABELS_SEEDS[0]}"
-                / f"{labels}.safetensors"
-            )
-            (into / f"{labels}_labels.safetensors").write_bytes(file.read_bytes())
+        files = {(v, seed): home / f"{v}_{seed}" / f"{file}.csv" for v, seed in networks}
+        _join(files, into / f"{file}.csv")
+    pairs = itertools.product(study.LABELS_VARIANTS, study.LABELS_SEEDS)
+    files = {(v, seed): home / f"labels_{v}_{seed}" / "labels.csv" for v, seed in pairs}
+    files = {pair: file for pair, file in files.items() if file.exists()}
+    if not files:
+        return  # another data set, or another preset
+    _join(files, into / "labels.csv")
+    for labels in study.LABELS:
+        folder = home / f"labels_{study.LABELS_VARIANTS[0]}_{study.LABELS_SEEDS[0]}"
+        with replacing(into / f"{labels}_labels.safetensors") as new:
+            new.write_bytes((folder / f"{labels}.safetensors").read_bytes())
 
 
 def _join(files: dict[tuple[str, int], Path], into: Path) -> None:
-    tables = [
+    """Join one table per variant and seed; these become the first two columns."""
+    table = pd.concat(
         pd.read_csv(file, keep_default_na=False).assign(variant=variant, seed=seed)
         for (variant, seed), file in files.items()
-    ]
-    table = pd.concat(tables)
-    table[["variant", "seed", *table.columns.drop(["variant", "seed"])]].to_csv(into, index=False)
+    )
+    first = ["variant", "seed"]
+    common.write_csv(table[[*first, *table.columns.drop(first)]], into, index=False)
 
 
 def main() -> None:
-    """Measure what is missing and collect."""
-    name, preset, workers, shipped = ask(__doc__.splitlines()[0])
-    home = RUNS / name / preset.name
-    networks = itertools.product(
-        results.SEEDS, attention_vs_grad_cam.VARIANTS
-    )  # first the first of each
-    jobs = {
-        f"{variant}, seed {seed}": partial(one, variant, seed, name, preset, home)
-        for seed, variant in networks
+    """Measure what is missing, and collect."""
+    options = common.parse(__doc__, study.SEEDS, presets=True, data=True)
+    preset = results.adapt(PRESETS[options.preset])
+    home = RUNS / options.data / preset.name
+    jobs: dict[str, Callable[[], None]] = {
+        f"{variant}, seed {seed}": partial(one, variant, seed, options.data, preset, home)
+        for seed, variant in itertools.product(options.seeds, study.VARIANTS)
     }
-    if shipped:
-        pairs = itertools.product(
-            attention_vs_grad_cam.LABELS_SEEDS, attention_vs_grad_cam.LABELS_VARIANTS
-        )
-        jobs |= {
-            f"labels, {variant}, seed {s}": partial(both_labels, variant, s, preset, home)
-            for s, variant in pairs
-        }
-    run(jobs, workers)
-    into = attention_vs_grad_cam.SHIPPED if shipped else home
-    collect(home, into)
-    print(f"wrote {into}")
+    pairs = itertools.product(study.VARIANTS, study.SEEDS)
+    needed = [home / f"{variant}_{seed}" / "cascades.csv" for variant, seed in pairs]
+    if common.is_shipped(options):
+        for seed, variant in itertools.product(study.LABELS_SEEDS, study.LABELS_VARIANTS):
+            needed.append(home / f"labels_{variant}_{seed}" / "labels.csv")
+            if seed in options.seeds:
+                job = partial(both_labels, variant, seed, preset, home)
+                jobs[f"labels, {variant}, seed {seed}"] = job
+    common.run_jobs(jobs, options.workers)
+    into = common.destination(options, study.SHIPPED, home)
+    common.collect_if_whole(needed, partial(collect, home), into)
 
 
 if __name__ == "__main__":

@@ -1,80 +1,111 @@
-"""Train the comparison of chapter 09: `python -m experiments.results`.
+"""Train and score the networks of the chapter Results.
 
-Every variant of `scoreboard.VARIANTS` from five seeds, at the cpu preset on cluttered digits: about an hour on two cores.
-What the chapter reads goes into the package. A run that is there already is kept, and one that was stopped goes on, so
-the same command again finishes what is left. With `--data` another data set, and with `--preset gpu` the full width;
-these go into `runs/results/`, where the chapter finds them too.
+`python -m experiments.results` trains eight variants from five seeds on the cluttered digits at the
+cpu preset, in about an hour and a half on two cores, and puts the tables, the maps and the networks
+of the first seed into the package. With another `--data` or `--preset`, such as gpu for networks of
+the published width, these go to `runs/results/`, where the chapter reads them too. Finished runs
+are kept and a stopped run continues, so the same command again completes the experiment.
 """
 
-import argparse
+from __future__ import annotations
+
 import itertools
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import torch
+import pandas as pd
+from safetensors.torch import save_file
+from torch import Tensor
 
-from course_utils.data.splits import DOWNLOADED, Splits, load
+from course_utils.core.files import replacing
+from course_utils.models import checkpoints
+from course_utils.models.weights import load_weights
 from course_utils.studies import results
 from course_utils.studies.presets import PRESETS, Preset
+from course_utils.training.run import Run
+from experiments import common
 
-RUNS = Path("runs") / "results"
-
-
-def load_data(name: str, preset: Preset) -> Splits:
-    """The digits as the preset has them; photographs at the same size."""
-    if name == "cluttered_digits":
-        return load(**preset.data)
-    return load(name, size=preset.image_size)
+RUNS = common.RUNS / "results"
 
 
 def one(variant: str, seed: int, name: str, preset: Preset, home: Path) -> None:
-    """One training, in a process of its own."""
-    results.one(variant, seed, preset, load_data(name, preset), home / f"{variant}_{seed}")
+    """Train and score a variant from a seed, unless that has been done."""
+    folder = home / f"{variant}_{seed}"
+    if (folder / "scores.csv").exists():
+        return
+    data = common.load_data(name, preset)
+    model, run = results.train(variant, preset, data, folder, seed=seed)
+    with replacing(folder / "run") as new:
+        run.save(new, half=True)
+    judged = results.judge(model, data.test).rename_axis("score").rename("value")
+    common.write_csv(judged, folder / "scores.csv")  # last, because it marks the run as finished
 
 
-def ask(description: str) -> tuple[str, Preset, int, bool]:
-    """What the command line says: the data, the preset, how many processes, and whether the package carries that."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--data", choices=("cluttered_digits", *DOWNLOADED), default="cluttered_digits"
-    )
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="cpu")
-    parser.add_argument(
-        "--workers", type=int, default=2, help="networks at a time, each with one thread"
-    )
-    given = parser.parse_args()
-    shipped = (given.data, given.preset) == ("cluttered_digits", "cpu")
-    return given.data, results.adapt(PRESETS[given.preset]), given.workers, shipped
+def collect(classes: tuple[str, ...], preset: Preset, runs: Path, into: Path) -> None:
+    """Put the runs together: tables, maps, the networks of the first seed, and the preset.
+
+    Args:
+        classes: Names of the classes.
+        preset: That of the runs.
+        runs: Where `one` wrote.
+        into: Where the readers of the study will look.
+    """
+    rows, logs = [], []
+    for variant in results.VARIANTS:
+        kept: dict[str, Tensor] = {}
+        for seed in results.SEEDS:
+            folder = runs / f"{variant}_{seed}"
+            run = Run.load(folder / "run")
+            judged = pd.read_csv(folder / "scores.csv", index_col="score")["value"]
+            rows.append({"variant": variant, "seed": seed, **judged, "seconds": run.seconds})
+            logs.append(run.history.assign(variant=variant, seed=seed))
+            kept |= _named_maps(run, seed)
+            if seed == results.SEEDS[0]:
+                _save_network(run, results.describe(variant, classes, preset), into, variant)
+        with replacing(into / f"{variant}_maps.safetensors") as new:
+            save_file(kept, new)
+    histories = pd.concat(logs)
+    first = ["variant", "seed"]
+    histories = histories[[*first, *histories.columns.drop(first)]]
+    for name, table in (("scores", pd.DataFrame(rows)), ("histories", histories)):
+        common.write_csv(table, into / f"{name}.csv", index=False, float_format="%.5f")
+    common.write_json(asdict(preset), into / "preset.json")
 
 
-def run(jobs: dict[str, Callable[[], None]], workers: int) -> None:
-    """Do jobs in processes of their own, several at a time, in the order given; the first that fails ends it."""
-    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = {pool.submit(job): name for name, job in jobs.items()}
-        for done in as_completed(waiting):
-            if done.exception():
-                pool.shutdown(cancel_futures=True)
-            done.result()
-            print("done:", waiting[done], flush=True)
+def _named_maps(run: Run, seed: int) -> dict[str, Tensor]:
+    return {
+        f"{seed}/{epoch}/{tap}": m.half()
+        for epoch, taps in run.snapshots.items()
+        for tap, m in enumerate(taps)
+    }
+
+
+def _save_network(run: Run, description: checkpoints.Description, into: Path, variant: str) -> None:
+    model = description.build()
+    load_weights(model, run.weights)
+    with replacing(into / f"{variant}.safetensors") as new:
+        checkpoints.save(new, model, description, half=True)
 
 
 def main() -> None:
-    """Train what is missing and collect."""
-    name, preset, workers, shipped = ask(__doc__.splitlines()[0])
-    home = RUNS / name / preset.name
-    networks = itertools.product(results.SEEDS, results.VARIANTS)  # first the first of each
-    run(
-        {
-            f"{variant}, seed {seed}": partial(one, variant, seed, name, preset, home)
-            for seed, variant in networks
-        },
-        workers,
+    """Train what is missing, and collect."""
+    options = common.parse(__doc__, results.SEEDS, presets=True, data=True)
+    preset = results.adapt(PRESETS[options.preset])
+    home = RUNS / options.data / preset.name
+    # All variants of a seed before the next seed: a stopped experiment is balanced.
+    runs = itertools.product(options.seeds, results.VARIANTS)
+    jobs = {
+        f"{variant}, seed {seed}": partial(one, variant, seed, options.data, preset, home)
+        for seed, variant in runs
+    }
+    common.run_jobs(jobs, options.workers)
+    pairs = itertools.product(results.VARIANTS, results.SEEDS)
+    common.collect_if_whole(
+        [home / f"{variant}_{seed}" / "scores.csv" for variant, seed in pairs],
+        lambda into: collect(common.load_data(options.data, preset).classes, preset, home, into),
+        common.destination(options, results.SHIPPED, home),
     )
-    into = results.SHIPPED if shipped else home
-    results.collect(load_data(name, preset).classes, preset, home, into)
-    print(f"wrote {into}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,20 @@
-"""The experiments of the chapters: what each trains and compares, and how its shipped results are read back.
+"""The experiments of the chapters: what is trained and measured, and how results are read.
 
-- `presets`: the sizes smoke, cpu and gpu of every experiment.
-- `probes`: small readers trained on frozen features.
-- `shipped`: trained networks and runs that the package carries.
-- `statistics`: intervals, paired differences, Holm's correction.
-- `results`, `attention_vs_grad_cam`, `beyond_one_label`, `source_audit`: one study per chapter, by its stem.
+A study has its chapter's stem and, as far as its experiment needs them, the same names:
+``VARIANTS`` (each a `variants.Variant`), ``SEEDS``, ``adapt`` (the preset as the study needs it),
+``build``, ``train``, ``judge`` (the scores of one network), and the readers of shipped results
+``network``, ``scores`` and ``histories``. What is shipped was made by the module of the same stem
+in the repository's folder ``experiments``.
+
+- `attn_vgg`, `learn_to_pay_attention`, `channel_and_spatial_attention`: variants whose trained
+  networks are shipped; `shipped` builds, trains and loads those of all three.
+- `results`: AttnVGG with several alignments and its controls, over five seeds.
+- `attention_vs_grad_cam`: attention maps and explanations of the same networks.
+- `beyond_one_label`: images with several labels.
+- `your_own_data`: photographs of solar cells.
+- `source_audit`: the optimism of the best epoch.
+- `presets`: the three sizes of every experiment: smoke, cpu and gpu.
+- `variants`: the type of every variant, and training it.
+- `probes`: small classifiers trained on frozen features.
+- `statistics`: confidence intervals, paired differences and Holm's correction.
 """

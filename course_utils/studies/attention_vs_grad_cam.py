@@ -1,7 +1,8 @@
-"""The comparison of chapter 11: attention maps, Grad-CAM and its relatives, of the same networks on the same images.
+"""The study of the chapter Attention versus Grad-CAM: maps of the same networks and images.
 
-``python -m experiments.attention_vs_grad_cam`` makes it of the networks of chapter 09; what that wrote for the cluttered digits
-is carried by the package. Every map is the one for the class that the network predicts: no label is looked at.
+``python -m experiments.attention_vs_grad_cam`` measures the networks of `results`. The package
+ships what it wrote for the cluttered digits. Every map is for the class that the network predicts,
+so no map depends on a label.
 """
 
 from __future__ import annotations
@@ -35,25 +36,27 @@ from course_utils.explain.metrics import (
 from course_utils.explain.saliency import input_gradient
 from course_utils.explain.sanity_checks import cascade, rank_correlation
 from course_utils.models import VGG, AttnVGG
+from course_utils.studies import results
 from course_utils.studies.presets import Preset
-from course_utils.studies.results import describe
 from course_utils.training.recipes import Recipe
 from course_utils.training.run import Run
 from course_utils.training.trainer import fit
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "attention_vs_grad_cam"
-VARIANTS = ("sigmoid", "softmax", "sparsemax", "repaired", "average", "vgg")  # of `scoreboard`
-BLOCKS = {
-    "block 3": "features.22",
-    "block 4": "features.32",
-    "block 5": "features.42",
-}  # the last ReLU of each
+VARIANTS = {
+    name: results.VARIANTS[name]
+    for name in ("sigmoid", "softmax", "sparsemax", "repaired", "average", "vgg")
+}
+SEEDS = results.SEEDS
+# The last ReLU of each block: what the next max-pool reads, at the highest resolution.
+BLOCKS = {"block 3": "features.22", "block 4": "features.32", "block 5": "features.42"}
 OTHERS = "another image's "
+STEPS = 16  # of the deletion and insertion curves
 Labels = Literal["true", "random"]
 LABELS = get_args(Labels)
 LABELS_VARIANTS = ("softmax", "repaired")
 LABELS_SEEDS = (0, 1, 2)
-LABELS_RECIPE = Recipe(epochs=40, lr=1e-3)  # enough to learn the labels of 1,000 images by heart
+LABELS_RECIPE = Recipe(epochs=40, lr=1e-3)  # enough to memorise the labels of 1,000 images
 SCORES = {
     "pointing": pointing_game,
     "energy": energy_inside,
@@ -66,15 +69,15 @@ SCORES = {
 def maps(
     model: nn.Module, images: Float[Tensor, "B C H W"], classes: Int[Tensor, " B"] | None = None
 ) -> dict[str, Float[Tensor, "B 1 _ _"]]:
-    """The maps of a network on the trunk of VGG16, by method; none has values below 0.
+    """Return all maps of a network with the backbone of VGG16, by method; none has negative values.
 
     Args:
-        model: an `AttnVGG`, or a `VGG` with an average for its head, which has no attention but can be asked for CAM.
-        images: grey or RGB.
-        classes: one an image; without, those that the network predicts.
+        model: An `AttnVGG`; or a `VGG` with an average head, which has no attention, but has CAM.
+        images: Grey or RGB.
+        classes: One per image. If None, the classes that the network predicts.
 
     Raises:
-        ValueError: another network.
+        ValueError: If the network is of another kind.
     """
     if not isinstance(model, AttnVGG | VGG):
         raise ValueError(f"expected an AttnVGG or a VGG, got {type(model).__name__}")
@@ -82,10 +85,8 @@ def maps(
         output = model(images)
     classes = output.logits.argmax(dim=1) if classes is None else classes
     found = {f"attention {tap}": m for tap, m in enumerate(output.maps, start=1)}
-    found |= {
-        f"Grad-CAM, {block}": gradcam(model, images, layer, classes)
-        for block, layer in BLOCKS.items()
-    }
+    for block, layer in BLOCKS.items():
+        found[f"Grad-CAM, {block}"] = gradcam(model, images, layer, classes)
     found["Grad-CAM++, block 5"] = gradcam_plus_plus(model, images, BLOCKS["block 5"], classes)
     if isinstance(model, VGG):
         found["CAM"] = class_activation_map(model, images, classes).relu()
@@ -95,20 +96,26 @@ def maps(
 
 
 def controls(images: Float[Tensor, "B C H W"]) -> dict[str, Float[Tensor, "B 1 H W"]]:
-    """Maps that know nothing of a network: even everywhere, a bump in the middle, the edges of the image."""
+    """Return maps that use no network: uniform, a bump in the centre, the edges of the image."""
     prior = centre_prior(images.shape[-1]).expand(len(images), -1, -1, -1)
     return {"uniform": torch.ones_like(prior), "centre prior": prior, "edges": edge_map(images)}
 
 
 def with_others(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The maps, and each once more for the image before it: as smooth, and as much in the middle, but of no use."""
+    """Return the maps, and each of them once more for the previous image of the batch.
+
+    A map of another image has the method's smoothness and its preference for the centre, but no
+    information about this image. It is therefore the level of chance.
+    """
     return found | {OTHERS + method: m.roll(1, 0) for method, m in found.items()}
 
 
 def localise(found: dict[str, Tensor], regions: Bool[Tensor, "B 1 H W"]) -> dict[str, pd.DataFrame]:
-    """The scores of maps against regions: for each method a row an image, and the columns of `SCORES` and ``spread``.
+    """Score maps against the regions of the objects.
 
-    ``spread`` is the `effective_share` of the map at the size of the regions.
+    Returns:
+        For each method, a table with one row per image, the columns of `SCORES`, and ``spread``:
+        the `effective_share` of the map at the size of the regions.
     """
     scores = {}
     for method, m in found.items():
@@ -118,23 +125,27 @@ def localise(found: dict[str, Tensor], regions: Bool[Tensor, "B 1 H W"]) -> dict
     return scores
 
 
-def probe(
-    model: nn.Module, images: Float[Tensor, "B C H W"], found: dict[str, Tensor], *, steps: int = 16
+def perturb(
+    model: nn.Module, images: Float[Tensor, "B C H W"], found: dict[str, Tensor]
 ) -> dict[str, pd.DataFrame]:
-    """What happens to the predicted class if the maps decide what is taken away or kept: a row an image.
+    """Measure how the predicted class reacts when maps decide which pixels are removed or kept.
 
-    The columns are ``deletion`` and ``insertion``, the areas under the curves; ``drop`` and ``increase``.
+    Returns:
+        For each method, a table with one row per image and the columns ``deletion`` and
+        ``insertion`` (the areas under the curves), ``drop`` and ``increase``.
     """
     with evaluating(model):
         classes = model(images).logits.argmax(dim=1)
     scores = {}
     for method, m in found.items():
-        curves = [
-            way(model, images, m, classes, steps=steps).mean(dim=1) for way in (deletion, insertion)
-        ]
-        both = (*curves, *drop_and_increase(model, images, m, classes))
+        drop, increase = drop_and_increase(model, images, m, classes)
         scores[method] = pd.DataFrame(
-            dict(zip(("deletion", "insertion", "drop", "increase"), both))
+            {
+                "deletion": deletion(model, images, m, classes, steps=STEPS).mean(dim=1),
+                "insertion": insertion(model, images, m, classes, steps=STEPS).mean(dim=1),
+                "drop": drop,
+                "increase": increase,
+            }
         )
     return scores
 
@@ -142,51 +153,65 @@ def probe(
 def randomise(
     trained: nn.Module, fresh: nn.Module, images: Float[Tensor, "B C H W"]
 ) -> pd.DataFrame:
-    """How the maps of a network change while it loses what it has learned, from the output down.
+    """Measure how maps change while a network's layers are randomised, from the output down.
+
+    Args:
+        trained: The trained network.
+        fresh: The same architecture, freshly initialised.
+        images: The images to map.
 
     Returns:
-        A row for each method and step: ``layer`` (the last that was randomised, with its batch norm), and
-        ``correlation``, the mean rank correlation with the maps of the trained network. Step 0 is that of a map with
-        the one of another image: how alike maps are that have only the network and the data set in common.
+        One row per method and step: ``layer``, the last one that was randomised (a convolution
+        together with its batch norm), and ``correlation``, the mean rank correlation with the maps
+        of the trained network. Step 0 compares each map with that of another image instead, which
+        shows how similar maps are that share only the network and the data set.
     """
     with evaluating(trained):
         classes = trained(images).logits.argmax(dim=1)
-    before, rows = maps(trained, images, classes), []
+    before = maps(trained, images, classes)
+    rows = []
 
-    def note(step: int, layer: str, now: dict[str, Tensor]) -> None:
+    def append_rows(step: int, layer: str, now: dict[str, Tensor]) -> None:
         for method, m in now.items():
             rows.append((method, step, layer, rank_correlation(before[method], m).mean().item()))
 
-    note(0, "", {method: m.roll(1, 0) for method, m in before.items()})
-    steps = 0
+    append_rows(0, "", {method: m.roll(1, 0) for method, m in before.items()})
+    step = 0
     for layer, network in cascade(trained, fresh):
-        if not isinstance(
-            network.get_submodule(layer), nn.BatchNorm2d
-        ):  # its convolution comes next
-            note(steps := steps + 1, layer, maps(network, images, classes))
+        # The batch norm comes before its convolution; only both together are a step.
+        if not isinstance(network.get_submodule(layer), nn.BatchNorm2d):
+            step += 1
+            append_rows(step, layer, maps(network, images, classes))
     return pd.DataFrame(rows, columns=["method", "step", "layer", "correlation"])
 
 
 def memorise(
-    variant: str, seed: int, labels: Labels, preset: Preset, data: Splits, folder: Path | str
+    variant: str, labels: Labels, preset: Preset, data: Splits, folder: Path | str, *, seed: int = 0
 ) -> tuple[nn.Module, Run]:
-    """Train a variant on the same few images with their own labels, or with these dealt out at random.
+    """Train a variant on a few images, with their true labels or with the same labels shuffled.
 
-    Nothing but learning by heart leads to random labels. The accuracy of the log is that on the training images: there
-    is nothing to validate.
+    Shuffled labels can only be memorised. There is nothing to validate, so the validation accuracy
+    of the log is that on the training images.
+
+    Args:
+        variant: One of `results.VARIANTS`.
+        labels: ``true`` or ``random``.
+        preset: Sets the width.
+        data: The images, of which only the training split is used.
+        folder: Where the log and the checkpoints are written; a run that was stopped continues.
+        seed: Of the initial weights, the order of the images and the shuffled labels.
 
     Raises:
-        ValueError: other labels, or an unknown variant; the message lists the valid ones.
+        ValueError: If the variant or the kind of labels is unknown; the message lists the valid
+            ones.
     """
     check_choice("labels", labels, Labels)
     images, own = _tensors(data.train)
     if labels == "random":
         own = own[torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = describe(variant, data.classes, preset).build()
+    model = results.build(variant, data.classes, preset, seed=seed)
     same = TensorDataset(images, own)
-    return model, fit(
+    run = fit(
         model,
         data._replace(train=same, val=same),
         LABELS_RECIPE,
@@ -194,6 +219,7 @@ def memorise(
         seed=seed,
         resume=True,
     )
+    return model, run
 
 
 def _tensors(dataset: Dataset) -> tuple[Float[Tensor, "N C H W"], Int[Tensor, " N"]]:
@@ -202,25 +228,26 @@ def _tensors(dataset: Dataset) -> tuple[Float[Tensor, "N C H W"], Int[Tensor, " 
 
 
 def scores(home: Path = SHIPPED) -> pd.DataFrame:
-    """A row a variant, seed and method: the mean of `localise` over the test images."""
+    """Return one row per variant, seed and method: the mean of `localise` over the test images."""
     return pd.read_csv(home / "scores.csv")
 
 
 def faithfulness(home: Path = SHIPPED) -> pd.DataFrame:
-    """A row a variant, seed and method: the mean of `probe` over some test images."""
+    """Return one row per variant, seed and method: the mean of `perturb` over some test images."""
     return pd.read_csv(home / "faithfulness.csv")
 
 
 def cascades(home: Path = SHIPPED) -> pd.DataFrame:
-    """The rows of `randomise` for each variant and seed."""
+    """Return the rows of `randomise` for each variant and seed."""
     return pd.read_csv(home / "cascades.csv", keep_default_na=False)
 
 
 def labels(home: Path = SHIPPED) -> pd.DataFrame:
-    """A row a variant, seed, method and kind of labels, ``true`` or ``random``, that the network was trained on.
+    """Return one row per variant, seed, method and kind of labels that the network was trained on.
 
-    ``train_accuracy`` says how many of its labels it has learned, ``accuracy`` how it does on new images; ``pointing``
-    and ``energy`` are those of its maps there, and ``correlation`` is the mean rank correlation of these with the maps
-    of the network with the same seed and the other labels.
+    ``train_accuracy`` is the share of its labels that the network has learned, and ``accuracy``
+    that of correct answers on new images. ``pointing`` and ``energy`` score its maps of the new
+    images. ``correlation`` is the mean rank correlation of these maps with those of the network
+    with the same seed and the other labels.
     """
     return pd.read_csv(home / "labels.csv")

@@ -99,7 +99,7 @@ def build(variant: str, *, seed: int = 0) -> LabelAttention:
 
 
 def _fresh(variant: Variant, seed: int) -> LabelAttention:
-    return variant.build(CLASSES, seed=seed)  # small enough to have one size
+    return variant.build(CLASSES, seed=seed)  # small enough to have one size in all presets
 
 
 def without_sigmoid(dual: LabelAttention) -> LabelAttention:
@@ -121,8 +121,8 @@ def without_sigmoid(dual: LabelAttention) -> LabelAttention:
 def train(models: Mapping[str, LabelAttention], size: Size, *, seed: int = 0) -> pd.DataFrame:
     """Train networks side by side, on the same images in the same order.
 
-    Each has its own optimiser. The loss is binary cross-entropy: one yes or no per label. No epoch is selected; the networks
-    keep their last weights, and are in evaluation mode.
+    Each has its own optimiser. The loss is binary cross-entropy: one yes or no per label. No epoch
+    is selected; the networks keep their last weights, and are in evaluation mode.
 
     Args:
         models: The networks, by name.

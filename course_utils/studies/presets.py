@@ -1,6 +1,7 @@
-"""Three speeds of one notebook: ``smoke`` (every cell runs, in seconds), ``cpu`` (a laptop, minutes), ``gpu``.
+"""Three sizes of every notebook: ``smoke`` (seconds), ``cpu`` (minutes on a laptop) and ``gpu``.
 
-``COURSE_PRESET`` names the preset; unset, it is ``gpu`` where there is one and ``cpu`` elsewhere.
+The environment variable ``COURSE_PRESET`` chooses one. If it is not set, notebooks use ``gpu`` on a
+machine with a GPU, and ``cpu`` elsewhere.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from course_utils.training.recipes import Recipe
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes that differ between the speeds; the code does not.
+    """The sizes of an experiment. The code is the same in all presets.
 
     Attributes:
         name: ``smoke``, ``cpu`` or ``gpu``.
-        width: of the network.
-        data: arguments of `data.load`.
-        recipe: how to train.
+        width: Factor on the number of channels of a network; 1 is the published size.
+        data: Arguments of `course_utils.data.load`.
+        recipe: How to train.
     """
 
     name: str
@@ -36,8 +37,9 @@ class Preset:
         return round(self.data.get("size", 64) * self.data.get("zoom", 1))
 
 
-# Canvas and fragments of the first epochs. Smaller canvases cost a third and a half of a full one, and spare the epochs
-# near chance that a cold start on the full task takes.
+# (canvas in pixels, fragments) of the first epochs. On the full task, the loss of an untrained
+# network stays at chance for many epochs. Smaller canvases shorten this, and they are cheaper:
+# these two cost about a third and a half of a full one.
 SMALL_FIRST = ((40, 3),) * 2 + ((48, 8),) * 3
 
 PRESETS = {
@@ -55,7 +57,8 @@ PRESETS = {
             recipe=Recipe(epochs=4),
         ),
         Preset("cpu", width=0.125, data={"curriculum": SMALL_FIRST}),
-        # The full-width network at 224 pixels: 64-pixel canvases, enlarged. A wide network wants a smaller step.
+        # The published network reads 224 pixels, so 64-pixel canvases are enlarged. A wide network
+        # needs a smaller learning rate.
         Preset(
             "gpu", width=1.0, data={"zoom": 3.5, "curriculum": SMALL_FIRST}, recipe=Recipe(lr=8e-4)
         ),
@@ -64,10 +67,10 @@ PRESETS = {
 
 
 def current() -> Preset:
-    """The preset in force.
+    """Return the preset that ``COURSE_PRESET`` names, or the one that fits the machine.
 
     Raises:
-        ValueError: ``COURSE_PRESET`` names no preset; the message lists the valid ones.
+        ValueError: If ``COURSE_PRESET`` names no preset; the message lists the valid names.
     """
     name = os.environ.get("COURSE_PRESET") or ("gpu" if torch.cuda.is_available() else "cpu")
     if name not in PRESETS:

@@ -1,14 +1,17 @@
-"""Attention on frozen features: one small reader a question, all on the same footing.
+"""Probes: small classifiers with attention, trained on frozen features.
 
-Chapters 01 to 04 compare many ways to attend. Training a whole network for each would take hours and would mix the
-attention with the features that grew around it. So all of them read the *same* features: those of a shipped network
-that was trained without any attention. What a probe finds there is its own doing, and takes seconds to train.
+The chapters on scores, alignments and kinds of attention compare many ways to attend. To train a
+whole network for each would take hours, and its features would adapt to the attention. So all
+probes read the *same* features, those of a shipped network that was trained without attention.
+A probe trains in seconds, and only its attention differs from that of the others.
 
-The caveat goes with it: the network was trained on the plain average of these features, so the average plays at home.
+One caveat: the network was trained to classify the plain average of these features, so average
+pooling has an advantage.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -24,17 +27,17 @@ from course_utils.explain import metrics
 from course_utils.models import POOLS
 from course_utils.studies import shipped
 
-GRID = 16  # positions on a side of block 3, before its pool, at 64 pixels
+GRID = 16  # positions on each side of block 3 before its max-pool, for images of 64 pixels
 
 
 class Features(NamedTuple):
-    """What a probe may read of N images, and what it is scored against.
+    """Frozen features of N images, with the labels and boxes that a probe is scored against.
 
     Attributes:
-        local: (N, 256, 32), the features of block 3 before its max-pool, position by position.
-        g: (N, 64), the average of the last features.
-        labels: (N,), the digits.
-        regions: (N, 1, 64, 64), the filled boxes.
+        local: Features of block 3 before its max-pool, (N, 256, 32): one vector per position.
+        g: Average of the last features, (N, 64).
+        labels: The digits, (N,).
+        regions: The filled boxes, (N, 1, 64, 64).
     """
 
     local: Float[Tensor, "N K C"]
@@ -43,69 +46,81 @@ class Features(NamedTuple):
     regions: Bool[Tensor, "N 1 H W"]
 
 
-@torch.no_grad()  # not inference mode: what probes train on must be ordinary tensors
+@torch.no_grad()  # not inference mode: autograd refuses to train on inference tensors
 def frozen(dataset: Dataset) -> Features:
-    """Run cluttered digits of 64 pixels through the shipped network that never attended."""
+    """Return the features of cluttered digits of 64 pixels in the network without attention."""
     model, _ = shipped.load("no_attention_losses")
     to_block_3, to_the_end = model.features[: POOLS[2]], model.features[POOLS[2] :]
     parts = []
     for images, labels, regions in DataLoader(dataset, 100):
-        block_3 = to_block_3(images.expand(-1, 3, -1, -1))
-        parts.append((to_sequence(block_3), to_the_end(block_3).mean(dim=(2, 3)), labels, regions))
+        block_3 = to_block_3(images.expand(-1, 3, -1, -1))  # (B, 32, 16, 16)
+        g = to_the_end(block_3).mean(dim=(2, 3))  # (B, 64)
+        parts.append((to_sequence(block_3), g, labels, regions))
     return Features(*(torch.cat(column) for column in zip(*parts)))
 
 
 class Probe(nn.Module):
-    """A way to pool the local features into one vector, and a linear classifier on that vector."""
+    """Attention that pools the local features into one vector, and a linear classifier."""
 
-    def __init__(self, pool: nn.Module, size: int = 32, classes: int = 10):
-        """Make the probe.
+    def __init__(self, pool: nn.Module):
+        """Initialise the classifier.
 
         Args:
-            pool: local features (B, K, C) and g (B, D) → `Attended` with one query.
-            size: of the context that the pool returns.
-            classes: to tell apart.
+            pool: Maps local features (B, K, 32) and g (B, 64) to `Attended`, with one query.
         """
         super().__init__()
-        self.pool, self.classifier = pool, nn.Linear(size, classes)
+        self.pool = pool
+        self.classifier = nn.Linear(32, 10)
 
     def forward(
         self, local: Float[Tensor, "B K C"], g: Float[Tensor, "B D"]
     ) -> tuple[Float[Tensor, "B classes"], Float[Tensor, "B 1 K"]]:
-        """Logits, and the weights that the pool gave to the positions."""
-        context, weights = self.pool(local, g)
+        """Return the logits, and the attention weights of the positions."""
+        context, weights = self.pool(local, g)  # (B, 1, C), (B, 1, K)
         return self.classifier(context[:, 0]), weights
 
 
 class Average(nn.Module):
-    """The control: every position with the same weight."""
+    """The control: all positions have the same weight."""
 
     def forward(self, local: Float[Tensor, "B K C"], g: Float[Tensor, "B D"]) -> Attended:
-        """The mean of the local features."""
+        """Return the mean of the local features."""
         weights = local.new_full((len(local), 1, local.shape[1]), 1 / local.shape[1])
         return Attended(weights @ local, weights)
 
 
 class Guided(nn.Module):
-    """Attention with g as the query, projected to the size of the local features; these are keys and values."""
+    """Attention with g as the query, projected to the size of the local features.
+
+    The local features are both keys and values.
+    """
 
     def __init__(self, attention: nn.Module, d_g: int = 64, d_l: int = 32):
-        """Take any `Attention`, and the sizes of g and of the local features."""
+        """Wrap an `Attention`, given the sizes of g and of the local features."""
         super().__init__()
-        self.project, self.attention = nn.Linear(d_g, d_l), attention
+        self.project = nn.Linear(d_g, d_l)
+        self.attention = attention
 
     def forward(self, local: Float[Tensor, "B K C"], g: Float[Tensor, "B D"]) -> Attended:
-        """Attend with the one query that g makes."""
-        return self.attention(self.project(g)[:, None], local, local)
+        """Attend with the query that g is projected to."""
+        return self.attention(self.project(g)[:, None], local, local)  # one query: (B, 1, C)
 
 
 def fit(
     probe: nn.Module, features: Features, *, epochs: int = 12, lr: float = 1e-2, seed: int = 0
 ) -> nn.Module:
-    """Train a probe with AdamW under one cycle of the learning rate; returned in evaluation mode."""
+    """Train a probe with AdamW and a one-cycle schedule, and return it in evaluation mode.
+
+    Args:
+        probe: A `Probe`, or a module with the same inputs and outputs.
+        features: The features to train on.
+        epochs: Passes over all images.
+        lr: The highest learning rate of the cycle.
+        seed: Of the order of the images; the initial weights are those of ``probe``.
+    """
     order = torch.Generator().manual_seed(seed)
     batch, n = 128, len(features.labels)
-    steps = epochs * -(-n // batch)
+    steps = epochs * math.ceil(n / batch)
     optimizer = torch.optim.AdamW(probe.parameters(), lr, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps)
     probe.train()
@@ -121,7 +136,7 @@ def fit(
 
 @torch.inference_mode()
 def score(probe: nn.Module, features: Features) -> pd.Series:
-    """How well a probe reads, and its weights find, the digit: ``accuracy``, ``pointing``, ``energy``, in [0, 1]."""
+    """Score a probe: ``accuracy``, and ``pointing`` and ``energy`` of its map, in [0, 1]."""
     parts = [probe(l, g) for l, g in zip(features.local.split(500), features.g.split(500))]
     logits, weights = (torch.cat(column) for column in zip(*parts))
     maps = to_maps(weights, GRID)
@@ -142,22 +157,22 @@ def compare(
     seeds: Iterable[int] = (0, 1, 2),
     epochs: int = 12,
 ) -> pd.DataFrame:
-    """Train every pool with every seed and score it on the test features.
+    """Train a probe with every pool from every seed, and score it on the test features.
 
     Args:
-        pools: for each name, what makes a fresh pool; called under each seed.
-        train: features to fit on.
-        test: features to score on.
-        seeds: of the initial weights and of the order of the images.
-        epochs: of `fit`.
+        pools: For each name, a function that returns a fresh pool. It is called once per seed.
+        train: Features to train on.
+        test: Features to score on.
+        seeds: Of the initial weights and of the order of the images.
+        epochs: Passes over the training images.
 
     Returns:
-        A row a name and seed; the columns are those of `score`.
+        One row per name and seed, with the columns of `score`.
     """
     rows = {}
     for name, make in pools.items():
         for seed in seeds:
-            with torch.random.fork_rng():  # the learner's own random numbers go on as they were
+            with torch.random.fork_rng():  # leaves the random state of the notebook as it was
                 torch.manual_seed(seed)
                 rows[name, seed] = score(fit(Probe(make()), train, epochs=epochs, seed=seed), test)
     return pd.DataFrame(rows).T.rename_axis(["pool", "seed"])

@@ -1,4 +1,4 @@
-"""How far a reported accuracy can be from what it stands for, without anyone's meaning it."""
+"""The chapter that audits the sources: how optimistic a reported accuracy can be by selection."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from scipy import stats
 
 
 def best_of(accuracy: float, n: int, epochs: int) -> float:
-    r"""The accuracy that the best of some epochs is expected to show on n test images, in [0, 1].
+    r"""Return the expected test accuracy of the best of several equally good epochs, in [0, 1].
 
-    All epochs are equally good, and each is measured with chance mistakes of its own: the number of right answers is
-    binomial, at most k of n with probability P(k), and the highest of E such numbers is expected to be
-    :math:`\sum_{k<n} (1 - P(k)^E)`. Epochs of one run make many of the same mistakes, so that less than this remains
-    in practice.
+    Every epoch has the same true accuracy, and its errors are independent of those of the others.
+    The number of correct answers is then binomial, at most k of n with probability P(k), and the
+    highest of E such numbers has the expectation :math:`\sum_{k<n} (1 - P(k)^E)`. In practice, the
+    epochs of one run make many of the same errors, so the optimism is smaller than this.
 
     Args:
-        accuracy: of every epoch, in truth.
-        n: test images.
-        epochs: from which the best is kept.
+        accuracy: True accuracy of every epoch, in [0, 1].
+        n: Number of test images, at least 1.
+        epochs: Number of epochs from which the best is chosen, at least 1.
 
     Raises:
-        ValueError: an accuracy outside [0, 1], no images or no epochs.
+        ValueError: If the accuracy is outside [0, 1], or there are no images or no epochs.
     """
     if not 0 <= accuracy <= 1 or n < 1 or epochs < 1:
         raise ValueError(
-            f"expected an accuracy in [0, 1], and an image and an epoch or more, got {accuracy}, {n} and {epochs}"
+            f"expected an accuracy in [0, 1], at least one image and at least one epoch, "
+            f"got {accuracy}, {n} and {epochs}"
         )
-    below = stats.binom.cdf(np.arange(n), n, accuracy)
-    return float((1 - below**epochs).sum() / n)
+    at_most = stats.binom.cdf(np.arange(n), n, accuracy)  # P(k) for k < n
+    return float((1 - at_most**epochs).sum() / n)

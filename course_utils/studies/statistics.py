@@ -9,57 +9,82 @@ from scipy import stats
 
 
 def quantile(freedom: int, level: float = 0.95) -> float:
-    """How many standard errors to either side of a mean Student's interval reaches.
+    """Return half the length of Student's interval, in standard errors of the mean.
+
+    Args:
+        freedom: Degrees of freedom, at least 1: one less than the number of runs.
+        level: Confidence level, inside (0, 1).
 
     Raises:
-        ValueError: no degree of freedom, or a level outside (0, 1).
+        ValueError: If there is no degree of freedom, or the level is outside (0, 1).
     """
     if freedom < 1 or not 0 < level < 1:
         raise ValueError(
-            f"expected a degree of freedom or more and a level inside (0, 1), got {freedom} and {level}"
+            f"expected at least one degree of freedom and a level inside (0, 1), "
+            f"got {freedom} and {level}"
         )
     return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 def interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float]:
-    """The mean of a few runs, and how far Student's interval reaches to either side of it.
+    """Return the mean of a few runs and the margin of its confidence interval (Student 1908).
+
+    The interval runs from mean − margin to mean + margin. It covers what varies between the values:
+    for runs from several seeds, the initial weights and the order of the images, but not the
+    choice of the test images.
+
+    Args:
+        values: One value per run, at least two.
+        level: Confidence level, inside (0, 1).
 
     Raises:
-        ValueError: fewer than two values.
+        ValueError: If there are fewer than two values.
     """
     values = pd.Series(list(values), dtype=float)
     if len(values) < 2:
-        raise ValueError(f"an interval needs two values or more, got {len(values)}")
+        raise ValueError(f"expected at least two values for an interval, got {len(values)}")
     return float(values.mean()), quantile(len(values) - 1, level) * float(values.sem())
 
 
 def differences(
     scores: pd.DataFrame, pairs: Iterable[tuple[str, str]], columns: Sequence[str] = ("accuracy",)
 ) -> pd.DataFrame:
-    """What a variant has more than another, seed by seed.
+    """Compare variants with their controls by paired t-tests: the pairs share a seed.
 
     Args:
-        scores: one row per variant and seed.
-        pairs: a variant, and what it is compared with.
-        columns: which scores.
+        scores: One row per variant and seed, with the columns ``variant`` and ``seed``.
+        pairs: Each variant with its control. Seeds that only one of the two has are left out.
+        columns: The scores to compare.
 
     Returns:
-        A row a pair and score: ``mean`` of the differences of all seeds that both have, ``margin`` of Student's 95 %
-        interval, and ``p``, how often chance alone would give a mean as far from 0 if there were no difference.
+        One row per pair and score, indexed by ``variant``, ``control`` and ``score``: the ``mean``
+        of variant − control over the seeds, the ``margin`` of its 95 % interval, and ``p``, the
+        two-sided p value: the probability of a mean at least as far from 0 if the true difference
+        were 0.
     """
     by_variant, rows = scores.set_index(["variant", "seed"]), {}
     for variant, control in pairs:
         for column in columns:
             gain = (by_variant.loc[variant, column] - by_variant.loc[control, column]).dropna()
             mean, margin = interval(gain)
-            error = gain.sem()
-            p = 2 * stats.t.sf(abs(mean) / error, len(gain) - 1) if error else float(mean == 0)
+            # Without any spread t is ±∞, or undefined if the mean is 0 as well.
+            p = stats.ttest_1samp(gain, 0).pvalue if margin else float(mean == 0)
             rows[variant, control, column] = {"mean": mean, "margin": margin, "p": p}
     return pd.DataFrame(rows).T.rename_axis(["variant", "control", "score"])
 
 
 def holm(p: pd.Series) -> pd.Series:
-    """P values that may be read together (Holm 1979): below 0.05, one in twenty *families* is wrong by chance."""
+    """Return Holm-adjusted p values of several tests (Holm 1979).
+
+    If you call a difference real whenever its adjusted value is below 0.05, the probability of one
+    or more false claims among all the tests is at most 0.05.
+
+    Args:
+        p: One p value per test.
+
+    Returns:
+        The adjusted values, with the index and in the order of ``p``.
+    """
     ordered = p.sort_values()
-    still_there = pd.Series(range(len(p), 0, -1), ordered.index)
-    return (ordered * still_there).clip(upper=1).cummax()[p.index]
+    tests_left = pd.Series(range(len(p), 0, -1), ordered.index)
+    return (ordered * tests_left).clip(upper=1).cummax()[p.index]

@@ -1,0 +1,102 @@
+"""A variant: one network of a comparison, at any size, and how it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from course_utils.data.splits import Splits
+from course_utils.studies.presets import Preset
+from course_utils.training.recipes import Recipe
+from course_utils.training.run import Run
+from course_utils.training.trainer import fit
+
+GALLERY = 8  # the first test images: a choice that nobody can have made by their maps
+
+
+def width(preset: Preset) -> dict[str, Any]:
+    """Return the only option that changes with the size of most networks."""
+    return {"width": preset.width}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One network of a comparison.
+
+    Attributes:
+        network: The class of the network; its first argument is the number of classes.
+        options: The arguments that set this variant apart, by name.
+        seeds: The seeds from which it is trained.
+        sized: The arguments that depend on the preset.
+    """
+
+    network: Callable[..., nn.Module]
+    options: Mapping[str, Any]
+    seeds: tuple[int, ...] = (0,)
+    sized: Callable[[Preset], Mapping[str, Any]] = width
+
+    def build(self, classes: int, preset: Preset | None = None, *, seed: int = 0) -> nn.Module:
+        """Return the network, freshly initialised from a seed.
+
+        The global random state is left as it was, so building a network in a notebook changes
+        nothing that is drawn after it.
+
+        Args:
+            classes: Number of classes.
+            preset: Sets the size. If None, the network has the size that its class defaults to.
+            seed: Of the initial weights.
+        """
+        sized = self.sized(preset) if preset else {}
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return self.network(classes, **self.options, **sized)
+
+
+def check_variant(variant: str, variants: Iterable[str]) -> None:
+    """Check that a study has a variant.
+
+    Raises:
+        ValueError: If it hasn't; the message lists the valid names.
+    """
+    variants = tuple(variants)
+    if variant not in variants:
+        raise ValueError(f"unknown variant {variant!r}: choose one of {', '.join(variants)}")
+
+
+def fit_with_gallery(
+    model: nn.Module,
+    data: Splits,
+    recipe: Recipe,
+    folder: Path | str,
+    *,
+    seed: int,
+    epochs: Iterable[int],
+    resume: bool,
+) -> Run:
+    """Train a network and keep its maps of the first test images.
+
+    Args:
+        model: A network of `models`.
+        data: What to train and validate on. Of the test images, only the first are looked at.
+        recipe: How to train.
+        folder: Where `fit` writes.
+        seed: Of the order of the images.
+        epochs: After which the maps are kept; 0 is before training.
+        resume: Continue what is in the folder.
+    """
+    gallery = torch.stack([data.test[i][0] for i in range(GALLERY)])
+    return fit(
+        model,
+        data,
+        recipe,
+        folder=folder,
+        seed=seed,
+        resume=resume,
+        gallery=gallery,
+        snapshot_epochs=epochs,
+    )
