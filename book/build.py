@@ -1,4 +1,8 @@
-"""Build book and lecture: every notebook executed, warnings are errors. ``python -m book.build``, or ``make book``."""
+"""Build the book with every notebook executed: ``python -m book.build``, or ``make book``.
+
+Warnings are errors. COURSE_PRESET chooses the size of the experiments: ``COURSE_PRESET=smoke make
+book`` takes minutes; the published book is built at ``cpu``, the default.
+"""
 
 import os
 import subprocess
@@ -7,45 +11,49 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {
-    "COURSE_PRESET": "cpu",  # the published book is the laptop's: the same pages from every machine
-    "TQDM_DISABLE": "1",  # bars are for live cells
+    "COURSE_PRESET": "cpu",
+    "TQDM_DISABLE": "1",  # a progress bar is of no use in a page
     "PYTHONUTF8": "1",
-    # glibc hands each freed feature map back to the system and faults it in again; keeping them saves a sixth of a step
+    # By default glibc returns every freed feature map to the system and has to request the memory
+    # again for the next one. Keeping it saves a sixth of the time of a training step.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**34),
 }
+# The same as the program `jupyter-book`, but found without knowing where scripts are installed.
+JUPYTER_BOOK = (sys.executable, "-c", "from jupyter_book.cli.main import main; main()")
+OPTIONS = ("--quiet", "--warningiserror", "--nitpick", "--keep-going")
+
+
+def run(*command: str) -> int:
+    """Run a command in the repository's root and return its exit status.
+
+    Variables that are already set, such as COURSE_PRESET, win over those of `ENVIRONMENT`.
+    """
+    return subprocess.run(command, cwd=ROOT, env={**ENVIRONMENT, **os.environ}).returncode
+
+
+def build() -> int:
+    """Execute the notebooks, write the pages, and add still pictures of the widgets."""
+    # If a notebook fails here, Jupyter Book executes it again and shows which cell failed.
+    run(sys.executable, "-m", "book.execute")
+    print("Writing the pages; messages appear only if something is wrong.", flush=True)
+    if run(*JUPYTER_BOOK, "build", ".", *OPTIONS):
+        print("\nThe book was not built; see the first warning or error above.", file=sys.stderr)
+        return 1
+    if run(sys.executable, "-m", "book.stills"):
+        print("\nThe still pictures of the widgets could not be made.", file=sys.stderr)
+        return 1
+    print(f"The book is at {ROOT / '_build/html/index.html'}; make serve shows it in a browser.")
+    return 0
 
 
 def main() -> int:
-    """Run Jupyter Book over the root and say where the result is."""
-    environment = {**ENVIRONMENT, **os.environ}
-    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    options = ["--warningiserror", "--nitpick", "--keep-going"]
+    """Build the book and return the exit status."""
     try:
-        subprocess.run([sys.executable, "-m", "book.execute"], cwd=ROOT, env=environment)
-        status = subprocess.run(
-            [*jupyter_book, "build", ".", *options], cwd=ROOT, env=environment
-        ).returncode
+        return build()
     except KeyboardInterrupt:
-        print(
-            "\nStopped. The next build goes on with the notebooks that were not finished.",
-            file=sys.stderr,
-        )
+        print("\nStopped. The next build continues with the unfinished notebooks.", file=sys.stderr)
         return 130
-    if status:
-        print(
-            "\nThe book was not built: the first error or warning above says why.", file=sys.stderr
-        )
-        return 1
-    subprocess.run([sys.executable, "-m", "book.stills"], cwd=ROOT, env=environment, check=True)
-    if subprocess.run(
-        [sys.executable, "-m", "lecture.build"], cwd=ROOT, env=environment
-    ).returncode:
-        return 1
-    print(
-        f"\nThe book is at {ROOT / '_build/html/index.html'}\nTo look at it through a server: make serve"
-    )
-    return 0
 
 
 if __name__ == "__main__":

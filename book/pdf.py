@@ -1,8 +1,8 @@
-"""Print the built book as one PDF, through Chromium: ``python -m book.pdf``, or ``make pdf``.
+"""Print the built book as one PDF with Chromium: ``python -m book.pdf``, or ``make pdf``.
 
-Each page of the contents is printed as a reader would print it, formulas typeset; the parts are put together with a
-bookmark a page. Links between pages lead to pages of the PDF, others to the web. The pages that have a place for it
-then link to the result.
+Every page of the table of contents is printed as a reader would print it, with typeset formulas.
+The results are joined, with one bookmark per page. Links between pages lead to pages of the PDF,
+other links to the web. The pages that have room for it then link to the PDF.
 """
 
 import html
@@ -23,10 +23,13 @@ from book.tools.browser import find_chromium
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-PLACE = re.compile(r'<p class="course-pdf">.*?</p>')
+SLOT = re.compile(r'<p class="course-pdf">.*?</p>')
 MARGINS = {"top": "18mm", "bottom": "20mm", "left": "16mm", "right": "16mm"}
-FOOTER = """<div style="width: 100%; padding: 0 16mm; font: 8px sans-serif; color: #555; display: flex">
-  <span style="flex: 1">TITLE</span><span class="pageNumber"></span></div>"""
+FOOTER = """
+<div style="width: 100%; padding: 0 16mm; font: 8px sans-serif; color: #555; display: flex">
+  <span style="flex: 1">TITLE</span><span class="pageNumber"></span>
+</div>"""
+# Wait until the page is complete: formulas typeset, images decoded, fonts loaded.
 TYPESET = """async () => {
   if (window.MathJax) await MathJax.startup.promise;
   for (const image of document.images) image.loading = "eager";
@@ -36,7 +39,7 @@ TYPESET = """async () => {
 
 
 def contents() -> list[str]:
-    """All pages, in the order of the contents."""
+    """Return all pages in the order of the table of contents, without file extension."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     return [
         toc["root"],
@@ -45,26 +48,31 @@ def contents() -> list[str]:
 
 
 def printed(page, file: Path) -> tuple[str, PdfReader]:
-    """A page's title, and the page on paper."""
+    """Print a page; return its title and the printed sheets."""
     page.goto(file.as_uri())
     if page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count():
         page.wait_for_selector("html[data-widgets=ready]", state="attached")
     page.evaluate(TYPESET)
     title = page.locator("article h1").first.inner_text().rstrip("#").strip()
     footer = FOOTER.replace("TITLE", html.escape(title))
-    options = {
-        "format": "A4",
-        "margin": MARGINS,
-        "print_background": True,
-        "display_header_footer": True,
-    }
-    return title, PdfReader(
-        io.BytesIO(page.pdf(**options, header_template="<span></span>", footer_template=footer))
+    sheets = page.pdf(
+        format="A4",
+        margin=MARGINS,
+        print_background=True,
+        display_header_footer=True,
+        header_template="<span></span>",  # nothing; without it Chromium prints date and title
+        footer_template=footer,
     )
+    return title, PdfReader(io.BytesIO(sheets))
 
 
 def relink(writer: PdfWriter, first: dict[str, int]) -> None:
-    """Lead links between files to the pages of the PDF, or where these are on the web."""
+    """Replace links between files by links within the PDF, or by addresses on the web.
+
+    Args:
+        writer: The joined sheets.
+        first: The number of the first sheet of every page, by the address of the page's file.
+    """
     for sheet in writer.pages:
         for annotation in sheet.get("/Annots", ()):
             action = annotation.get_object().get("/A", {})
@@ -72,28 +80,23 @@ def relink(writer: PdfWriter, first: dict[str, int]) -> None:
             if not address.startswith("file:"):
                 continue
             if address in first:
-                target = ArrayObject(
-                    [writer.pages[first[address]].indirect_reference, NameObject("/Fit")]
-                )
-                new = {NameObject("/S"): NameObject("/GoTo"), NameObject("/D"): target}
+                target = [writer.pages[first[address]].indirect_reference, NameObject("/Fit")]
+                new = {NameObject("/S"): NameObject("/GoTo"), NameObject("/D"): ArrayObject(target)}
             else:
-                there = CONFIG["html"]["baseurl"] + address.removeprefix(HTML.as_uri()).lstrip("/")
-                new = {
-                    NameObject("/S"): NameObject("/URI"),
-                    NameObject("/URI"): TextStringObject(there),
-                }
+                path = address.removeprefix(HTML.as_uri()).lstrip("/")
+                public = TextStringObject(CONFIG["html"]["baseurl"] + path)
+                new = {NameObject("/S"): NameObject("/URI"), NameObject("/URI"): public}
             annotation.get_object()[NameObject("/A")] = DictionaryObject(new)
 
 
 def write(pdf: Path, browser) -> int:
-    """Print all pages into one file; returns how many sheets it has."""
+    """Print all pages into one file and return the number of sheets."""
     writer, first = PdfWriter(), {}
     page = browser.new_page(
         viewport={"width": 1000, "height": 1400}, color_scheme="light", reduced_motion="reduce"
     )
-    page.set_default_timeout(
-        120_000
-    )  # a machine that executes notebooks at the same time is slow, not broken
+    # A machine that executes notebooks at the same time is slow, so the limit is generous.
+    page.set_default_timeout(120_000)
     for name in contents():
         file = HTML / f"{name}.html"
         title, sheets = printed(page, file)
@@ -113,25 +116,25 @@ def write(pdf: Path, browser) -> int:
 
 
 def link(pages: int) -> None:
-    """Name the PDF where there is a place for it."""
+    """Write a link to the PDF into the pages that have an element for it."""
     sentence = f'The whole course is also <a href="../course.pdf">one PDF</a> of {pages} pages.'
     for file in (HTML / "book").glob("*.html"):
         text = file.read_text(encoding="utf-8")
-        if PLACE.search(text):
+        if SLOT.search(text):
             file.write_text(
-                PLACE.sub(f'<p class="course-pdf">{sentence}</p>', text), encoding="utf-8"
+                SLOT.sub(f'<p class="course-pdf">{sentence}</p>', text), encoding="utf-8"
             )
 
 
 def main() -> int:
-    """Print, link, and say where it is."""
+    """Print the book, link to the PDF, and return the exit status."""
     if not (HTML / f"{contents()[0]}.html").exists():
-        print(f"There is no book at {HTML}: make book builds it.", file=sys.stderr)
+        print(f"There is no book at {HTML}; make book builds it.", file=sys.stderr)
         return 1
     chromium = find_chromium() if find_spec("playwright") else None
     if not chromium:
         print(
-            "Printing the book needs Playwright and a Chromium, which make browser installs.",
+            "Printing the book requires Playwright and Chromium; make browser installs them.",
             file=sys.stderr,
         )
         return 1

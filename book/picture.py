@@ -1,4 +1,4 @@
-"""Draw the README's picture from the shipped network and the first test images. ``python -m book.picture``."""
+"""Draw the README's picture from a shipped network and test images: ``python -m book.picture``."""
 
 from pathlib import Path
 
@@ -13,17 +13,16 @@ PATH = Path(__file__).parent / "assets" / "figures" / "attention_maps.png"
 
 
 def main() -> None:
-    """Write the picture where the README looks for it."""
+    """Draw the first test images with their attention maps and save the picture."""
+    # Only test images are needed, so the other parts are as small as they can be.
     data = load(**{**PRESETS["cpu"].data, "counts": {"train": 1, "val": 1}})
-    images, labels, _ = (
-        torch.stack(column) for column in zip(*(data.test[i] for i in range(shipped.GALLERY)))
-    )
+    samples = (data.test[i] for i in range(shipped.GALLERY))
+    images, labels, _ = (torch.stack(column) for column in zip(*samples))
     model, _ = shipped.load("repaired")
     with torch.inference_mode():
         maps = model(images).maps
-    figure = plots.show_maps(
-        images, maps, [f"a {label}" for label in labels.tolist()], data.test.boxes[: len(images)]
-    )
+    titles = [f"a {label}" for label in labels.tolist()]
+    figure = plots.show_maps(images, maps, titles, data.test.boxes[: len(images)])
     PATH.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(PATH, dpi=110, metadata={"Software": None})
 

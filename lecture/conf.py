@@ -1,4 +1,4 @@
-"""The deck: slides.md as a Reveal presentation. ``python -m lecture.build`` runs Sphinx with this."""
+"""Configuration of Sphinx for the deck: slides.md as a Reveal presentation."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,6 @@ extensions = [
     "sphinxcontrib.bibtex",
     "lecture.deck",
     "book.tools.accessible",
-    "book._ext.policy",
 ]
 nitpicky = True
 
@@ -40,19 +39,23 @@ html_title = "Attention in CNNs: the lecture"
 html_copy_source = False
 revealjs_static_path = ["assets"]
 revealjs_html_theme = "revealjs-simple"
-revealjs_style_theme = "white"  # black and white are the themes that import no font from elsewhere
+revealjs_style_theme = "white"  # only the themes black and white import no web fonts
 revealjs_use_section_ids = True
 revealjs_css_files = ["deck.css"]
-policy_rules = {
-    # the speaker's view is a window into which Reveal writes a script, and which shows the slides in frames
-    "script-src": "'self' blob: 'unsafe-inline'",
-    "frame-src": "'self'",
-}
 revealjs_script_plugins = [{"name": "RevealNotes", "src": "revealjs/plugin/notes/notes.js"}]
 revealjs_script_conf = """{
-    width: 1280, height: 720, margin: 0.03, center: false, transition: "none", controls: false, viewDistance: 1000,
-    hash: true, slideNumber: "c/t", scrollActivationWidth: null,
-    pdfSeparateFragments: false, pdfMaxPagesPerSlide: 1,
-    // keys belong to a widget while it has the focus
+    width: 1280,
+    height: 720,
+    margin: 0.03,
+    center: false,
+    transition: "none",
+    controls: false,
+    viewDistance: 1000,
+    hash: true,
+    slideNumber: "c/t",
+    scrollActivationWidth: null,
+    pdfSeparateFragments: false,
+    pdfMaxPagesPerSlide: 1,
+    // While a widget has the focus, keys are for the widget.
     keyboardCondition: () => !document.activeElement?.closest(".course-widget"),
 }"""

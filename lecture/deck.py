@@ -31,9 +31,10 @@ class Notes(SphinxDirective):
     required_arguments, has_content = 1, True
 
     def run(self) -> list[nodes.Node]:
-        """An element that Reveal shows to the speaker only."""
+        """Return an element that Reveal shows to the speaker only."""
         minutes = float(self.arguments[0])
-        self.env.temp_data["elapsed"] = until = self.env.temp_data.get("elapsed", 0) + minutes
+        until = self.env.temp_data.get("elapsed", 0) + minutes
+        self.env.temp_data["elapsed"] = until
         time = f"{minutes:g} min, until minute {until:g}"
         node = nodes.container()
         self.state.nested_parse(self.content, self.content_offset, node)
@@ -46,37 +47,37 @@ class Notes(SphinxDirective):
 
 
 class Step(SphinxDirective):
-    """Content that appears later than the slide: Reveal's fragment."""
+    """Content that appears later than the slide; Reveal calls it a fragment."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """A box around the content."""
+        """Return the content in a box."""
         node = nodes.container(classes=["fragment"])
         self.state.nested_parse(self.content, self.content_offset, node)
         return [node]
 
 
 class Plot(SphinxDirective):
-    """A figure that is computed now, from what the package ships."""
+    """A figure, drawn during the build from results that the package ships."""
 
     required_arguments, has_content = 1, True
 
     def run(self) -> list[nodes.Node]:
-        """Draw, write beside the page, and refer to it."""
+        """Draw the figure, save it beside the page, and return an image."""
         name = self.arguments[0]
         folder = Path(self.env.app.outdir) / "figures"
         folder.mkdir(parents=True, exist_ok=True)
-        tight = {"bbox_inches": "tight", "pad_inches": 0.03}
         getattr(figures, name)().savefig(
-            folder / f"{name}.png", dpi=DPI, metadata={"Software": None}, **tight
+            folder / f"{name}.png",
+            dpi=DPI,
+            metadata={"Software": None},  # Matplotlib's version would make builds differ
+            bbox_inches="tight",
+            pad_inches=0.03,
         )
         alt = html.escape(" ".join(self.content))
-        return [
-            nodes.raw(
-                "", f'<p class="plot"><img src="figures/{name}.png" alt="{alt}"></p>', format="html"
-            )
-        ]
+        image = f'<p class="plot"><img src="figures/{name}.png" alt="{alt}"></p>'
+        return [nodes.raw("", image, format="html")]
 
 
 class Live(SphinxDirective):
@@ -85,25 +86,23 @@ class Live(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Keep the state for the end of the page, and mark the place."""
+        """Store the widget's state for `with_widgets` and return the mark of its position."""
         name = self.arguments[0]
         widget = getattr(widgets, name)()
         states = embed_data(views=[widget], drop_defaults=False)["manager_state"]["state"]
         self.env.live = getattr(self.env, "live", {}) | {name: states[widget.model_id]}
         mark = json.dumps({"model_id": name})
         script = f'<script type="application/vnd.jupyter.widget-view+json">{mark}</script>'
-        return [
-            nodes.raw(
-                "", f'<div class="live {name}" data-prevent-swipe>{script}</div>', format="html"
-            )
-        ]
+        # On a touch screen, moving a slider must not change the slide.
+        box = f'<div class="live {name}" data-prevent-swipe>{script}</div>'
+        return [nodes.raw("", box, format="html")]
 
 
 class Chapters(SphinxDirective):
     """A list of all notebooks, each linked to Colab."""
 
     def run(self) -> list[nodes.Node]:
-        """A list in two columns."""
+        """Return the list, which deck.css sets in two columns."""
         items = []
         for chapter in chapters():
             address, name = colab(f"{chapter.stem}.ipynb"), html.escape(chapter.name)
@@ -112,12 +111,13 @@ class Chapters(SphinxDirective):
 
 
 def with_widgets(app, pagename, templatename, context, doctree):
-    """Write the widgets' states and their host into the head of the deck."""
+    """Write the states of the widgets, and the script that runs them, into the deck's head."""
     if live := getattr(app.env, "live", None):
         state, files = slim({"state": live})
         if files:
             raise ExtensionError(
-                f"lazy traits have no place in the deck, which is one page, got {', '.join(files)}"
+                f"expected widgets without lazy traits, since the deck is one file; got "
+                f"{', '.join(files)}"
             )
         context["metatags"] += (
             f'<script type="application/vnd.jupyter.widget-state+json">{to_script(state)}</script>'

@@ -1,22 +1,39 @@
-"""Print the deck: a page a slide, with what is said to it below."""
+"""Print the deck: one page per slide, with the speaker notes below the slide."""
 
 from pathlib import Path
 
 from pypdf import PdfReader
 
-from book.tools.browser import find_chromium, until
+from book.tools.browser import find_chromium
 
 NOTES_HEIGHT = 300  # pixels, below the slide
-MARGIN = 40
+MARGIN = 40  # pixels
 PRINTED = f"?print-pdf&showNotes=true&pdfPageHeightOffset={NOTES_HEIGHT}"
-READY = "Reveal.isReady() && document.querySelectorAll('.pdf-page').length > 0"
+READY = "window.Reveal?.isReady() && document.querySelectorAll('.pdf-page').length > 0"
+# Number of slides, height and width of a page, and titles of the slides whose notes are too long.
+MEASURE = """() => {
+  const pages = [...document.querySelectorAll(".pdf-page")], [first] = pages;
+  const bottom = (element) => element.getBoundingClientRect().bottom;
+  const notes = (page) => page.querySelector(".speaker-notes-pdf");
+  const cut = pages.filter((page) => bottom(notes(page)) > bottom(page));
+  const titles = cut.map((page) => page.querySelector("h1, h2").textContent);
+  return [Reveal.getTotalSlides(), first.offsetHeight, first.offsetWidth, titles];
+}"""
 
 
 def write(index: Path, pdf: Path) -> int:
-    """Write the PDF and return how many pages it has, or 0 where there is no Chromium.
+    """Print a deck.
+
+    Args:
+        index: The page of the deck.
+        pdf: Where the handout will be.
+
+    Returns:
+        The number of pages, or 0 if there is no Chromium.
 
     Raises:
-        RuntimeError: another number of pages than slides, or a page whose notes do not fit.
+        RuntimeError: If some notes don't fit on their page, or if the number of pages is not the
+            number of slides.
     """
     chromium = find_chromium()
     if chromium is None:
@@ -29,28 +46,18 @@ def write(index: Path, pdf: Path) -> int:
         )
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.goto(index.as_uri() + PRINTED)
-        until(page, READY)
+        page.wait_for_function(READY)
         page.wait_for_selector("html[data-widgets=ready]")
         page.evaluate("MathJax.startup.promise.then(() => document.fonts.ready).then(() => true)")
-        slides, height, width, too_long = page.evaluate(
-            """() => {
-                 const pages = [...document.querySelectorAll(".pdf-page")], [first] = pages;
-                 const bottom = (page) => page.querySelector(".speaker-notes-pdf").getBoundingClientRect().bottom;
-                 const cut = pages.filter((page) => bottom(page) > page.getBoundingClientRect().bottom);
-                 const titles = cut.map((page) => page.querySelector("h1, h2").textContent);
-                 return [Reveal.getTotalSlides(), first.offsetHeight, first.offsetWidth, titles];
-               }"""
-        )
-        # Reveal has set the page to a slide's size, which wins over the arguments of `pdf`
+        slides, height, width, too_long = page.evaluate(MEASURE)
+        # Reveal has set the page to the size of a slide, which wins over the arguments of `pdf`.
         size = f"{width + 2 * MARGIN}px {height + 2 * MARGIN}px"
         page.add_style_tag(content=f"@page {{ size: {size}; margin: {MARGIN}px }}")
         page.pdf(path=pdf, prefer_css_page_size=True, print_background=True)
         browser.close()
     if too_long:
-        raise RuntimeError(
-            f"the notes of these slides do not fit on their page: {', '.join(too_long)}"
-        )
+        raise RuntimeError(f"expected notes that fit on their page, got {', '.join(too_long)}")
     pages = len(PdfReader(pdf).pages)
     if pages != slides:
-        raise RuntimeError(f"expected a page a slide, got {pages} pages of {slides} slides")
+        raise RuntimeError(f"expected one page for each of {slides} slides, got {pages} pages")
     return pages

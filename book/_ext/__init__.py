@@ -1,0 +1,1 @@
+"""Sphinx extensions that only the book uses."""

@@ -1,7 +1,8 @@
-"""Sphinx extension: notebooks run again when the package they import has changed.
+"""Sphinx extension: execute the notebooks again if the package that they import has changed.
 
-jupyter-cache looks at the cells only. The cache's path gets a hash of the package's sources, of the versions it runs
-with and of the preset; Sphinx reads every page again when that path changes, and caches of other states are deleted.
+jupyter-cache compares only the code cells. Here the cache's path contains a hash of the package's
+sources, of the installed versions and of the preset. If the path changes, Sphinx reads every page
+again; the caches of other states are deleted.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 SOURCES = {".py", ".js", ".css", ".safetensors", ".csv"}
-SHOWN = {  # what a page names, as its readers call it
+SHOWN = {  # the packages whose versions a page shows: name in the text, name of the distribution
     "PyTorch": "torch",
     "torchvision": "torchvision",
     "Lightning": "lightning",
@@ -23,14 +24,14 @@ SHOWN = {  # what a page names, as its readers call it
 
 
 def versions() -> dict[str, str]:
-    """The versions that notebooks run with now. As the key holds them, they are those of every page in the cache."""
+    """Return the installed versions, which are also those of every page in the cache."""
     return {"Python": platform.python_version()} | {
         name: metadata.version(package) for name, package in SHOWN.items()
     }
 
 
 def key(package: Path, setting: str) -> str:
-    """Ten hex digits that change with any source file of the package, or with the setting."""
+    """Return ten hex digits that depend on the package's source files and on a text."""
     digest = hashlib.sha256(setting.encode())
     for path in sorted(path for path in package.rglob("*") if path.suffix in SOURCES):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
@@ -38,14 +39,14 @@ def key(package: Path, setting: str) -> str:
 
 
 def path(root: Path, build: Path) -> Path:
-    """The cache of the state that the package is in, under a build folder."""
+    """Return the cache for the package's present state, in a build folder."""
     constraints = (root / "constraints.txt").read_text(encoding="utf-8")
     setting = f"{os.environ.get('COURSE_PRESET', '')}{versions()}{constraints}"
     return build / "executed" / key(root / "course_utils", setting)
 
 
 def set_cache_path(app, config):
-    """Name the cache after the key."""
+    """Tell myst-nb where the cache is, and delete the caches of other states."""
     here = path(Path(app.srcdir), Path(app.outdir).parent)
     for other in here.parent.glob("*"):
         if other != here:
@@ -54,6 +55,6 @@ def set_cache_path(app, config):
 
 
 def setup(app):
-    """Set the path before myst-nb reads it."""
+    """Set the path when the configuration is read; myst-nb looks at it later (builder-inited)."""
     app.connect("config-inited", set_cache_path)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

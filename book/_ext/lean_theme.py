@@ -1,25 +1,27 @@
-"""Sphinx extension: what the theme would load without need.
+"""Sphinx extension: remove scripts that the theme would load without need.
 
-The SVG icon set (543 kB gzipped) shows the icons that the web font shows already; Thebe's scripts, which nothing uses,
-declare the same constant twice and name a CDN.
+The SVG icons (543 kB compressed) repeat those of the web font, which is loaded anyway. Thebe is not
+used; its scripts declare the same constant twice and name a content delivery network.
 """
 
 from pathlib import Path
 
 
 def is_thebe(script) -> bool:
-    """Whether a script is one of Thebe's. The state of widgets is data: five letters may stand in it by chance."""
-    code = "" if "json" in script.attributes.get("type", "") else script.attributes.get("body", "")
+    """Return whether a script is one of Thebe's."""
+    # The state of widgets is data, in which the five letters may occur by chance.
+    is_data = "json" in script.attributes.get("type", "")
+    code = "" if is_data else script.attributes.get("body", "")
     return "thebe" in f"{script.filename}{code}".lower()
 
 
 def without_thebe(app, pagename, templatename, context, doctree):
-    """Drop Thebe's scripts from a page."""
+    """Remove Thebe's scripts from a page."""
     context["script_files"] = [script for script in context["script_files"] if not is_thebe(script)]
 
 
 def without_svg_icons(app, error):
-    """Empty the icon script."""
+    """Empty the script with the SVG icons, which every page still names."""
     icons = Path(app.outdir) / "_static/scripts/fontawesome.js"
     if error is None and icons.exists():
         icons.write_text("", encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Sphinx extension: ``{licences}`` lists the packages that pyproject.toml asks for, with the licence each one states.
+"""Sphinx extension: ``{licences}`` lists the packages in pyproject.toml and their licences.
 
-The list is made of what is installed where the book is built.
+Versions and licences are those of the packages that are installed where the book is built.
 """
 
 import re
@@ -11,25 +11,33 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-SHORT = 40  # characters; more is the text of a licence, not its name
+LONGEST_NAME = 40  # characters; a longer field holds the text of a licence instead of its name
 COLUMNS = ("Package", "Version", "Licence", "Installed for")
 
 
 def licence(package: str) -> str:
-    """The name of a package's licence, in the words of its authors."""
+    """Return the name of a package's licence, as its metadata states it."""
     about = metadata.metadata(package)
     if expression := about.get("License-Expression"):
         return expression
     classifiers = [
-        c.split(" :: ")[-1] for c in about.get_all("Classifier") or [] if c.startswith("License ::")
+        classifier.split(" :: ")[-1]
+        for classifier in about.get_all("Classifier") or []
+        if classifier.startswith("License ::")
     ]
+    if classifiers:
+        return ", ".join(classifiers)
     field = about.get("License", "")
-    stated = classifiers or [field] * (field != "UNKNOWN" and len(field) <= SHORT)
-    return ", ".join(stated) or "not stated in its metadata"
+    is_name = field not in ("", "UNKNOWN") and len(field) <= LONGEST_NAME
+    return field if is_name else "not stated in its metadata"
 
 
 def packages(project: dict) -> dict[str, str]:
-    """Each package that the course asks for, in alphabetical order, and the first thing that it is there for."""
+    """Return the required packages in alphabetical order, each with its first purpose.
+
+    Args:
+        project: The table ``[project]`` of pyproject.toml.
+    """
     purposes = {"the course": project["dependencies"], **project["optional-dependencies"]}
     found = {}
     for purpose, requirements in purposes.items():
@@ -41,21 +49,21 @@ def packages(project: dict) -> dict[str, str]:
 
 
 def row(cells: tuple[str, ...]) -> nodes.row:
-    """A row of a table of texts."""
+    """Return a table row of texts."""
     return nodes.row("", *(nodes.entry("", nodes.paragraph("", cell)) for cell in cells))
 
 
 class Licences(SphinxDirective):
-    """The table."""
+    """The table of packages and licences."""
 
     def run(self) -> list[nodes.Node]:
-        """Read what is installed."""
+        """Return the table; packages that are not installed are left out."""
         path = Path(self.env.srcdir) / "pyproject.toml"
         self.env.note_dependency(str(path))
-        asked = packages(tomllib.loads(path.read_text(encoding="utf-8"))["project"])
+        required = packages(tomllib.loads(path.read_text(encoding="utf-8"))["project"])
         rows = [
             row((name, metadata.version(name), licence(name), purpose))
-            for name, purpose in asked.items()
+            for name, purpose in required.items()
             if any(metadata.distributions(name=name))
         ]
         group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in COLUMNS), cols=len(COLUMNS))

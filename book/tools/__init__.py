@@ -1,0 +1,1 @@
+"""Tools that the book and the lecture share."""

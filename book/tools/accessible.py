@@ -1,11 +1,11 @@
-"""Sphinx extension: what docutils writes and screen readers stumble over.
+"""Sphinx extension: repair HTML of docutils that screen readers can't use.
 
-An entry of the bibliography has a role that ARIA has given up, in a list that then has no items.
+An entry of the bibliography has a role that ARIA has deprecated, so its list has no list items.
 """
 
 
 def with_list_items(app, pagename, templatename, context, doctree):
-    """Make the entries of the bibliography what they are: items of a list."""
+    """Give the entries of the bibliography the role of list items."""
     if "body" in context:
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 

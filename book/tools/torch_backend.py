@@ -1,8 +1,9 @@
-"""Choose PyTorch's build for this machine: ``python book/tools/torch_backend.py UV`` prints it for ``UV_TORCH_BACKEND``.
+"""Choose the build of PyTorch: ``python book/tools/torch_backend.py UV`` prints UV_TORCH_BACKEND.
 
-A machine without an NVIDIA GPU has no use for 4 GB of CUDA libraries, which PyTorch's default build brings on Linux.
-PyTorch's CPU build stands in an index of its own; it is chosen where no GPU is found and the index answers in time.
-The decision and its size go to standard error. Only the standard library is used: nothing is installed yet.
+On Linux, PyTorch's default build comes with 4 GB of CUDA libraries, which are useless without an
+NVIDIA GPU. The CPU build is in an index of its own. It is chosen if there is no GPU and that index
+answers in time. The decision and the download size are printed to standard error. This program uses
+the standard library only, because it runs before anything is installed.
 """
 
 import os
@@ -11,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-ANSWER_WITHIN = 3  # seconds for the index of the CPU build
+ANSWER_WITHIN = 3  # seconds that the index of the CPU build has
 CPU_BUILD = "PyTorch's CPU build (about 0.7 GB to download, 3 GB on disk with all packages)"
 DEFAULT_BUILD = (
     "PyTorch's default build with CUDA (about 3 GB to download, 7 GB on disk with all packages)"
@@ -19,13 +20,13 @@ DEFAULT_BUILD = (
 
 
 def has_nvidia_gpu() -> bool:
-    """Return whether the driver's own tool finds a GPU."""
+    """Return whether nvidia-smi, a part of the driver, finds a GPU."""
     tool = shutil.which("nvidia-smi")
     return tool is not None and subprocess.run([tool], capture_output=True).returncode == 0
 
 
 def cpu_index_answers(uv: str) -> bool:
-    """Return whether uv can find PyTorch in the index of the CPU builds, without installing it."""
+    """Return whether uv finds PyTorch in the index of the CPU builds; nothing is installed."""
     command = [uv, "pip", "install", "--dry-run", "--no-deps", "--refresh", "torch"]
     target = ["--reinstall", "--torch-backend", "cpu", "--python", sys.executable]
     impatient = {"UV_HTTP_TIMEOUT": str(ANSWER_WITHIN), "UV_HTTP_RETRIES": "0"}
@@ -42,10 +43,13 @@ def cpu_index_answers(uv: str) -> bool:
 
 
 def choose(uv: str) -> tuple[str, str]:
-    """Return the value for ``UV_TORCH_BACKEND``, empty for the default, and a sentence that says why."""
-    if asked_for := os.environ.get("UV_TORCH_BACKEND"):
-        return asked_for, f"UV_TORCH_BACKEND asks for {asked_for!r}."
-    if platform.system() != "Linux":  # elsewhere the default build has no CUDA libraries
+    """Return the value of UV_TORCH_BACKEND and a sentence with the reason.
+
+    The value is empty for the default build.
+    """
+    if requested := os.environ.get("UV_TORCH_BACKEND"):
+        return requested, f"UV_TORCH_BACKEND is set: installing the build {requested!r}."
+    if platform.system() != "Linux":  # other default builds have no CUDA libraries
         return "", "Installing PyTorch's default build for this system."
     if has_nvidia_gpu():
         return "", f"Found an NVIDIA GPU: installing {DEFAULT_BUILD}."
