@@ -1,4 +1,7 @@
-"""The built book in a real browser, every request that leaves the page recorded and refused."""
+"""A real browser for tests: fixtures that open pages, and helpers that look at widgets.
+
+Every request that leaves the page is refused and recorded, so a page that needs the network fails.
+"""
 
 import os
 import threading
@@ -7,6 +10,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from book.tools import one_page
@@ -15,6 +19,15 @@ from course_utils.widgets._source import module
 from tests.paths import ROOT
 
 HTML = ROOT / "_build" / "html"
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]  # levels A and AA, up to 2.2
+PHONE = {"width": 360, "height": 700}
+
+
+def unavailable(message):
+    """Fail in CI, where everything must be there; skip the test on other machines."""
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -25,14 +38,13 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def html():
     if not (HTML / "index.html").exists():
-        message = f"no book at {HTML}: make book builds it"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        unavailable(f"no book at {HTML}: `make book` builds it")
     return HTML
 
 
 @pytest.fixture(scope="session")
 def site(html):
-    """The book served under a sub-path, as a project's pages are."""
+    """The address of the book, served under a sub-path as a project's pages are."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=html.parent))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -44,18 +56,16 @@ def site(html):
 
 @pytest.fixture(params=["http", "file"])
 def root(request, site, html):
-    """Where the book begins: on a server, and on the disk."""
+    """The address of the book, once on a server and once on the disk."""
     return site if request.param == "http" else html.as_uri()
 
 
-@pytest.fixture(
-    scope="package"
-)  # not the session: while its event loop runs, no notebook's kernel can be reached
+# Not for the session: while the browser's event loop runs, no notebook's kernel can be reached.
+@pytest.fixture(scope="package")
 def chromium():
     path = find_chromium()
     if path is None:
-        message = "no Chromium found: make browser installs one"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        unavailable("no Chromium found: `make browser` installs it")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path, args=["--no-sandbox", "--disable-gpu"]
@@ -66,7 +76,10 @@ def chromium():
 
 @contextmanager
 def guarded(chromium):
-    """A page that can reach the book only; `page.outside` and `page.errors` hold what went wrong."""
+    """Open a page that can reach only the book; fail if it tried more, or if it raised an error.
+
+    `page.outside` holds the addresses that it tried, `page.errors` the messages of its errors.
+    """
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.outside, page.errors = [], []
 
@@ -90,13 +103,13 @@ def guarded(chromium):
 
 @pytest.fixture
 def page(chromium):
-    """A page of its own for a test."""
+    """A fresh page for each test."""
     with guarded(chromium) as page:
         yield page
 
 
 def overhanging(shown):
-    """How many parts of a widget stand out of it at the sides."""
+    """The number of elements of a widget that stick out of it on the left or right."""
     return shown.evaluate(
         """w => { const o = w.getBoundingClientRect();
                   return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
@@ -104,8 +117,25 @@ def overhanging(shown):
     )
 
 
+def violations(page, rules=WCAG):
+    """The accessibility rules that a page breaks, and where."""
+    options = {"runOnly": rules, "resultTypes": ["violations"], "preload": False}
+    found = Axe().run(page, options=options).response["violations"]
+    return [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]
+
+
+def pictures(shown):
+    """What the canvases of a widget show, as one data URL each."""
+    return shown.locator("figure canvas").evaluate_all("all => all.map(c => c.toDataURL())")
+
+
+def number(text):
+    """A number as a page writes it, with a true minus sign."""
+    return float(text.replace("−", "-"))
+
+
 def page_with_module(chromium, *names):
-    """An empty page in which `own` is a widget's module, to call its functions in full precision."""
+    """Open an empty page in which `own` is a widget's module, to call its functions directly."""
     page = chromium.new_page()
     page.evaluate(
         """async (source) => {
@@ -117,13 +147,18 @@ def page_with_module(chromium, *names):
     return page
 
 
+def open_widgets(page, folder, states, *ids):
+    """Write a static page with widgets as Sphinx would, one mark per id, and open it."""
+    page.goto(one_page.write(folder, states, *ids).as_uri())
+    page.wait_for_selector("html[data-widgets=ready]")
+
+
 @pytest.fixture
 def show_states(page, tmp_path):
-    """Open a page with widgets as Sphinx would write it, from their states and one mark an id."""
+    """Open a page with widgets, from their states and one mark per id; return the elements."""
 
     def show(states, *ids):
-        page.goto(one_page.write(tmp_path, states, *ids).as_uri())
-        page.wait_for_selector("html[data-widgets=ready]")
+        open_widgets(page, tmp_path, states, *ids)
         return page.locator("body > div")
 
     return show
@@ -131,7 +166,7 @@ def show_states(page, tmp_path):
 
 @pytest.fixture
 def show_widget(page, show_states):
-    """Open a static page with one widget, its traits as they are now; returns the widget's own element."""
+    """Open a static page with one widget and its traits as they are now; return its element."""
 
     def show(widget):
         show_states(one_page.states_of(widget), widget.model_id)
@@ -142,7 +177,7 @@ def show_widget(page, show_states):
 
 @pytest.fixture
 def open_chapter(page, root):
-    """Open a chapter as it was built, from a server and from the disk; returns the element of its widget."""
+    """Open a chapter as it was built, on a server and on the disk; return its widget's element."""
 
     def show(stem):
         page.goto(f"{root}/notebooks/{stem}.html")

@@ -1,9 +1,11 @@
-"""Widgets: a Python class and an ES module each.
+"""Widgets: small interactive pages, each a Python class and an ES module of the same name.
 
-A widget computes what it shows from its traits, in JavaScript, and never calls Python. The same widget therefore runs
-in Jupyter, in Colab, in VS Code, and in the static book, where there is no kernel.
+A widget computes what it shows from its traits, in JavaScript, and never calls Python. The same
+widget therefore runs in Jupyter, in Colab, in VS Code, and in the static book, where there is no
+kernel.
 
-One file per widget, named after its class; `quiz` is the one that every chapter has.
+Each widget has a file named after its class; `quiz` is the one that every chapter uses. `packing`
+turns tensors into the bytes that a page reads.
 """
 
 import lazy_loader

@@ -1,24 +1,29 @@
-"""How the sources of a widget come together."""
+"""The sources of a widget: its module, its style, and the palette that it shares with figures."""
 
+from functools import cache
 from pathlib import Path
-
-import matplotlib
 
 HERE = Path(__file__).parent
 
 
 def module(*names: str) -> str:
-    """The shared helpers and a widget's own modules as one: a module in a blob can import nothing relative to it."""
+    """Join the shared helpers and a widget's own modules into one module.
+
+    A widget's module is loaded from text, so it has no address and can't import its neighbours.
+    """
     return "\n".join(
         (HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("_shared", *names)
     )
 
 
 def style() -> str:
-    """The style that all widgets share."""
+    """Return the style sheet that all widgets share."""
     return (HERE / "_shared.css").read_text(encoding="utf-8")
 
 
-def palette(name: str = "viridis") -> bytes:
-    """256 RGB colours of a matplotlib colour map, so that widgets and figures agree to the last bit."""
-    return (matplotlib.colormaps[name](range(256), bytes=True)[:, :3]).tobytes()
+@cache
+def palette() -> bytes:
+    """Return viridis as 256 RGB colours, so that widgets and figures show the same colours."""
+    import matplotlib  # only here: a page with nothing but a quiz needs no colours
+
+    return matplotlib.colormaps["viridis"](range(256), bytes=True)[:, :3].tobytes()

@@ -150,13 +150,13 @@ function render({ model, el }) {
   const picture = element("canvas", { width: 4 * size, height: 4 * size, role: "img" });
   const map = element("canvas", { width: 4 * size, height: 4 * size, role: "img" });
   const under = element("figcaption");
-  placeable(model, "place", map, grid, grid);
+  placeable(model, "position", map, grid, grid);
   const status = element("p", { className: "course-status", "aria-live": "polite" });
 
   function drawImage(name, options) {
     const n = model.get("image");
     const box = model.get("boxes")[n];
-    const place = onGrid[model.get("place")];
+    const place = onGrid[model.get("position")];
     const isLocal = name === "local";
     const scores = Float64Array.from(
       mapScores.subarray(n * cells, (n + 1) * cells),
@@ -320,7 +320,7 @@ function render({ model, el }) {
     "window",
     "centre",
     "image",
-    "place",
+    "position",
     "added",
   ]) {
     model.on(`change:${trait}`, draw);

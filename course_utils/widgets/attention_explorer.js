@@ -78,7 +78,7 @@ function render({ model, el }) {
 
   function draw() {
     const image = model.get("image");
-    const place = model.get("place");
+    const place = model.get("position");
     const chosen = model.get("query");
     const cell = (4 * size) / grid;
     const query =
@@ -117,7 +117,7 @@ function render({ model, el }) {
       `The highest weight, ${short(highest)}, is at row ${Math.floor(top / grid) + 1}, column ${(top % grid) + 1}; an even weight would be ${short(1 / positions)}.`;
   }
 
-  placeable(model, "place", shown, grid, grid);
+  placeable(model, "position", shown, grid, grid);
   el.append(
     element(
       "div",
@@ -144,8 +144,8 @@ function render({ model, el }) {
       status,
     ),
   );
-  model.on("change:place", () => model.set("query", 0)); // who drags wants to see what is dragged
-  for (const trait of ["image", "place", "query", "power"]) {
+  model.on("change:position", () => model.set("query", 0)); // who drags wants to see what is dragged
+  for (const trait of ["image", "position", "query", "power"]) {
     model.on(`change:${trait}`, draw);
   }
   draw();

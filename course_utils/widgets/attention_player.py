@@ -1,9 +1,8 @@
-"""AttentionPlayer: watch the attention maps of real test images change while a network learns."""
+"""AttentionPlayer: watch the attention maps of test images change while a network is trained."""
 
 from __future__ import annotations
 
 import anywidget
-import numpy as np
 import torch
 import traitlets
 from jaxtyping import Bool, Float, Int
@@ -11,13 +10,15 @@ from torch import Tensor
 
 from course_utils.explain.metrics import area_share, energy_inside
 from course_utils.training.run import Run
+from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
 
 
 class AttentionPlayer(anywidget.AnyWidget):
-    """Epoch × tap × opacity over a gallery; under each map its raw range and its energy inside the region.
+    """A gallery of attention maps by epoch and tap, each with its range and its energy.
 
-    The colour scale is shared by all maps of a tap, over images and epochs, unless the reader asks for a scale a map.
+    All maps of a tap share one colour scale over images and epochs, unless the reader asks for one
+    scale per map.
     """
 
     _esm = module("attention_player")
@@ -26,16 +27,16 @@ class AttentionPlayer(anywidget.AnyWidget):
     epoch = traitlets.Int(0, help="index into `epochs`").tag(sync=True)
     tap = traitlets.Int(0).tag(sync=True)
     opacity = traitlets.Float(0.6).tag(sync=True)
-    own_scale = traitlets.Bool(False).tag(sync=True)
+    own_scale = traitlets.Bool(False, help="one colour scale per map").tag(sync=True)
 
-    size = traitlets.Int().tag(sync=True)
+    size = traitlets.Int(help="height and width of an image in pixels").tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)  # (N,)
     boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
-    chance = traitlets.Float().tag(sync=True)
+    chance = traitlets.Float(help="energy of a uniform map").tag(sync=True)
     epochs = traitlets.List(traitlets.Int()).tag(sync=True)  # (E,)
-    shapes = traitlets.List().tag(sync=True)  # (T, 2) h, w
-    maps = traitlets.Bytes().tag(sync=True)  # for each tap in turn (E, N, h, w) float32
+    shapes = traitlets.List(help="height and width of each tap's maps").tag(sync=True)  # (T, 2)
+    maps = traitlets.Bytes(help="tap after tap").tag(sync=True)  # each (E, N, h, w) float32
     energy = traitlets.Bytes().tag(sync=True)  # (T, E, N) float32
     palette = traitlets.Bytes(palette()).tag(sync=True)
 
@@ -48,35 +49,39 @@ class AttentionPlayer(anywidget.AnyWidget):
         regions: Bool[Tensor, "N 1 S S"],
         boxes: Int[Tensor, "N 4"],
     ) -> AttentionPlayer:
-        """Show the snapshots of a run, whose gallery these images were; starts at the last epoch.
+        """Show the snapshots of a run, starting with the last epoch.
+
+        Args:
+            run: A run whose gallery was made of these images.
+            images: Grey images with values in [0, 1].
+            labels: The digit in each image.
+            regions: Where the digit is.
+            boxes: x0, y0, x1, y1 around the digit, in pixels.
 
         Raises:
-            ValueError: the run has no maps, or maps of another number of images.
+            ValueError: If the run has no maps, or maps of another number of images.
         """
         epochs = sorted(run.snapshots)
         if not epochs or not run.snapshots[epochs[0]]:
             raise ValueError(
-                "the run has no attention maps: train a model with attention, a gallery and snapshot epochs"
+                "the run has no attention maps: train a model with attention, "
+                "a gallery and snapshot epochs"
             )
-        if len(run.snapshots[epochs[0]][0]) != len(images):
-            raise ValueError(
-                f"the run has maps of {len(run.snapshots[epochs[0]][0])} images, got {len(images)} images"
-            )
-        taps = [
-            torch.stack(maps) for maps in zip(*(run.snapshots[e] for e in epochs))
-        ]  # each (E, N, 1, h, w)
-        energy = torch.stack(
-            [torch.stack([energy_inside(maps, regions) for maps in tap]) for tap in taps]
-        )
+        mapped = len(run.snapshots[epochs[0]][0])
+        if mapped != len(images):
+            raise ValueError(f"expected {mapped} images, as the run has maps of, got {len(images)}")
+        by_epoch = [run.snapshots[epoch] for epoch in epochs]
+        taps = [torch.stack(maps) for maps in zip(*by_epoch)]  # each (E, N, 1, h, w)
+        energy = [torch.stack([energy_inside(maps, regions) for maps in tap]) for tap in taps]
         return cls(
             epoch=len(epochs) - 1,
             size=images.shape[-1],
-            images=(images * 255).round().to(torch.uint8).numpy().tobytes(),
-            labels=[str(int(label)) for label in labels],
+            images=packing.pixels(images),
+            labels=packing.texts(labels),
             boxes=boxes.tolist(),
             chance=area_share(regions).mean().item(),
             epochs=epochs,
             shapes=[list(tap.shape[-2:]) for tap in taps],
-            maps=np.concatenate([tap.float().numpy().ravel() for tap in taps]).tobytes(),
-            energy=energy.float().numpy().tobytes(),
+            maps=packing.floats(*taps),
+            energy=packing.floats(*energy),
         )

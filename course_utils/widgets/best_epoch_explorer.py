@@ -1,4 +1,4 @@
-"""BestEpochExplorer: how much better than the truth the best of several epochs looks, by chance alone."""
+"""BestEpochExplorer: how much the best epoch overstates the accuracy, by chance alone."""
 
 from __future__ import annotations
 
@@ -7,26 +7,19 @@ import traitlets
 
 from course_utils.widgets._source import module, style
 
-MOST_EPOCHS = 100
-POWERS = 2.0, 4.0  # 100 to 10,000 test images
-
 
 class BestEpochExplorer(anywidget.AnyWidget):
-    """Test images × epochs × true accuracy: what one epoch may show, what the best one shows, and what is luck in it.
+    """Distributions of the accuracy that one epoch shows and that the best of several epochs shows.
 
-    All epochs are equally good and make chance mistakes of their own, as in `source_audit.best_of`, which the page
-    recomputes; tests hold the two equal.
+    All epochs are equally good and make independent chance mistakes, as in `source_audit.best_of`.
+    The page computes the same values itself; tests compare the two.
     """
 
     _esm = module("best_epoch_explorer")
     _css = style()
 
-    power = traitlets.Float(
-        3.0, min=POWERS[0], max=POWERS[1], help="10 to this power test images"
-    ).tag(sync=True)
-    epochs = traitlets.Int(20, min=1, max=MOST_EPOCHS, help="from which the best is kept").tag(
-        sync=True
-    )
-    accuracy = traitlets.Float(0.9, min=0.1, max=0.999, help="of every epoch, in truth").tag(
+    power = traitlets.Float(3.0, min=2, max=4, help="10 to this power test images").tag(sync=True)
+    epochs = traitlets.Int(20, min=1, max=100, help="the best is chosen from these").tag(sync=True)
+    accuracy = traitlets.Float(0.9, min=0.1, max=0.999, help="true accuracy of every epoch").tag(
         sync=True
     )

@@ -1,56 +1,47 @@
-"""CompareMaps: two maps of one image with a divider between them, and what each of them scores."""
+"""CompareMaps: two maps of one image with a divider between them, and the scores of each map."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import anywidget
-import numpy as np
-import torch
 import traitlets
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from course_utils.core.tensor_checks import check_maps
+from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
 
 Maps = Float[Tensor, "N 1 _ _"] | Float[Tensor, "N classes 1 _ _"]
 
 
 class CompareMaps(anywidget.AnyWidget):
-    """One image under the maps of two methods, left and right of a divider, each with the scores of `metrics`.
+    """One image under two methods' maps, left and right of a divider, with the scores of each.
 
-    The page enlarges the raw maps bilinearly, as `metrics.fit_to` does, and computes every score from them. It knows
-    nothing of the network that they come from.
+    The page upsamples the raw maps bilinearly, as `metrics.fit_to` does, and computes the scores of
+    `explain.metrics` from them. It doesn't need the network that the maps come from.
     """
 
     _esm = module("compare_maps")
     _css = style()
 
     image = traitlets.Int(0).tag(sync=True)
-    left = traitlets.Int(0, help="the method on the left, by its place in the list").tag(sync=True)
-    right = traitlets.Int(0).tag(sync=True)
-    target = traitlets.Int(
-        0, help="the class asked for: 0 is the image's own, i + 1 is class i"
-    ).tag(sync=True)
+    left = traitlets.Int(0, help="index into `methods`").tag(sync=True)
+    right = traitlets.Int(0, help="index into `methods`").tag(sync=True)
+    target = traitlets.Int(0, help="0: the image's own class; i + 1: class i").tag(sync=True)
     divider = traitlets.Int(50, min=0, max=100, help="per cent of the width").tag(sync=True)
-    opacity = traitlets.Int(70, min=0, max=100, help="of the maps over the image, in per cent").tag(
-        sync=True
-    )
+    opacity = traitlets.Int(70, min=0, max=100, help="of the maps, in per cent").tag(sync=True)
     shared = traitlets.Bool(False, help="one colour scale for both maps").tag(sync=True)
 
-    shape = traitlets.List(traitlets.Int(), help="channels, height and width of an image").tag(
-        sync=True
-    )
+    shape = traitlets.List(traitlets.Int(), help="C, H, W of an image").tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, C, H, W) uint8
-    regions = traitlets.Bytes().tag(
-        sync=True
-    )  # (N, H, W), a bit a pixel, each image from a new byte
-    labels = traitlets.List(traitlets.Int()).tag(sync=True)
+    regions = traitlets.Bytes(help="one bit per pixel").tag(sync=True)  # (N, ⌈H·W / 8⌉)
+    labels = traitlets.List(traitlets.Int()).tag(sync=True)  # (N,)
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     methods = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    sizes = traitlets.List(help="of each method: how many classes, height and width").tag(sync=True)
-    maps = traitlets.Bytes().tag(sync=True)  # (N, classes, h, w) float32, method after method
+    sizes = traitlets.List(help="classes, h, w of each method's maps").tag(sync=True)
+    maps = traitlets.Bytes(help="method after method").tag(sync=True)  # each (N, classes, h, w)
     palette = traitlets.Bytes(palette()).tag(sync=True)
 
     @classmethod
@@ -63,53 +54,56 @@ class CompareMaps(anywidget.AnyWidget):
         methods: Sequence[tuple[str, Maps]],
         **traits,
     ) -> CompareMaps:
-        """Compare the maps of some methods.
+        """Compare the maps of several methods.
 
         Args:
-            images: grey or RGB, in [0, 1].
-            regions: what the maps should find.
-            labels: the class of each image.
-            classes: their names.
-            methods: the name of each method and its maps, none of them negative: (N, 1, h, w), or
-                (N, classes, 1, h, w) if there is one for every class.
-            traits: what to start with; the first two methods unless something else is said.
+            images: Grey or RGB images with values in [0, 1].
+            regions: What the maps should find.
+            labels: The class of each image.
+            classes: The names of the classes.
+            methods: Pairs of a name and non-negative maps: (N, 1, h, w), or (N, classes, 1, h, w)
+                for one map per class.
+            traits: Initial values of traits. By default the first two methods are compared.
 
         Raises:
-            ValueError: no methods, two with one name, maps, regions or labels that do not fit the images and classes,
-                or values that are negative or not finite.
+            ValueError: If there are no methods or two with the same name; if maps, regions or
+                labels don't fit the images and classes; or if a map has negative, NaN or infinite
+                values.
         """
         n, channels, height, width = images.shape
         names = [name for name, _ in methods]
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"expected methods of different names, got {names}")
+            raise ValueError(f"expected one or more methods with different names, got {names}")
         if channels not in (1, 3) or regions.shape != (n, 1, height, width) or labels.shape != (n,):
-            given = ", ".join(str(tuple(part.shape)) for part in (images, regions, labels))
+            shapes = ", ".join(str(tuple(part.shape)) for part in (images, regions, labels))
             raise ValueError(
-                f"expected images (N, 1 or 3, H, W), regions (N, 1, H, W) and labels (N,), got {given}"
+                "expected images (N, 1 or 3, H, W), regions (N, 1, H, W) and labels (N,), "
+                f"got {shapes}"
             )
         if n and not 0 <= labels.min() <= labels.max() < len(classes):
             raise ValueError(f"expected labels from 0 to {len(classes) - 1}, got {labels.tolist()}")
-        sizes, kept = [], []
-        for name, maps in methods:
-            by_class = maps[:, None] if maps.ndim == 4 else maps
-            if by_class.ndim != 5 or by_class.shape[:3] not in ((n, 1, 1), (n, len(classes), 1)):
-                wanted = f"({n}, 1, h, w) or ({n}, {len(classes)}, 1, h, w)"
-                raise ValueError(f"expected maps {wanted} of {name!r}, got {tuple(maps.shape)}")
-            check_maps(by_class.flatten(0, 1))
-            sizes.append([by_class.shape[1], *by_class.shape[3:]])
-            kept.append(by_class.detach().float().cpu().contiguous().numpy().tobytes())
+        by_class = [_by_class(name, maps, n, len(classes)) for name, maps in methods]
         return cls(
             shape=[channels, height, width],
-            images=(images.detach().cpu().clamp(0, 1) * 255)
-            .round()
-            .to(torch.uint8)
-            .numpy()
-            .tobytes(),
-            regions=np.packbits(regions.cpu().flatten(1).numpy(), axis=1).tobytes(),
+            images=packing.pixels(images),
+            regions=packing.bits(regions.cpu().flatten(1).numpy(), axis=1),
             labels=labels.tolist(),
             classes=list(classes),
             methods=names,
-            sizes=sizes,
-            maps=b"".join(kept),
+            sizes=[[maps.shape[1], *maps.shape[3:]] for maps in by_class],
+            maps=packing.floats(*by_class),
             **{"right": min(1, len(names) - 1)} | traits,
         )
+
+
+def _by_class(name: str, maps: Tensor, images: int, classes: int) -> Tensor:
+    """Return maps of shape (N, 1 or classes, 1, h, w), after checking their shape and values."""
+    by_class = maps[:, None] if maps.ndim == 4 else maps
+    allowed = ((images, 1, 1), (images, classes, 1))
+    if by_class.ndim != 5 or by_class.shape[:3] not in allowed:
+        raise ValueError(
+            f"expected maps ({images}, 1, h, w) or ({images}, {classes}, 1, h, w) of {name!r}, "
+            f"got {tuple(maps.shape)}"
+        )
+    check_maps(by_class.flatten(0, 1))
+    return by_class

@@ -206,7 +206,7 @@ function render({ model, el }) {
   const names = Object.keys(GATES);
   const palette = bytes(model.get("palette"));
   const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
-  const learned = unpacked(floats(model.get("numbers")), model.get("shapes"));
+  const learned = unpacked(floats(model.get("parameters")), model.get("shapes"));
 
   /** The features that reach gate g in image n. */
   const features = (g, n) => {

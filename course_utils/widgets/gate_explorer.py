@@ -1,6 +1,8 @@
-"""GateExplorer: change the features in a window, and see which weights of a gate change with them."""
+"""GateExplorer: change the features in a window and see which weights of a gate change."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import anywidget
 import torch
@@ -16,9 +18,10 @@ from course_utils.attention.gates import (
     SqueezeExcitation,
     Streamlined,
 )
+from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
 
-CELLS = 8  # the window moves by an eighth of the image, and is two of these wide
+CELLS = 8  # the window moves in eighths of the image and is two eighths wide
 KINDS = {
     "conv": ConvGate,
     "squeeze": SqueezeExcitation,
@@ -32,45 +35,35 @@ Gated = tuple[Gate, Features, str]
 
 
 class GateExplorer(anywidget.AnyWidget):
-    """One gate × one image × one window whose features are multiplied: the weights before and after.
+    """The weights of a gate before and after the features in one window are multiplied.
 
-    The page computes every weight from the features and from what the gates have learned; features are kept in 256
-    steps of their range.
+    The page computes every weight from the features and from the learned parameters of the gate.
+    Features are rounded to 256 steps of their range.
     """
 
     _esm = module("gate_explorer")
     _css = style()
 
-    gate = traitlets.Int(1, min=0, max=4, help="in the order of `KINDS`").tag(sync=True)
+    gate = traitlets.Int(1, min=0, max=4, help="index into `KINDS`").tag(sync=True)
     image = traitlets.Int(0).tag(sync=True)
-    row = traitlets.Int(
-        3, min=0, max=CELLS - 2, help="upper edge of the window, in eighths of the image"
-    ).tag(sync=True)
-    column = traitlets.Int(3, min=0, max=CELLS - 2, help="its left edge").tag(sync=True)
-    strength = traitlets.Float(
-        2.0, min=0, max=3, help="what the features in the window are multiplied by"
-    ).tag(sync=True)
+    row = traitlets.Int(3, min=0, max=CELLS - 2, help="window's top, in eighths").tag(sync=True)
+    column = traitlets.Int(3, min=0, max=CELLS - 2, help="window's left edge").tag(sync=True)
+    strength = traitlets.Float(2.0, min=0, max=3, help="factor in the window").tag(sync=True)
 
-    size = traitlets.Int(help="side of an image in pixels").tag(sync=True)
+    size = traitlets.Int(help="height and width of an image in pixels").tag(sync=True)
     cells = traitlets.Int(CELLS).tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
-    features = traitlets.Bytes().tag(sync=True)  # (N, C, H, H) uint8, one gate after the other
-    grids = traitlets.List(help="channels and side of the features, a gate").tag(sync=True)
-    lows = traitlets.List(traitlets.Float(), help="what a stored 0 stands for, a gate").tag(
-        sync=True
-    )
-    steps = traitlets.List(traitlets.Float(), help="size of one of the 255 steps, a gate").tag(
-        sync=True
-    )
-    sources = traitlets.List(traitlets.Unicode(), help="where gate and features come from").tag(
-        sync=True
-    )
-    shapes = traitlets.List(
-        help="name and shape of what was learned, in order; a stored dict has none"
-    ).tag(sync=True)
-    numbers = traitlets.Bytes().tag(sync=True)  # float32
+    # All traits below have one entry per gate, in the order of `KINDS`.
+    features = traitlets.Bytes().tag(sync=True)  # each (N, C, H, H) uint8
+    grids = traitlets.List(help="channels and side of the features").tag(sync=True)
+    lows = traitlets.List(traitlets.Float(), help="value stored as 0").tag(sync=True)
+    steps = traitlets.List(traitlets.Float(), help="size of one of the 255 steps").tag(sync=True)
+    sources = traitlets.List(traitlets.Unicode(), help="where the gate is from").tag(sync=True)
+    # A list of pairs and not a dict: notebooks sort the keys of the dicts that they store.
+    shapes = traitlets.List(help="name and shape of each parameter").tag(sync=True)
+    parameters = traitlets.Bytes(help="in the order of `shapes`").tag(sync=True)  # float32
     palette = traitlets.Bytes(palette()).tag(sync=True)
 
     @classmethod
@@ -86,69 +79,93 @@ class GateExplorer(anywidget.AnyWidget):
         second_order: Gated,
         streamlined: Gated,
     ) -> GateExplorer:
-        """Show gates, each with the features that reach it and a word on where the two come from.
+        """Show five gates, each as a tuple: the gate, the features that reach it, and its source.
 
         The window starts on the box of the first image.
 
         Args:
-            images: grey, in [0, 1].
-            labels: of the images.
-            boxes: of the whole digits.
-            conv: a `ConvGate` with sigmoid.
-            squeeze: a `SqueezeExcitation`.
-            spatial: a `SpatialAttention`.
-            second_order: a `SecondOrder`.
-            streamlined: a `Streamlined`.
+            images: Grey images with values in [0, 1].
+            labels: The digit in each image.
+            boxes: x0, y0, x1, y1 around the whole digits, in pixels.
+            conv: A `ConvGate` with sigmoid.
+            squeeze: A `SqueezeExcitation`.
+            spatial: A `SpatialAttention`.
+            second_order: A `SecondOrder`.
+            streamlined: A `Streamlined`.
 
         Raises:
-            ValueError: a gate of another kind or alignment, features of another grid than a square one whose side is a
-                multiple of 8, or another number of images, labels, boxes and features.
+            ValueError: If a gate is of another class or doesn't align with sigmoid; if its features
+                don't form a square grid whose side is a multiple of 8; or if images, labels, boxes
+                and features differ in number.
         """
-        given = dict(zip(KINDS, (conv, squeeze, spatial, second_order, streamlined)))
-        learned, stored, lows, steps = {}, [], [], []
-        for name, (gate, x, _) in given.items():
-            if (
-                type(gate) is not KINDS[name]
-                or getattr(gate, "align", torch.sigmoid) is not torch.sigmoid
-            ):
-                raise ValueError(
-                    f"expected {name} to be {KINDS[name].__name__} with sigmoid, got {gate}"
-                )
-            if x.shape[-1] != x.shape[-2] or not x.shape[-1] or x.shape[-1] % CELLS:
-                raise ValueError(
-                    f"expected a square grid, a multiple of {CELLS} wide, in {name}, got {tuple(x.shape)}"
-                )
-            counts = [len(images), len(labels), len(boxes), len(x)]
+        gates = dict(zip(KINDS, (conv, squeeze, spatial, second_order, streamlined)))
+        for name, (gate, features, _) in gates.items():
+            _check_gate(name, gate, features)
+            counts = [len(images), len(labels), len(boxes), len(features)]
             if len(set(counts)) > 1:
                 raise ValueError(
                     f"expected as many images, labels, boxes and features in {name}, got {counts}"
                 )
-            lows.append(x.min().item())
-            steps.append(
-                (x.max().item() - lows[-1]) / 255 or 1.0
-            )  # of features that are all equal: any
-            stored.append(((x - lows[-1]) / steps[-1]).round().to(torch.uint8).numpy().tobytes())
-            for part, value in gate.state_dict().items():
-                learned[f"{name}.{part}"] = value.flatten(1) if value.ndim > 1 else value[None]
-        x0, y0, x1, y1 = boxes[0].tolist()
-        cell = images.shape[-1] / CELLS
-        column, row = (
-            min(CELLS - 2, max(0, round((a + b) / 2 / cell - 1))) for a, b in ((x0, x1), (y0, y1))
-        )
+        stored = [_stored(features) for _, features, _ in gates.values()]
+        learned = {
+            f"{name}.{part}": _as_rows(value)
+            for name, (gate, *_) in gates.items()
+            for part, value in gate.state_dict().items()
+        }
+        row, column = _window(boxes[0].tolist(), images.shape[-1])
         return cls(
             row=row,
             column=column,
             size=images.shape[-1],
-            images=(images * 255).round().to(torch.uint8).numpy().tobytes(),
-            labels=[str(int(label)) for label in labels],
+            images=packing.pixels(images),
+            labels=packing.texts(labels),
             boxes=boxes.tolist(),
-            features=b"".join(stored),
-            grids=[[x.shape[1], x.shape[-1]] for _, x, _ in given.values()],
-            lows=lows,
-            steps=steps,
-            sources=[source for *_, source in given.values()],
+            features=b"".join(features.packed for features in stored),
+            grids=[[x.shape[1], x.shape[-1]] for _, x, _ in gates.values()],
+            lows=[features.low for features in stored],
+            steps=[features.step for features in stored],
+            sources=[source for *_, source in gates.values()],
             shapes=[[name, list(value.shape)] for name, value in learned.items()],
-            numbers=torch.cat([value.float().flatten() for value in learned.values()])
-            .numpy()
-            .tobytes(),
+            parameters=packing.floats(*learned.values()),
         )
+
+
+def _check_gate(name: str, gate: Gate, features: Tensor) -> None:
+    """Raise if the page can't compute the gate's weights, or can't place the window on its grid."""
+    alignment = getattr(gate, "align", torch.sigmoid)  # gates without a choice use sigmoid
+    if type(gate) is not KINDS[name] or alignment is not torch.sigmoid:
+        raise ValueError(f"expected {name} to be {KINDS[name].__name__} with sigmoid, got {gate}")
+    height, width = features.shape[-2:]
+    if height != width or not width or width % CELLS:
+        raise ValueError(
+            f"expected a square grid whose side is a multiple of {CELLS} in {name}, "
+            f"got {tuple(features.shape)}"
+        )
+
+
+class _Stored(NamedTuple):
+    """Features in steps above their lowest value."""
+
+    packed: bytes
+    low: float
+    step: float
+
+
+def _stored(features: Tensor) -> _Stored:
+    low = features.min().item()
+    step = (features.max().item() - low) / 255 or 1.0  # any step will do if all values are equal
+    return _Stored(packing.in_steps(features, step, low), low, step)
+
+
+def _as_rows(value: Tensor) -> Tensor:
+    """Return a parameter as a matrix: one row per output, and a vector as a single row."""
+    return value.flatten(1) if value.ndim > 1 else value[None]
+
+
+def _window(box: list[int], size: int) -> tuple[int, int]:
+    """Row and column, in eighths of the image, of the window that is centred on a box."""
+    x0, y0, x1, y1 = box
+    cell = size / CELLS
+    tops = [round((low + high) / 2 / cell - 1) for low, high in ((y0, y1), (x0, x1))]
+    row, column = (min(CELLS - 2, max(0, top)) for top in tops)
+    return row, column

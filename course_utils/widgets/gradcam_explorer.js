@@ -103,7 +103,7 @@ function bars(node, values, kept, name) {
 function render({ model, el }) {
   const size = model.get("size");
   const labels = model.get("labels");
-  const answers = model.get("answers");
+  const answers = model.get("predictions");
   const boxes = model.get("boxes");
   const classes = model.get("classes");
   const zoom = 4;
@@ -170,14 +170,14 @@ function render({ model, el }) {
           model.get("relu"),
         ).map(Math.abs),
       );
-    return own ? of(model.get("chosen")) : Math.max(...classes.map((_, c) => of(c)));
+    return own ? of(model.get("target")) : Math.max(...classes.map((_, c) => of(c)));
   }
 
   function show() {
     const n = model.get("image");
-    const c = model.get("chosen");
+    const c = model.get("target");
     const relu = model.get("relu");
-    const own = model.get("own");
+    const own = model.get("own_scale");
     const layer = layers[model.get("layer")];
     const { channels, positions } = layer;
     const kept = Math.min(model.get("kept"), channels);
@@ -256,14 +256,14 @@ function render({ model, el }) {
         { className: "course-controls" },
         many,
         choice(model, "layer", "Layer", names),
-        choice(model, "chosen", "Class", classes),
+        choice(model, "target", "Class", classes),
         slider(model, "image", "Test image", {
           min: 0,
           max: labels.length - 1,
           show: (i) => i + 1,
         }),
         checkbox(model, "relu", "ReLU"),
-        checkbox(model, "own", "a colour scale for each class"),
+        checkbox(model, "own_scale", "a colour scale for each class"),
       ),
       element(
         "div",
@@ -285,7 +285,7 @@ function render({ model, el }) {
       status,
     ),
   );
-  for (const trait of ["image", "chosen", "kept", "relu", "own"]) {
+  for (const trait of ["image", "target", "kept", "relu", "own_scale"]) {
     model.on(`change:${trait}`, show);
   }
   model.on("change:layer", resize);

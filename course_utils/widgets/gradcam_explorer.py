@@ -14,43 +14,39 @@ from course_utils.core.boxes import box_regions
 from course_utils.core.eval_mode import evaluating
 from course_utils.explain.grad_cam import activation_and_gradient, logits_of, unwrapped
 from course_utils.explain.metrics import area_share
+from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
 
 
 class GradcamExplorer(anywidget.AnyWidget):
-    """One image × one layer × one class × how many channels are kept: the weights of the channels, and the map.
+    """The channel weights of a layer for one image and class, and the map of the kept channels.
 
-    The page computes maps and scores from what each layer put out and from the mean gradients of all classes: Grad-CAM
-    needs nothing else. Channels are kept in the order of what they add to the map on average, whatever its sign.
+    The page computes maps and scores from the output of each layer and from the mean gradients of
+    all classes, which is all that Grad-CAM needs. Channels are kept in the order of the absolute
+    value of their mean contribution to the map.
     """
 
     _esm = module("gradcam_explorer")
     _css = style()
 
     image = traitlets.Int(0, min=0).tag(sync=True)
-    layer = traitlets.Int(0, min=0, help="in the order given").tag(sync=True)
-    chosen = traitlets.Int(0, min=0, help="the class that is looked at").tag(sync=True)
-    kept = traitlets.Int(
-        1, min=1, help="how many channels; more than the layer has are all of them"
-    ).tag(sync=True)
+    layer = traitlets.Int(0, min=0, help="index into `layers`").tag(sync=True)
+    target = traitlets.Int(0, min=0, help="class that the map explains").tag(sync=True)
+    kept = traitlets.Int(1, min=1, help="channels; more than a layer has: all").tag(sync=True)
     relu = traitlets.Bool(True).tag(sync=True)
-    own = traitlets.Bool(False, help="a colour scale for each class").tag(sync=True)
+    own_scale = traitlets.Bool(False, help="one colour scale per class").tag(sync=True)
 
-    size = traitlets.Int(help="side of the images in pixels").tag(sync=True)
+    size = traitlets.Int(help="height and width of an image in pixels").tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     labels = traitlets.List(traitlets.Int()).tag(sync=True)  # (N,)
-    answers = traitlets.List(
-        traitlets.Int(), help="the class that the network gives each image"
-    ).tag(sync=True)  # (N,)
+    predictions = traitlets.List(traitlets.Int()).tag(sync=True)  # (N,)
     boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
     chances = traitlets.List(traitlets.Float()).tag(sync=True)  # (N,)
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     layers = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    shapes = traitlets.List(help="channels, rows and columns of each layer").tag(sync=True)
-    activations = traitlets.Bytes(help="layer by layer").tag(sync=True)  # each (N, K, h, w) float32
-    alphas = traitlets.Bytes(help="mean gradients, layer by layer").tag(
-        sync=True
-    )  # each (N, classes, K) float32
+    shapes = traitlets.List(help="K, h, w of each layer").tag(sync=True)
+    activations = traitlets.Bytes(help="by layer").tag(sync=True)  # each (N, K, h, w) float32
+    alphas = traitlets.Bytes(help="by layer").tag(sync=True)  # each (N, classes, K) float32
     palette = traitlets.Bytes(palette()).tag(sync=True)
 
     @classmethod
@@ -63,60 +59,63 @@ class GradcamExplorer(anywidget.AnyWidget):
         classes: Sequence[str],
         layers: Mapping[str, nn.Module | str],
     ) -> GradcamExplorer:
-        """Show what a network's layers put out for a few images, and what each class makes of it.
+        """Show the outputs of a network's layers, and their gradients for every class.
 
         Args:
-            network: any that takes such images and returns logits; it is left as it was.
-            images: grey, in [0, 1].
-            labels: the class of each, with which the first map begins.
-            boxes: around what is of that class.
-            classes: their names.
-            layers: the modules to look at, or their names in the network, by what they are to be called.
+            network: Any network that returns logits for such images. Its mode isn't changed.
+            images: Grey images with values in [0, 1].
+            labels: The class of each image; the first one is selected at the start.
+            boxes: x0, y0, x1, y1 around the object of that class, in pixels.
+            classes: The names of the classes.
+            layers: The modules to explain, or their names in the network, by the name to display.
 
         Raises:
-            ValueError: another number of labels or boxes than images, a label that is no class, no layer, another
-                number of names than of logits; see also `gradcam.gradcam`.
+            ValueError: If labels or boxes don't match the images in number; if a label isn't a
+                class; if there is no layer; if the names don't match the logits in number; and for
+                everything that `grad_cam.gradcam` refuses.
         """
-        n = len(images)
-        if not n or [len(labels), len(boxes)] != [n, n]:
+        counts = [len(part) for part in (images, labels, boxes)]
+        if not counts[0] or len(set(counts)) > 1:
             raise ValueError(
-                f"expected an image or more with a label and a box each, got {[n, len(labels), len(boxes)]}"
+                f"expected one or more images with one label and box each, got {counts}"
             )
         if not layers:
-            raise ValueError("expected at least one layer to look at, got none")
+            raise ValueError("expected at least one layer, got none")
         with evaluating(unwrapped(network)) as inner:
             logits = logits_of(inner(images))
-        found = logits.shape[1]
-        if found != len(classes) or not ((labels >= 0) & (labels < found)).all():
-            given = f"{len(classes)} names, and labels {labels.tolist()}"
+        count = logits.shape[1]
+        if count != len(classes) or not ((labels >= 0) & (labels < count)).all():
             raise ValueError(
-                f"expected a name for each of the {found} logits and labels among them, got {given}"
+                f"expected {count} class names, one per logit, and labels from 0 to {count - 1}, "
+                f"got {len(classes)} names and labels {labels.tolist()}"
             )
-        activations, alphas, shapes = [], [], []
-        for layer in layers.values():
-            of_classes = []
-            for c in range(found):
-                activation, gradient = activation_and_gradient(network, images, layer, c)
-                of_classes.append(gradient.mean(dim=(2, 3)))
-            activations.append(activation)
-            alphas.append(torch.stack(of_classes, dim=1))  # (N, classes, K)
-            shapes.append(list(activation.shape[1:]))
+        measured = [_channels(network, images, layer, count) for layer in layers.values()]
+        activations, alphas = zip(*measured)
+        shapes = [list(activation.shape[1:]) for activation in activations]
+        regions = box_regions(boxes.cpu(), images.shape[-1])
         return cls(
-            chosen=int(labels[0]),
+            target=int(labels[0]),
             kept=shapes[0][0],
             size=images.shape[-1],
-            images=(images * 255).round().to(torch.uint8).cpu().numpy().tobytes(),
+            images=packing.pixels(images),
             labels=labels.tolist(),
-            answers=logits.argmax(dim=1).tolist(),
+            predictions=logits.argmax(dim=1).tolist(),
             boxes=boxes.tolist(),
-            chances=area_share(box_regions(boxes.cpu(), images.shape[-1])).tolist(),
+            chances=area_share(regions).tolist(),
             classes=[str(name) for name in classes],
             layers=list(layers),
             shapes=shapes,
-            activations=_floats(activations),
-            alphas=_floats(alphas),
+            activations=packing.floats(*activations),
+            alphas=packing.floats(*alphas),
         )
 
 
-def _floats(parts: list[Tensor]) -> bytes:
-    return torch.cat([part.float().flatten() for part in parts]).cpu().numpy().tobytes()
+def _channels(
+    network: nn.Module, images: Tensor, layer: nn.Module | str, classes: int
+) -> tuple[Float[Tensor, "N K h w"], Float[Tensor, "N classes K"]]:
+    """Return a layer's output and, for each class, the mean gradient of its logit by channel."""
+    alphas = []
+    for c in range(classes):
+        activation, gradient = activation_and_gradient(network, images, layer, c)
+        alphas.append(gradient.mean(dim=(2, 3)))
+    return activation, torch.stack(alphas, dim=1)

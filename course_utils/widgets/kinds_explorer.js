@@ -29,29 +29,29 @@ const combined = (weights, vectors, length) =>
 
 /** For each kind: from what it learned, the vectors of a scene and what the reader chose, to one weight a position. */
 const KINDS = {
-  pool: (p, x, { temperature }) => attend(p["pool.query"][0], x, temperature),
+  learned_query: (p, x, { temperature }) => attend(p["learned_query.query"][0], x, temperature),
 
-  itself: (p, x, { place, temperature }) =>
+  self_attention: (p, x, { position, temperature }) =>
     attend(
-      linear(p["itself.project_query.weight"])(x[place]),
-      x.map(linear(p["itself.project_key.weight"])),
+      linear(p["self_attention.project_query.weight"])(x[position]),
+      x.map(linear(p["self_attention.project_key.weight"])),
       temperature,
     ),
 
-  heads(p, x, { heads, head, temperature }) {
+  multi_head(p, x, { heads, head, temperature }) {
     const projected = (name) =>
-      linear(p[`heads.project_${name}.weight`], p[`heads.project_${name}.bias`]);
-    const length = p["heads.query"][0].length / heads;
+      linear(p[`multi_head.project_${name}.weight`], p[`multi_head.project_${name}.bias`]);
+    const length = p["multi_head.query"][0].length / heads;
     const slice = (vector) => vector.slice(head * length, (head + 1) * length);
     return attend(
-      slice(projected("query")(p["heads.query"][0])),
+      slice(projected("query")(p["multi_head.query"][0])),
       x.map(projected("key")).map(slice),
       temperature,
     );
   },
 
-  hops(p, x, { hop, temperature }) {
-    let query = [...p["hops.query"][0]];
+  multi_hop(p, x, { hop, temperature }) {
+    let query = [...p["multi_hop.query"][0]];
     let weights = attend(query, x, temperature);
     for (let done = 0; done < hop; done++) {
       const context = combined(weights, x, query.length);
@@ -61,9 +61,9 @@ const KINDS = {
     return weights;
   },
 
-  hierarchy(p, x, { groups, level, temperature }) {
-    const inner = p["hierarchy.within.query"][0];
-    const outer = p["hierarchy.over.query"][0];
+  hierarchical(p, x, { groups, level, temperature }) {
+    const inner = p["hierarchical.within.query"][0];
+    const outer = p["hierarchical.over.query"][0];
     const vectors = groups.map((group) => group.map((i) => x[i]));
     const within = vectors.map((block) => attend(inner, block, temperature));
     const over = attend(
@@ -82,10 +82,10 @@ const KINDS = {
 
   capsules: (p, x, { digit, temperature }) => attend(p["capsules.queries"][digit], x, temperature),
 
-  by_number(p, x, { number, temperature }) {
-    const query = linear(p["by_number.project_query.weight"])(p["by_number.query"][0]);
-    const key = linear(p["by_number.project_key.weight"], p["by_number.project_key.bias"]);
-    const row = p["by_number.score.weight"][number];
+  multi_dimensional(p, x, { feature, temperature }) {
+    const query = linear(p["multi_dimensional.project_query.weight"])(p["multi_dimensional.query"][0]);
+    const key = linear(p["multi_dimensional.project_key.weight"], p["multi_dimensional.project_key.bias"]);
+    const row = p["multi_dimensional.score.weight"][feature];
     return softmax(
       x.map((vector) =>
         dot(
@@ -97,13 +97,13 @@ const KINDS = {
     );
   },
 
-  together(p, x, { word, temperature }) {
-    const length = p["together.words"].length / 10;
-    const words = p["together.words"].slice(word * length, (word + 1) * length);
-    const asks = words.map(linear(p["together.score.project.weight"]));
-    const from = words.map(linear(p["together.project_y.weight"]));
-    const project = linear(p["together.project_x.weight"]);
-    const row = p["together.score_x.weight"][0];
+  co_attention(p, x, { question, temperature }) {
+    const length = p["co_attention.words"].length / 10;
+    const words = p["co_attention.words"].slice(question * length, (question + 1) * length);
+    const asks = words.map(linear(p["co_attention.score.project.weight"]));
+    const from = words.map(linear(p["co_attention.project_y.weight"]));
+    const project = linear(p["co_attention.project_x.weight"]);
+    const row = p["co_attention.score_x.weight"][0];
     return softmax(
       x.map((vector) => {
         const affinity = asks.map((ask) => Math.tanh(dot(ask, vector)));
@@ -141,11 +141,11 @@ function render({ model, el }) {
   const zoom = 4;
   const images = bytes(model.get("images"));
   const features = bytes(model.get("features"));
-  const places = floats(model.get("places"));
+  const coordinates = floats(model.get("coordinates"));
   const inside = floats(model.get("inside"));
   const palette = bytes(model.get("palette"));
   const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
-  const learned = unpacked(floats(model.get("numbers")), model.get("shapes"));
+  const learned = unpacked(floats(model.get("parameters")), model.get("shapes"));
   const labels = model.get("labels");
   const step = model.get("step");
   const depth = features.length / labels.length / positions;
@@ -157,8 +157,8 @@ function render({ model, el }) {
       const from = (n * positions + i) * depth;
       return [
         ...Array.from(features.subarray(from, from + depth), (v) => v * step),
-        places[2 * i],
-        places[2 * i + 1],
+        coordinates[2 * i],
+        coordinates[2 * i + 1],
       ];
     });
 
@@ -176,34 +176,34 @@ function render({ model, el }) {
   );
   const scaleText = element("span");
   ramp.setAttribute("aria-hidden", "true");
-  placeable(model, "place", shown, columns, rows);
+  placeable(model, "position", shown, columns, rows);
 
   const count = (n, name) => Array.from({ length: n }, (_, i) => `${name} ${i + 1}`);
   const digits = [...Array(10).keys()].map(String);
-  const numbers = learned["by_number.score.weight"].length;
+  const valueSize = learned["multi_dimensional.score.weight"].length;
   const settings = {
-    heads: choice(model, "head", "Head", count(model.get("heads"), "head")),
-    hops: choice(model, "hop", "Hop", count(model.get("hops"), "hop")),
-    hierarchy: choice(model, "level", "Level", [
+    multi_head: choice(model, "head", "Head", count(model.get("heads"), "head")),
+    multi_hop: choice(model, "hop", "Hop", count(model.get("hops"), "hop")),
+    hierarchical: choice(model, "level", "Level", [
       "both: the product",
       "within the blocks",
       "over the blocks",
     ]),
     capsules: choice(model, "digit", "Capsule of", digits),
-    by_number: slider(model, "number", "Number", { min: 0, max: numbers - 1, show: (i) => i + 1 }),
-    together: choice(model, "word", "Where is the", digits),
+    multi_dimensional: slider(model, "feature", "Number", { min: 0, max: valueSize - 1, show: (i) => i + 1 }),
+    co_attention: choice(model, "question", "Where is the", digits),
   };
   const titles = {
-    pool: () => "A learned query",
-    itself: (o) =>
-      `Self-attention, asked from row ${Math.floor(o.place / columns) + 1}, column ${(o.place % columns) + 1}`,
-    heads: (o) => `Multi-head, head ${o.head + 1}`,
-    hops: (o) => `Multi-hop, hop ${o.hop + 1}`,
-    hierarchy: (o) =>
+    learned_query: () => "A learned query",
+    self_attention: (o) =>
+      `Self-attention, asked from row ${Math.floor(o.position / columns) + 1}, column ${(o.position % columns) + 1}`,
+    multi_head: (o) => `Multi-head, head ${o.head + 1}`,
+    multi_hop: (o) => `Multi-hop, hop ${o.hop + 1}`,
+    hierarchical: (o) =>
       `Hierarchical, ${["both levels", "within the blocks", "over the blocks"][o.level]}`,
     capsules: (o) => `Capsules, the one of ${o.digit}`,
-    by_number: (o) => `Multi-dimensional, number ${o.number + 1} of ${numbers}`,
-    together: (o) => `Co-attention, asked for the ${o.word}`,
+    multi_dimensional: (o) => `Multi-dimensional, number ${o.feature + 1} of ${valueSize}`,
+    co_attention: (o) => `Co-attention, asked for the ${o.question}`,
   };
 
   /** Both boxes, where `framed` drew the first. */
@@ -219,15 +219,15 @@ function render({ model, el }) {
     const name = names[model.get("kind")];
     const options = { temperature: 2 ** model.get("power") };
     for (const trait of [
-      "place",
+      "position",
       "heads",
       "head",
       "hop",
       "groups",
       "level",
       "digit",
-      "number",
-      "word",
+      "feature",
+      "question",
     ]) {
       options[trait] = model.get(trait);
     }
@@ -240,7 +240,7 @@ function render({ model, el }) {
     const lowest = Math.min(...weights);
     const [left, right] = labels[n];
     const boxes = model.get("boxes")[n];
-    const asks = name === "itself";
+    const asks = name === "self_attention";
     const shares = [0, 1].map(
       (side) =>
         dot(weights, inside.subarray((2 * n + side) * positions, (2 * n + side + 1) * positions)) /
@@ -259,8 +259,8 @@ function render({ model, el }) {
     if (asks) {
       context.strokeStyle = "#ffd23f";
       context.strokeRect(
-        (options.place % columns) * (shown.width / columns),
-        Math.floor(options.place / columns) * (shown.height / rows),
+        (options.position % columns) * (shown.width / columns),
+        Math.floor(options.position / columns) * (shown.height / rows),
         shown.width / columns,
         shown.height / rows,
       );
@@ -334,13 +334,13 @@ function render({ model, el }) {
     "kind",
     "image",
     "power",
-    "place",
+    "position",
     "head",
     "hop",
     "level",
     "digit",
-    "number",
-    "word",
+    "feature",
+    "question",
   ]) {
     model.on(`change:${trait}`, draw);
   }

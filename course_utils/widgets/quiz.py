@@ -1,4 +1,4 @@
-"""Quiz: a few questions with answers to choose from, each answer with its reason."""
+"""Quiz: multiple-choice questions that explain every answer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from course_utils.widgets._source import HERE
 
 
 class Question(NamedTuple):
-    """A question with one right answer; what stands between `backticks` is shown as code.
+    """A question with one right answer. Text between `backticks` is shown as code.
 
     Attributes:
-        text: the question.
-        right: the right answer.
-        why: the reason why it is right.
-        wrong: every wrong answer with the reason why it is wrong.
+        text: The question.
+        right: The right answer.
+        why: Why it is right.
+        wrong: The wrong answers, each with the reason why it is wrong.
     """
 
     text: str
@@ -28,52 +28,49 @@ class Question(NamedTuple):
 
 
 class Quiz(anywidget.AnyWidget):
-    """Questions that answer back: a choice is judged at once, with a reason, and another may follow.
+    """Questions whose answers are judged at once, with a reason; the reader may choose again.
 
-    The answers stand in alphabetical order, so that their order tells nothing.
+    Answers are listed alphabetically, so their order gives nothing away.
     """
 
     _esm = (HERE / "quiz.js").read_text(encoding="utf-8")
     _css = (HERE / "quiz.css").read_text(encoding="utf-8")
 
     questions = traitlets.List(traitlets.Dict()).tag(sync=True)
-    chosen = traitlets.List(traitlets.List(traitlets.Int())).tag(
-        sync=True
-    )  # by question, in the order of choosing
+    # for each question the chosen answers, in the order in which they were chosen
+    chosen = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
 
     def __init__(self, *questions: Question):
         """Ask these questions.
 
         Raises:
-            ValueError: no question at all, or one without a wrong answer, with an answer twice, or with an empty text.
+            ValueError: If there is no question, or if a question has no wrong answer, an answer
+                that occurs twice, or an empty text.
         """
         if not questions:
             raise ValueError("expected at least one question, got none")
         for question in questions:
-            texts = [
-                question.text,
-                question.right,
-                question.why,
-                *question.wrong.keys(),
-                *question.wrong.values(),
-            ]
-            if (
-                not question.wrong
-                or question.right in question.wrong
-                or not all(text.strip() for text in texts)
-            ):
-                needs = "one right answer, others that are wrong, and a reason for each"
-                raise ValueError(f"expected {needs}, got {question}")
+            _check(question)
         super().__init__(
-            questions=[_listed(question) for question in questions], chosen=[[] for _ in questions]
+            questions=[_listed(question) for question in questions],
+            chosen=[[] for _ in questions],
+        )
+
+
+def _check(question: Question) -> None:
+    """Raise if a question lacks a wrong answer or a text, or has the same answer twice."""
+    reasons = question.wrong
+    texts = [question.text, question.right, question.why, *reasons.keys(), *reasons.values()]
+    if not reasons or question.right in reasons or not all(text.strip() for text in texts):
+        raise ValueError(
+            "expected one right answer, one or more other wrong answers, and a reason for each, "
+            f"got {question}"
         )
 
 
 def _listed(question: Question) -> dict:
-    answers = [
-        (question.right, question.why, True),
-        *((text, why, False) for text, why in question.wrong.items()),
-    ]
-    answers.sort(key=lambda answer: answer[0].replace("`", "").casefold())
-    keys = "text", "why", "right"
-    return {"text": question.text, "answers": [dict(zip(keys, answer)) for answer in answers]}
+    """Return a question as the page reads it, with its answers in alphabetical order."""
+    answers = [{"text": question.right, "why": question.why, "right": True}]
+    answers += [{"text": text, "why": why, "right": False} for text, why in question.wrong.items()]
+    answers.sort(key=lambda answer: answer["text"].replace("`", "").casefold())
+    return {"text": question.text, "answers": answers}

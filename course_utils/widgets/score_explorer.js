@@ -178,8 +178,8 @@ function render({ model, el }) {
     "application",
   );
   const map = canvas(4 * size, "The weights on the image", "img");
-  placeable(model, "place", landscape, side, side);
-  placeable(model, "image_place", picture, grid, grid);
+  placeable(model, "position", landscape, side, side);
+  placeable(model, "image_position", picture, grid, grid);
   const ramp = painted(
     Array.from({ length: 256 }, (_, i) => i / 255),
     256,
@@ -192,7 +192,7 @@ function render({ model, el }) {
   const status = element("p", { className: "course-status", "aria-live": "polite" });
 
   function drawPlane(name, temperature) {
-    const query = places[model.get("place")];
+    const query = places[model.get("position")];
     const p = inPlane(name);
     const scores = keys.map((key) => SCORES[name](query, key, p));
     const here = places.map((place) => SCORES[name](query, place, p));
@@ -227,8 +227,8 @@ function render({ model, el }) {
 
   function drawImage(name, temperature) {
     const n = model.get("image");
-    const place = model.get("image_place");
-    const dragged = model.get("asks") === 1;
+    const place = model.get("image_position");
+    const dragged = model.get("image_query") === 1;
     const start = (names.indexOf(name) * count + n) * width;
     const query = dragged ? keyAt(n, place) : queries.subarray(start, start + width);
     const cell = (4 * size) / grid;
@@ -337,7 +337,7 @@ function render({ model, el }) {
         "div",
         { className: "course-controls" },
         slider(model, "image", "Image", { min: 0, max: count - 1, show: (i) => i + 1 }),
-        choice(model, "asks", "Query", ["what the probe makes of g", "the key where I drag"]),
+        choice(model, "image_query", "Query", ["what the probe makes of g", "the key where I drag"]),
       ),
       element(
         "div",
@@ -348,15 +348,15 @@ function render({ model, el }) {
       status,
     ),
   );
-  model.on("change:image_place", () => model.set("asks", 1)); // who drags wants to see what is dragged
+  model.on("change:image_position", () => model.set("image_query", 1)); // who drags wants to see what is dragged
   for (const trait of [
     "score",
-    "place",
+    "position",
     "log_temperature",
     ...Object.keys(owners),
     "image",
-    "asks",
-    "image_place",
+    "image_query",
+    "image_position",
   ]) {
     model.on(`change:${trait}`, draw);
   }

@@ -226,7 +226,7 @@ function render({ model, el }) {
     drawGains(every, chosen, found, names);
     const means = [one, other].map((own) => mean(chosen.map((i) => own[i])).toFixed(digits));
     const beyond = Math.abs(found.mean) > found.margin;
-    const better = found.mean > 0 !== model.get("falls")[kind];
+    const better = found.mean > 0 !== model.get("lower_is_better")[kind];
     const above = chosen.filter((i) => every[i] > 0).length;
     status.textContent =
       `${title}: the means are ${means.join(" and ")}; the difference is above zero for ${above} of ${chosen.length} seeds, and its mean is ${signed(found.mean, digits)} ± ${found.margin.toFixed(digits)} ` +
@@ -250,7 +250,7 @@ function render({ model, el }) {
           model,
           "score",
           "Score",
-          scores.map((name, i) => (model.get("falls")[i] ? `${name} (less is better)` : name)),
+          scores.map((name, i) => (model.get("lower_is_better")[i] ? `${name} (less is better)` : name)),
         ),
         choice(model, "first", "Variant", variants),
         choice(model, "second", "compared with", variants),

@@ -1,4 +1,4 @@
-"""SeedsExplorer: two variants of a comparison, seed by seed, and what so many seeds allow to say."""
+"""SeedsExplorer: two variants compared seed by seed, and what that many seeds can show."""
 
 from __future__ import annotations
 
@@ -8,67 +8,56 @@ import traitlets
 
 from course_utils.widgets._source import module, style
 
-NO_SCORES = ("variant", "seed", "seconds", "chance")
+NO_SCORES = ("variant", "seed", "seconds", "chance")  # columns that describe a run
+LOWER_IS_BETTER = ("loss", "calibration error")
 FEWEST = 2  # seeds that an interval needs
 
 
 class SeedsExplorer(anywidget.AnyWidget):
-    """One score × two variants × some of the seeds: the pairs, their mean difference, its 95 % interval, and a verdict.
+    """One score of two variants over some seeds: the pairs, and the mean difference's interval.
 
-    The page computes means, Student's interval and the verdict from the scores of the single runs.
+    The page computes the means, Student's interval and the verdict from the scores of the single
+    runs.
     """
 
     _esm = module("seeds_explorer")
     _css = style()
 
-    count = traitlets.Int(FEWEST, min=FEWEST, help="how many seeds are used").tag(sync=True)
-    start = traitlets.Int(
-        0, min=0, help="the first of them; the others follow, and after the last comes the first"
-    ).tag(sync=True)
-    score = traitlets.Int(0, min=0, help="which score").tag(sync=True)
-    first = traitlets.Int(0, min=0, help="which variant").tag(sync=True)
-    second = traitlets.Int(1, min=0, help="which variant it is compared with").tag(sync=True)
+    count = traitlets.Int(FEWEST, min=FEWEST, help="number of seeds used").tag(sync=True)
+    start = traitlets.Int(0, min=0, help="first seed used; the list wraps around").tag(sync=True)
+    score = traitlets.Int(0, min=0, help="index into `scores`").tag(sync=True)
+    first = traitlets.Int(0, min=0, help="index into `variants`").tag(sync=True)
+    second = traitlets.Int(1, min=0, help="variant that it is compared with").tag(sync=True)
 
     seeds = traitlets.List(traitlets.Int()).tag(sync=True)
     variants = traitlets.List(traitlets.Unicode()).tag(sync=True)
     scores = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    falls = traitlets.List(traitlets.Bool(), help="of each score: whether less is better").tag(
-        sync=True
-    )
-    values = traitlets.List(
-        help="by score, variant and seed; None where a variant has no such score"
-    ).tag(sync=True)
+    lower_is_better = traitlets.List(traitlets.Bool(), help="by score").tag(sync=True)
+    # None where a variant has no such score
+    values = traitlets.List(help="by score, variant and seed").tag(sync=True)
 
     @classmethod
     def from_scores(
         cls, frame: pd.DataFrame, *, first: str, second: str, count: int | None = None
     ) -> SeedsExplorer:
-        """Show a table of scores, as `scoreboard.scores` reads it.
+        """Show a table of scores.
 
         Args:
-            frame: a row a variant and seed.
-            first: a variant.
-            second: the variant that it is compared with.
-            count: of seeds, at the start; all, if it is not given.
+            frame: One row per variant and seed, as `studies.results.scores` returns it.
+            first: A variant.
+            second: The variant that it is compared with.
+            count: The number of seeds at the start. If None, all of them.
 
         Raises:
-            ValueError: a table without variants, seeds or scores; variants that have not the same seeds, or fewer than two; a
-                variant that is not in it; more seeds than there are.
+            ValueError: If the table has no variants, seeds or scores; if the variants don't have
+                the same seeds, or fewer than two; if a variant isn't in the table; or if `count` is
+                out of range.
         """
         names = [name for name in frame.columns if name not in NO_SCORES]
-        if missing := {"variant", "seed"} - set(frame.columns):
-            raise ValueError(f"the table has no column {min(missing)!r}")
-        if not names:
-            raise ValueError("the table has no scores beside variant and seed")
-        if frame.duplicated(["variant", "seed"]).any():
-            raise ValueError("the table has a variant with the same seed twice")
-        variants, seeds = list(dict.fromkeys(frame["variant"])), sorted(set(frame["seed"].tolist()))
-        if len(frame) != len(variants) * len(seeds):
-            raise ValueError(
-                f"expected {len(seeds)} seeds of each of {len(variants)} variants, got {len(frame)} rows"
-            )
-        if len(seeds) < FEWEST:
-            raise ValueError(f"an interval needs {FEWEST} seeds or more, got {len(seeds)}")
+        _check_table(frame, names)
+        variants = list(dict.fromkeys(frame["variant"]))
+        seeds = sorted(set(frame["seed"].tolist()))
+        _check_runs(frame, variants, seeds)
         for variant in (first, second):
             if variant not in variants:
                 raise ValueError(
@@ -79,7 +68,7 @@ class SeedsExplorer(anywidget.AnyWidget):
             raise ValueError(f"expected {FEWEST} to {len(seeds)} seeds, got {count}")
         by_run = frame.set_index(["variant", "seed"])
         values = [
-            [[_number(by_run.loc[(f, s), name]) for s in seeds] for f in variants] for name in names
+            [[_number(by_run.loc[(v, s), name]) for s in seeds] for v in variants] for name in names
         ]
         return cls(
             count=count,
@@ -88,10 +77,32 @@ class SeedsExplorer(anywidget.AnyWidget):
             seeds=seeds,
             variants=[variant.replace("_", " ") for variant in variants],
             scores=names,
-            falls=[name in ("loss", "calibration error") for name in names],
+            lower_is_better=[name in LOWER_IS_BETTER for name in names],
             values=values,
         )
 
 
+def _check_table(frame: pd.DataFrame, scores: list[str]) -> None:
+    """Raise if the table lacks a column, or has a run twice."""
+    if missing := {"variant", "seed"} - set(frame.columns):
+        raise ValueError(f"the table has no column {min(missing)!r}")
+    if not scores:
+        raise ValueError("the table has no scores beside variant and seed")
+    if frame.duplicated(["variant", "seed"]).any():
+        raise ValueError("the table has a variant with the same seed twice")
+
+
+def _check_runs(frame: pd.DataFrame, variants: list[str], seeds: list[int]) -> None:
+    """Raise if a variant lacks a seed, or if there are too few seeds for an interval."""
+    if len(frame) != len(variants) * len(seeds):
+        raise ValueError(
+            f"expected {len(seeds)} seeds of each of {len(variants)} variants, "
+            f"got {len(frame)} rows"
+        )
+    if len(seeds) < FEWEST:
+        raise ValueError(f"an interval needs {FEWEST} seeds or more, got {len(seeds)}")
+
+
 def _number(value: float) -> float | None:
+    """Return a score as JSON can store it, which has no NaN."""
     return None if pd.isna(value) else float(value)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anywidget
-import torch
 import traitlets
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from course_utils.widgets import packing
 from course_utils.widgets._source import module, style
 
 
 class ThresholdExplorer(anywidget.AnyWidget):
-    """A movable threshold on the predicted probabilities of a class: counts, rates, curves, and the cheapest threshold.
+    """A movable threshold on the probabilities of a class: counts, rates, curves and costs.
 
-    Whatever has at least the threshold counts as the second class. The page computes everything from the probabilities,
-    which are kept in single precision.
+    Probabilities at or above the threshold count as the second class. The page computes everything
+    from the probabilities, which are stored in single precision.
     """
 
     _esm = module("threshold_explorer")
@@ -40,36 +40,35 @@ class ThresholdExplorer(anywidget.AnyWidget):
         """Show the predictions for a set of images.
 
         Args:
-            probabilities: of the second class, in [0, 1].
-            labels: the truth, 1 for the second class.
-            classes: the names of 0 and 1.
-            traits: the threshold and the power to start with.
+            probabilities: Predicted probabilities of the second class, in [0, 1].
+            labels: The true classes; 1 is the second class.
+            classes: The names of classes 0 and 1.
+            traits: Initial values of the threshold and the power.
 
         Raises:
-            ValueError: probabilities outside [0, 1], labels that do not fit, a class that does not occur, or names that
-                are not two.
+            ValueError: If a probability is outside [0, 1]; if labels don't match the probabilities
+                in shape, aren't 0 and 1, or lack one of the two; or if there aren't two different
+                names.
         """
         if probabilities.ndim != 1 or labels.shape != probabilities.shape:
-            given = f"{tuple(probabilities.shape)} and {tuple(labels.shape)}"
-            raise ValueError(f"expected probabilities (N,) and labels (N,), got {given}")
-        if not ((probabilities >= 0) & (probabilities <= 1)).all():  # NaN is neither
             raise ValueError(
-                f"expected probabilities from 0 to 1, got {probabilities.tolist()[_bad(probabilities)]}"
+                "expected probabilities (N,) and labels (N,), "
+                f"got {tuple(probabilities.shape)} and {tuple(labels.shape)}"
+            )
+        outside = ~((probabilities >= 0) & (probabilities <= 1))  # true for NaN as well
+        if outside.any():
+            raise ValueError(
+                f"expected probabilities from 0 to 1, got {probabilities[outside][0].item()}"
             )
         if set(labels.tolist()) != {0, 1}:
             raise ValueError(
                 f"expected labels 0 and 1, and both of them, got {sorted(set(labels.tolist()))[:5]}"
             )
         if len(classes) != 2 or len(set(classes)) != 2:
-            raise ValueError(f"expected two different names of classes, got {list(classes)}")
+            raise ValueError(f"expected two different class names, got {list(classes)}")
         super().__init__(
-            probabilities=probabilities.detach().float().cpu().numpy().tobytes(),
-            labels=labels.to(torch.uint8).cpu().numpy().tobytes(),
+            probabilities=packing.floats(probabilities),
+            labels=packing.small_integers(labels),
             classes=list(classes),
             **traits,
         )
-
-
-def _bad(probabilities: Tensor) -> int:
-    """The index of the first value that is no probability."""
-    return int((~((probabilities >= 0) & (probabilities <= 1))).nonzero()[0])

@@ -1,18 +1,9 @@
 """No page breaks a rule of WCAG 2.2, levels A and AA, that a program can check; widgets and dark mode included."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from tests.book.test_pages import PAGES
-
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-
-
-def violations(page, rules=RULES):
-    """The rules that are broken, and where."""
-    options = {"runOnly": rules, "resultTypes": ["violations"], "preload": False}
-    found = Axe().run(page, options=options).response["violations"]
-    return [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]
+from tests.browser import violations
 
 
 @pytest.mark.parametrize("name", [*PAGES, "search"])

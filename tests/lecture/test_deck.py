@@ -1,6 +1,5 @@
 """The deck in a real browser, and the handout that was printed from it."""
 
-import os
 import re
 import shutil
 
@@ -12,7 +11,7 @@ from book.tools.address import colab
 from book.tools.browser import until
 from book.tools.chapters import chapters
 from lecture import build, numbers
-from tests.book.test_accessibility import violations
+from tests.browser import unavailable, violations
 
 OUT = ROOT / "lecture" / "_build"
 SLIDES = numbers.slides()
@@ -21,8 +20,7 @@ SLIDES = numbers.slides()
 @pytest.fixture(scope="session")
 def deck():
     if not (OUT / "index.html").exists():
-        message = f"no deck at {OUT}: make lecture builds it"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        unavailable(f"no deck at {OUT}: make lecture builds it")
     return OUT
 
 
@@ -158,8 +156,7 @@ def test_a_citation_leads_to_the_reference(opened):
 
 def test_the_handout_has_a_page_for_each_slide(deck):
     if not (deck / "handout.pdf").exists():
-        message = "no handout: make lecture prints it where there is a Chromium"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        unavailable("no handout: make lecture prints it where there is a Chromium")
     pages = PdfReader(deck / "handout.pdf").pages
     assert len(pages) == len(SLIDES)
     clock = 0.0

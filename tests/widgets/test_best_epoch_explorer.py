@@ -18,10 +18,3 @@ def test_the_page_gets_three_numbers():
 def test_what_its_sliders_cannot_show_is_refused(wrong):
     with pytest.raises(traitlets.TraitError):
         BestEpochExplorer(**wrong)
-
-
-def test_the_module_is_whole():
-    source = BestEpochExplorer()._esm
-    assert "function svg" in source
-    assert "export default { render }" in source
-    assert "import " not in source

@@ -1,4 +1,4 @@
-"""The widget of chapter 11: maps are enlarged as torch does it, and every score is the package's."""
+"""The page half: maps are enlarged as torch does it, and every score is the package's."""
 
 import re
 
@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from course_utils.explain import metrics
 from course_utils.widgets.compare_maps import CompareMaps
-from tests.browser import overhanging, page_with_module
-from tests.widgets.test_compare_maps import CLASSES, HEIGHT, WIDTH, N, parts
+from tests.browser import page_with_module
+from tests.widgets.compare_maps import CLASSES, HEIGHT, WIDTH, N, parts
 
 MEASURES = ("pointing", "energy", "best", "half", "spread")
 NAMES = ["coarse", "by class", "fine", "blank"]
@@ -274,13 +274,3 @@ def test_the_divider_follows_the_pointer(show_widget):
         picture, source_position={"x": 20, "y": 20}, target_position={"x": 0.8 * width, "y": 40}
     )
     assert float(divider.input_value()) == pytest.approx(80, abs=1)
-
-
-@pytest.mark.parametrize("traits", [{}, {"left": 1, "right": 1}], ids=str)
-def test_it_fits_a_phone(page, show_widget, traits):
-    page.set_viewport_size({"width": 360, "height": 700})
-    *shown, methods = parts()
-    methods[1] = ("guided back-propagation", methods[1][1])
-    shown = show_widget(CompareMaps.from_maps(*shown, methods, **traits))
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert overhanging(shown) == 0

@@ -1,4 +1,4 @@
-"""The widget of chapter 07: weights and logits are the network's, whatever g is, and so is every number it says."""
+"""The page half: weights and logits are the network's, whatever g is, and so is every number it says."""
 
 import json
 import re
@@ -11,14 +11,13 @@ from torch.testing import assert_close
 from course_utils.core.boxes import box_regions
 from course_utils.explain import metrics
 from course_utils.widgets.does_g_matter import DoesGMatter
-from tests.browser import overhanging, page_with_module
-from tests.widgets.test_does_g_matter import (
+from tests.browser import page_with_module, pictures
+from tests.widgets.does_g_matter import (
     BOXES,
     DRAWS,
     KINDS,
     SIZE,
     N,
-    networks,
     traits_of,
     with_guides,
 )
@@ -28,10 +27,8 @@ NAMES = [" + ".join(kind) for kind in KINDS]
 
 @pytest.fixture(scope="module")
 def widget_and_networks():
-    given = networks()
-    generator = torch.Generator().manual_seed(0)
-    images, labels = torch.rand(N, 1, SIZE, SIZE, generator=generator), torch.tensor([3, 7])
-    return DoesGMatter.from_networks(list(zip(NAMES, given)), images, labels, BOXES), given
+    given = parts()
+    return DoesGMatter.from_networks(*given), [versions for _, versions in given[0]]
 
 
 @pytest.fixture
@@ -161,10 +158,6 @@ def test_it_says_what_the_network_computes(show_widget, widget, widget_and_netwo
         assert float(high) == pytest.approx(a.max().item(), rel=0.06)
 
 
-def pictures(shown):
-    return shown.locator("figure canvas").evaluate_all("all => all.map(c => c.toDataURL())")
-
-
 @pytest.mark.parametrize("variant", range(len(KINDS)))
 def test_the_keyboard_moves_g_and_nothing_else(show_widget, widget, variant):
     widget.variant = variant
@@ -200,15 +193,6 @@ def test_other_layers_and_images_can_be_chosen(show_widget, widget):
     shown.get_by_role("slider", name="Test image").press("End")
     assert pictures(shown)[0] != before[0][0]
     assert "a 7" in shown.locator("figcaption").first.inner_text()
-
-
-@pytest.mark.parametrize("variant", range(len(KINDS)))
-def test_it_fits_a_phone(page, show_widget, widget, variant):
-    page.set_viewport_size({"width": 360, "height": 700})
-    widget.variant = variant
-    shown = show_widget(widget)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert overhanging(shown) == 0
 
 
 def test_in_the_chapter_only_one_network_stands_still(page, open_chapter):

@@ -1,4 +1,4 @@
-"""The widget of chapter 10: every map is Grad-CAM of the channels kept, and so is every number it says."""
+"""The page half: every map is Grad-CAM of the channels kept, and so is every number it says."""
 
 import json
 import re
@@ -10,17 +10,8 @@ from torch.testing import assert_close
 
 from course_utils.core.boxes import box_regions
 from course_utils.explain import metrics
-from tests.browser import overhanging, page_with_module
-from tests.widgets.test_gradcam_explorer import (
-    BOXES,
-    CLASSES,
-    LABELS,
-    SIZE,
-    N,
-    made,
-    network,
-    parts,
-)
+from tests.browser import number, page_with_module
+from tests.widgets.gradcam_explorer import BOXES, CLASSES, LABELS, SIZE, N, made, network, parts
 
 NAMES = ["fine", "coarse"]
 
@@ -39,10 +30,10 @@ def expected(widget):
     """What the package makes of the traits: order, the map as it is drawn, the full maps of all classes, scores."""
     A, alpha = (part[widget.image] for part in parts(widget, widget.layer))
     A = A.flatten(1)
-    adds = alpha[widget.chosen] * A.mean(dim=1)
+    adds = alpha[widget.target] * A.mean(dim=1)
     order = adds.abs().sort(descending=True, stable=True).indices
     kept = order[: widget.kept]
-    values = alpha[widget.chosen, kept] @ A[kept]
+    values = alpha[widget.target, kept] @ A[kept]
     full = alpha @ A
     if widget.relu:
         values, full = values.relu(), full.relu()
@@ -68,7 +59,7 @@ def in_javascript(chromium):
             np.frombuffer(b, np.float32).tolist() for b in (widget.activations, widget.alphas)
         ]
         shapes = json.loads(json.dumps(widget.shapes, sort_keys=True))  # as a notebook stores them
-        chosen = [widget.layer, widget.image, widget.chosen, widget.kept, widget.relu]
+        chosen = [widget.layer, widget.image, widget.target, widget.kept, widget.relu]
         return page.evaluate(
             """([[a, w], shapes, N, classes, size, box, [layer, n, c, kept, relu]]) => {
                  const here = own.places(shapes, N, classes)[layer];
@@ -86,11 +77,11 @@ def in_javascript(chromium):
 
 CHOICES = [
     {"kept": 1},
-    {"kept": 3, "chosen": 0},
-    {"kept": 5, "image": 2, "chosen": 3},
+    {"kept": 3, "target": 0},
+    {"kept": 5, "image": 2, "target": 3},
     {"layer": 1, "kept": 1, "image": 1},
-    {"layer": 1, "kept": 4, "image": 1, "chosen": 0},
-    {"layer": 1, "kept": 7, "image": 2, "chosen": 3},
+    {"layer": 1, "kept": 4, "image": 1, "target": 0},
+    {"layer": 1, "kept": 7, "image": 2, "target": 3},
 ]
 
 
@@ -108,10 +99,6 @@ def test_maps_and_scores_are_the_packages(in_javascript, traits, relu):
     assert [scores["energy"], scores["pointing"]] == pytest.approx(wanted[4], abs=1e-6)
 
 
-def number(text):
-    return float(text.replace("−", "-"))
-
-
 def ends_of(values):
     return [values.min().item(), values.max().item()]
 
@@ -121,7 +108,7 @@ def ends_of(values):
 @pytest.mark.parametrize("traits", CHOICES, ids=str)
 def test_it_says_what_the_package_computes(show_widget, traits, relu, own):
     widget, images = made()
-    for name, value in {"relu": relu, "own": own, **traits}.items():
+    for name, value in {"relu": relu, "own_scale": own, **traits}.items():
         widget.set_trait(name, value)
     order, values, full, adds, (energy, pointing) = expected(widget)
     shown = show_widget(widget)
@@ -137,7 +124,7 @@ def test_it_says_what_the_package_computes(show_widget, traits, relu, own):
     assert start[:3] == (str(n + 1), str(LABELS[n].item()), str(answer))
     assert start[3:7] == (
         NAMES[widget.layer],
-        str(widget.chosen),
+        str(widget.target),
         str(widget.kept),
         str(len(order)),
     )
@@ -158,14 +145,14 @@ def test_it_says_what_the_package_computes(show_widget, traits, relu, own):
     low, high, whose = re.search(
         r"from (\S+) to (\S+), the highest of (this class|all classes) with all", scale
     ).groups()
-    most = (full[widget.chosen] if own else full).abs().max().item()
+    most = (full[widget.target] if own else full).abs().max().item()
     assert number(high) == pytest.approx(most, rel=0.06)
     assert number(low) == pytest.approx(0 if relu else -most, rel=0.06)
     assert whose == ("this class" if own else "all classes")
     assert ("beyond it" in scale) == bool(values.abs().max() > most * (1 + 1e-9))
     alphas, additions = (svg.get_attribute("aria-label") for svg in shown.locator("svg").all())
     _, alpha = (part[widget.image] for part in parts(widget, widget.layer))
-    for label, of_channels in ((alphas, alpha[widget.chosen]), (additions, adds)):
+    for label, of_channels in ((alphas, alpha[widget.target]), (additions, adds)):
         said = [number(v) for v in re.search(r"from (\S+) to (\S+);", label).groups()]
         assert said == pytest.approx(ends_of(of_channels), rel=0.06, abs=1e-12)
         assert f"the first {widget.kept} are kept" in label
@@ -240,7 +227,7 @@ def test_class_image_relu_and_scale_can_be_chosen(show_widget):
 def test_a_class_that_nothing_speaks_for_is_said(show_widget):
     c = 2
     widget, _ = made(without(0, c))
-    widget.layer, widget.kept, widget.chosen, widget.own = 1, 7, c, True
+    widget.layer, widget.kept, widget.target, widget.own_scale = 1, 7, c, True
     shown = show_widget(widget)
     status = shown.locator(".course-status").inner_text()
     assert (
@@ -253,16 +240,6 @@ def test_a_class_that_nothing_speaks_for_is_said(show_widget):
     ).groups()
     assert number(low) < 0
     assert number(high) <= 0
-
-
-@pytest.mark.parametrize("layer", [0, 1])
-def test_it_fits_a_phone(page, show_widget, layer):
-    page.set_viewport_size({"width": 360, "height": 700})
-    widget, _ = made()
-    widget.layer = layer
-    shown = show_widget(widget)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert overhanging(shown) == 0
 
 
 def test_in_the_chapter(page, open_chapter):

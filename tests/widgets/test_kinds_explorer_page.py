@@ -1,4 +1,4 @@
-"""The widget of chapter 04: every weight is the package's, and so is every number it says."""
+"""The page half: every weight is the package's, and so is every number it says."""
 
 import copy
 import json
@@ -10,44 +10,29 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from course_utils.attention import alignments, feature_related, query_related, scores
-from course_utils.attention.general import Attention, AttentionPooling, MultiDimensional, to_maps
+from course_utils.attention import alignments, query_related, scores
+from course_utils.attention.general import Attention, to_maps
 from course_utils.explain import metrics
 from course_utils.widgets import KindsExplorer
-from tests.browser import overhanging, page_with_module
-
-ROWS, COLUMNS, HEIGHT, WIDTH, N, D, T = 4, 8, 16, 32, 2, 4, 3
-K, SIZE = ROWS * COLUMNS, D + 2
-NAMES = ("pool", "itself", "heads", "hops", "hierarchy", "capsules", "by_number", "together")
-BOXES = torch.tensor([[[2, 3, 9, 12], [20, 1, 27, 9]], [[5, 6, 12, 16], [17, 4, 32, 8]]])
-DOT = Attention(scores.scaled_multiplicative)
-
-
-def learned():
-    """The arguments of `from_kinds`; some read the place, some do not."""
-    return {
-        "pool": torch.randn(D),
-        "itself": query_related.SelfAttention(DOT, SIZE, 5, 3),
-        "heads": (torch.randn(SIZE), query_related.MultiHead(DOT, SIZE, 2)),
-        "hops": (0.5 * torch.randn(D), 3),
-        "hierarchy": feature_related.Hierarchical(
-            AttentionPooling(DOT, D), AttentionPooling(DOT, D), feature_related.blocks(4, 8, 2)
-        ),
-        "capsules": query_related.Capsules(DOT, 10, D, D),
-        "by_number": (torch.randn(SIZE), MultiDimensional(SIZE, SIZE, SIZE, 7)),
-        "together": (
-            torch.randn(10, T, 5),
-            feature_related.CoAttention(scores.General(5, SIZE), SIZE, 5, 6),
-        ),
-    }
+from tests.browser import page_with_module
+from tests.widgets import kinds_explorer
+from tests.widgets.kinds_explorer import (
+    COLUMNS,
+    DOT,
+    HEIGHT,
+    NAMES,
+    ROWS,
+    SIZE,
+    WIDTH,
+    D,
+    K,
+    N,
+)
 
 
 @pytest.fixture
 def parts():
-    torch.manual_seed(0)
-    places = torch.cartesian_prod(torch.linspace(-1, 1, ROWS), torch.linspace(-2, 2, COLUMNS))
-    images, local = torch.rand(N, 1, HEIGHT, WIDTH), 2 * torch.rand(N, K, D)
-    return (images, local, places, BOXES, torch.tensor([[3, 7], [0, 5]])), learned()
+    return kinds_explorer.parts()
 
 
 def vectors(widget):
@@ -56,7 +41,9 @@ def vectors(widget):
         torch.from_numpy(np.frombuffer(widget.features, np.uint8).copy()).view(N, K, D).double()
         * widget.step
     )
-    places = torch.from_numpy(np.frombuffer(widget.places, np.float32).copy()).view(K, 2).double()
+    places = (
+        torch.from_numpy(np.frombuffer(widget.coordinates, np.float32).copy()).view(K, 2).double()
+    )
     return torch.cat([local, places.expand(N, -1, -1)], dim=-1)
 
 
@@ -69,39 +56,33 @@ def tempered(part, temperature):
     return part
 
 
-def expected(name, learned, x, temperature, chosen):
+def expected(name, kinds, x, temperature, chosen):
     """The package's weights (K,) of one scene x (1, K, D + 2)."""
     dot, l = tempered(DOT, temperature), x[..., :D]
+    kind = getattr(kinds, name)
 
     def double(part):
         return tempered(part, temperature)
 
-    if name == "pool":
-        return dot(learned[name].double()[None, None], l, l).weights[0, 0]
-    if name == "itself":
-        return double(learned[name])(x).weights[0, chosen["place"]]
-    if name == "heads":
-        query, attention = learned[name]
-        return double(attention)(query.double()[None, None], x, x).weights[0, chosen["head"], 0]
-    if name == "hops":
-        query, hops = learned[name]
-        return query_related.MultiHop(dot, hops)(query.double()[None, None], l, l).weights[
-            0, chosen["hop"], 0
-        ]
-    if name == "hierarchy":
-        tree = double(learned[name])(l)
-        place = learned[name].groups.flatten().argsort()
-        within, over = tree.within.flatten(1)[0, place], tree.over[0, 0].repeat_interleave(4)[place]
+    if name == "learned_query":
+        return dot(kind.double()[None, None], l, l).weights[0, 0]
+    if name == "self_attention":
+        return double(kind)(x).weights[0, chosen["position"]]
+    if name == "hierarchical":
+        tree = double(kind)(l)
+        order = kind.groups.flatten().argsort()
+        within, over = tree.within.flatten(1)[0, order], tree.over[0, 0].repeat_interleave(4)[order]
         return (tree.weights[0, 0], within, over)[chosen["level"]]
     if name == "capsules":
-        return double(learned[name])(l).weights[0, chosen["digit"]]
-    if name == "by_number":
-        query, attention = learned[name]
-        return double(attention)(query.double()[None, None], x, x).weights[
-            0, 0, :, chosen["number"]
-        ]
-    words, attention = learned[name]
-    return double(attention)(x, words[[chosen["word"]]].double())[0].weights[0, 0]
+        return double(kind)(l).weights[0, chosen["digit"]]
+    query, attention = kind.query.double(), double(kind.attention)
+    if name == "multi_head":
+        return attention(query[None, None], x, x).weights[0, chosen["head"], 0]
+    if name == "multi_hop":
+        return attention(query[None, None], l, l).weights[0, chosen["hop"], 0]
+    if name == "multi_dimensional":
+        return attention(query[None, None], x, x).weights[0, 0, :, chosen["feature"]]
+    return attention(x, query[[chosen["question"]]])[0].weights[0, 0]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +92,7 @@ def in_javascript(chromium):
 
     def call(name, widget, x, **options):
         options |= {"heads": widget.heads, "groups": widget.groups}
-        numbers = np.frombuffer(widget.numbers, np.float32).tolist()
+        numbers = np.frombuffer(widget.parameters, np.float32).tolist()
         shapes = json.loads(json.dumps(widget.shapes, sort_keys=True))  # as a notebook stores them
         found = page.evaluate(
             """([name, numbers, shapes, x, options]) => {
@@ -128,59 +109,59 @@ def in_javascript(chromium):
 
 
 CHOICES = {
-    "pool": [{}],
-    "itself": [{"place": 0}, {"place": 21}],
-    "heads": [{"head": 0}, {"head": 1}],
-    "hops": [{"hop": 0}, {"hop": 1}, {"hop": 2}],
-    "hierarchy": [{"level": 0}, {"level": 1}, {"level": 2}],
+    "learned_query": [{}],
+    "self_attention": [{"position": 0}, {"position": 21}],
+    "multi_head": [{"head": 0}, {"head": 1}],
+    "multi_hop": [{"hop": 0}, {"hop": 1}, {"hop": 2}],
+    "hierarchical": [{"level": 0}, {"level": 1}, {"level": 2}],
     "capsules": [{"digit": 0}, {"digit": 9}],
-    "by_number": [{"number": 0}, {"number": SIZE - 1}],
-    "together": [{"word": 0}, {"word": 9}],
+    "multi_dimensional": [{"feature": 0}, {"feature": SIZE - 1}],
+    "co_attention": [{"question": 0}, {"question": 9}],
 }
 
 
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 8.0])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_weight_is_the_packages(in_javascript, parts, name, temperature):
-    given, own = parts
-    widget = KindsExplorer.from_kinds(*given, **own)
+    scenes, kinds = parts
+    widget = KindsExplorer.from_kinds(scenes, kinds)
     x = vectors(widget)
     for chosen in CHOICES[name]:
         for n in range(N):
             found, probability = in_javascript(
                 name, widget, x[n], temperature=temperature, **chosen
             )
-            wanted = expected(name, own, x[n : n + 1], temperature, chosen)
+            wanted = expected(name, kinds, x[n : n + 1], temperature, chosen)
             assert_close(found, wanted.detach(), atol=1e-12, rtol=1e-8)
             if name == "capsules":
-                capsules = tempered(own[name], temperature)(x[n : n + 1, :, :D])
+                capsules = tempered(kinds.capsules, temperature)(x[n : n + 1, :, :D])
                 sure = capsules.probabilities[0, chosen["digit"]].item()
                 assert probability == pytest.approx(sure, rel=1e-7)
 
 
 SETTINGS = [
-    ("pool", {}),
-    ("itself", {"place": 13, "image": 1}),
-    ("heads", {"head": 1, "power": -2.0}),
-    ("hops", {"hop": 2, "image": 1, "power": 1.5}),
-    ("hierarchy", {"level": 0}),
-    ("hierarchy", {"level": 1, "power": -1.0}),
+    ("learned_query", {}),
+    ("self_attention", {"position": 13, "image": 1}),
+    ("multi_head", {"head": 1, "power": -2.0}),
+    ("multi_hop", {"hop": 2, "image": 1, "power": 1.5}),
+    ("hierarchical", {"level": 0}),
+    ("hierarchical", {"level": 1, "power": -1.0}),
     ("capsules", {"digit": 7}),
-    ("by_number", {"number": 4, "image": 1}),
-    ("together", {"word": 5, "power": -3.0}),
+    ("multi_dimensional", {"feature": 4, "image": 1}),
+    ("co_attention", {"question": 5, "power": -3.0}),
 ]
 
 
 @pytest.mark.parametrize(("name", "traits"), SETTINGS, ids=str)
 def test_it_says_what_the_package_computes(show_widget, parts, name, traits):
-    (_, _, _, boxes, labels), own = parts
-    widget = KindsExplorer.from_kinds(*parts[0], **own)
+    scenes, kinds = parts
+    widget = KindsExplorer.from_kinds(scenes, kinds)
     for trait, value in {"kind": NAMES.index(name), **traits}.items():
         widget.set_trait(trait, value)
     n, x = widget.image, vectors(widget)
-    weights = expected(name, own, x[n : n + 1], 2**widget.power, traits).detach()
+    weights = expected(name, kinds, x[n : n + 1], 2**widget.power, traits).detach()
     maps, shares, chances = to_maps(weights[None, None], ROWS), [], []
-    for x0, y0, x1, y1 in boxes[n].tolist():
+    for x0, y0, x1, y1 in scenes.boxes[n].tolist():
         region = torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
         region[..., y0:y1, x0:x1] = True
         shares.append(f"{100 * metrics.energy_inside(maps, region).item():.0f}")
@@ -192,19 +173,19 @@ def test_it_says_what_the_package_computes(show_widget, parts, name, traits):
         r"on the right; chance is (\d+) % and (\d+) %\. The weights sum to ([\d.]+); the highest is ([\d.e-]+),",
         status,
     ).groups()
-    left, right = map(str, labels[n].tolist())
+    left, right = map(str, scenes.labels[n].tolist())
     assert found[:7] == (str(n + 1), shares[0], left, shares[1], right, *chances)
     assert float(found[7]) == pytest.approx(weights.sum().item(), abs=0.006)
     assert float(found[8]) == pytest.approx(weights.max().item(), rel=0.06)
     if name == "capsules":
-        capsules = tempered(own[name], 2**widget.power)(x[n : n + 1, :, :D])
+        capsules = tempered(kinds.capsules, 2**widget.power)(x[n : n + 1, :, :D])
         assert f"says yes with probability {capsules.probabilities[0, widget.digit]:.2f}" in status
     else:
         assert "probability" not in status
 
 
 def test_each_kind_has_its_own_control_and_answers_to_it(show_widget, parts):
-    widget = show_widget(KindsExplorer.from_kinds(*parts[0], **parts[1]))
+    widget = show_widget(KindsExplorer.from_kinds(*parts))
     status, kind = (
         widget.locator(".course-status"),
         widget.get_by_role("combobox", name="Kind", exact=True),
@@ -231,8 +212,8 @@ def test_each_kind_has_its_own_control_and_answers_to_it(show_widget, parts):
 
 
 def test_keyboard_and_pointer_move_the_position_that_asks(show_widget, parts):
-    explorer = KindsExplorer.from_kinds(*parts[0], **parts[1])
-    explorer.kind, explorer.place = 1, 2 * COLUMNS + 3
+    explorer = KindsExplorer.from_kinds(*parts)
+    explorer.kind, explorer.position = 1, 2 * COLUMNS + 3
     widget = show_widget(explorer)
     status, picture = widget.locator(".course-status"), widget.get_by_role("application")
     assert "asked from row 3, column 4:" in status.inner_text()
@@ -248,64 +229,50 @@ def test_keyboard_and_pointer_move_the_position_that_asks(show_widget, parts):
     assert widget.get_by_role("application").count() == 0
 
 
-@pytest.mark.parametrize("kind", range(8))
-def test_it_fits_a_phone(page, show_widget, parts, kind):
-    page.set_viewport_size({"width": 360, "height": 700})
-    explorer = KindsExplorer.from_kinds(*parts[0], **parts[1])
-    explorer.kind = kind
-    shown = show_widget(explorer)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert overhanging(shown) == 0
+def scenes_with(field, change):
+    return lambda scenes, kinds: (scenes._replace(**{field: change(getattr(scenes, field))}), kinds)
 
 
-def changed(index, value):
-    return lambda given, own: given.__setitem__(index, value(given[index]))
+def kinds_with(field, change):
+    """Change a kind in place, or replace it by what `change` returns."""
+
+    def apply(scenes, kinds):
+        new = change(getattr(kinds, field))
+        return scenes, kinds if new is None else kinds._replace(**{field: new})
+
+    return apply
+
+
+BIASED = scores.BiasedGeneral(5, SIZE)
+COSINE = query_related.Capsules(Attention(scores.cosine), 10, D, D)
 
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (scenes_with("local", lambda l: l[:, 1:]), "16 × 32 pixels, got 31"),
+        (scenes_with("local", lambda l: l[:, :18]), "16 × 32 pixels, got 18"),
+        (scenes_with("local", lambda l: l - 1), "non-negative features, got -"),
+        (scenes_with("images", lambda images: images[:1]), r"got \[1, 2, 2, 2, 2\]"),
+        (scenes_with("labels", lambda labels: labels[:, :1]), r"got \[2, 2, 2, 2, 1\]"),
+        (scenes_with("local", lambda l: l[..., 1:]), r"read 3 features, or 5 .*, got \[4, 6"),
+        (kinds_with("capsules", lambda _: COSINE), "scaled dot products and softmax"),
         (
-            changed(1, lambda l: l[:, 1:]),
-            "grid of square cells on 16 × 32 pixels, got 31 positions",
+            kinds_with("multi_hop", lambda k: setattr(k[1].attention, "score", scores.cosine)),
+            "scaled dot products and softmax",
         ),
         (
-            changed(1, lambda l: l[:, :18]),
-            "grid of square cells on 16 × 32 pixels, got 18 positions",
+            kinds_with("co_attention", lambda k: setattr(k[1], "alignment", alignments.sigmoid)),
+            "scaled dot products and softmax",
         ),
-        (changed(1, lambda l: l - 1), "features that are not negative, got -"),
+        (kinds_with("multi_dimensional", lambda k: setattr(k[1], "act", torch.relu)), "tanh"),
         (
-            changed(0, lambda images: images[:1]),
-            r"expected 2 scenes with two boxes and two labels each, got \[1, 2, 2",
-        ),
-        (changed(4, lambda labels: labels[:, :1]), r"two labels each, got \[2, 2, 2, 2, 1\]"),
-        (
-            changed(1, lambda l: l[..., 1:]),
-            r"kinds that read 3 features, or 5 numbers with the place, got \[4, 6",
-        ),
-        (
-            lambda given, own: own.update(
-                capsules=query_related.Capsules(Attention(scores.cosine), 10, D, D)
-            ),
-            "scaled dot products and softmax in all kinds",
-        ),
-        (
-            lambda given, own: setattr(own["together"][1], "alignment", alignments.sigmoid),
-            "scaled dot products and softmax in all kinds",
-        ),
-        (
-            lambda given, own: setattr(own["by_number"][1], "act", torch.relu),
-            "multi-dimensional attention with tanh",
-        ),
-        (
-            lambda given, own: setattr(own["together"][1], "score", scores.BiasedGeneral(5, SIZE)),
-            "co-attention with scores.General, got BiasedGeneral",
+            kinds_with("co_attention", lambda k: setattr(k[1], "score", BIASED)),
+            "scores.General, got BiasedGeneral",
         ),
     ],
 )
-def test_bad_input_is_said(parts, change, message):
-    given, own = list(parts[0]), parts[1]
-    change(given, own)
+def test_bad_input_is_refused(parts, change, message):
     with pytest.raises(ValueError, match=message):
-        KindsExplorer.from_kinds(*given, **own)
+        KindsExplorer.from_kinds(*change(*copy.deepcopy(parts)))

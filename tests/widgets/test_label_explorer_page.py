@@ -1,4 +1,4 @@
-"""The widget of chapter 12: every share it says is that of the package's metrics, on the maps that it was given."""
+"""The page half: every share it says is that of the package's metrics, on the maps that it was given."""
 
 import json
 import re
@@ -9,8 +9,8 @@ import torch
 
 from course_utils.core.boxes import box_regions
 from course_utils.explain.metrics import area_share, energy_inside
-from tests.browser import overhanging, page_with_module
-from tests.widgets.test_label_explorer import BOXES, CLASSES, DIGITS, SIZE, N, made, maps_of
+from tests.browser import page_with_module, pictures
+from tests.widgets.label_explorer import BOXES, CLASSES, DIGITS, SIZE, N, made, maps_of
 
 CHOICES = [(0, 2), (1, 0), (1, 3), (2, 1), (2, 2), (0, 1), (1, 2), (2, 0)]
 
@@ -95,10 +95,6 @@ def test_it_says_what_the_package_computes(show_widget, image, label):
     assert scale == pytest.approx(highest, rel=0.06)
 
 
-def pictures(shown):
-    return shown.locator("figure canvas").evaluate_all("all => all.map(c => c.toDataURL())")
-
-
 def test_another_label_changes_its_map_and_another_image_all(show_widget):
     widget, _ = made()
     widget.image = 1
@@ -125,15 +121,6 @@ def test_everything_has_a_name(show_widget):
     labels = [canvas.get_attribute("aria-label") for canvas in shown.locator("figure canvas").all()]
     assert all(len(label) > 15 for label in labels)
     assert len(set(labels)) == 3
-
-
-def test_it_fits_a_phone(page, show_widget):
-    page.set_viewport_size({"width": 360, "height": 700})
-    widget, _ = made()
-    widget.image = 2
-    shown = show_widget(widget)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert overhanging(shown) == 0
 
 
 def test_in_the_chapter(page, open_chapter):

@@ -113,23 +113,6 @@ def test_a_notebook_has_the_weights_at_hand(page, widget):
     check(shown, widget)
 
 
-@pytest.mark.parametrize("colors", ["light", "dark"])
-def test_it_fits_a_phone(page, show_widget, widget, colors):
-    page.set_viewport_size({"width": 360, "height": 700})
-    page.emulate_media(color_scheme=colors)
-    shown = show_widget(widget)
-    for _ in range(2):
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        outside = shown.evaluate(
-            """w => { const o = w.getBoundingClientRect();
-                      return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                        .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-        )
-        assert outside == 0
-        drawn(shown, SEVEN)
-        answered(shown)
-
-
 def test_in_the_chapter(page, open_chapter):
     """The page of the chapter itself, as it was built: nothing fetched at first, then one file, and an answer."""
     open_chapter("00_start_here")

@@ -14,8 +14,7 @@ from course_utils.core.boxes import mask_boxes
 from course_utils.data import cluttered_digits, strokes
 from course_utils.studies import shipped
 from tests.browser import page_with_module
-from tests.widgets.live_model import CLOSE, made
-from tests.widgets.test_live_model import forward, unpacked
+from tests.widgets.live_model import CLOSE, forward, made, unpacked
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The widget of chapter 08: every rate is PyTorch's, step for step, and so is every number it says."""
+"""The page half: every rate is PyTorch's, step for step, and so is every number it says."""
 
 import math
 import random
@@ -194,16 +194,3 @@ def test_the_axis_can_be_logarithmic(show_widget):
     assert status.inner_text() == said_before
     assert path.get_attribute("d") != drawn_before
     assert "1e−3" in widget.locator("svg text").all_text_contents()
-
-
-@pytest.mark.parametrize("schedule", range(4))
-def test_it_fits_a_phone(page, show_widget, schedule):
-    page.set_viewport_size({"width": 360, "height": 700})
-    widget = show_widget(ScheduleExplorer(schedule=schedule))
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = widget.evaluate(
-        """w => { const o = w.getBoundingClientRect();
-                  return [...w.querySelectorAll("*")].map(n => n.getBoundingClientRect())
-                    .filter(b => b.width && (b.left < o.left || b.right > o.right)).length; }"""
-    )
-    assert outside == 0

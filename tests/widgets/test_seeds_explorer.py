@@ -2,36 +2,18 @@
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from course_utils.widgets.seeds_explorer import SeedsExplorer
-
-VARIANTS, SEEDS = ("with_maps", "another", "no_maps"), (0, 1, 2, 3, 4)
-
-
-def table(seed=0):
-    """Scores of three variants and five seeds, drawn at random; the last variant has no maps."""
-    draw = np.random.default_rng(seed)
-    rows = [
-        {"variant": f, "seed": s, "accuracy": draw.normal(0.95, 0.01)}
-        for f in VARIANTS
-        for s in SEEDS
-    ]
-    frame = pd.DataFrame(rows)
-    frame["loss"] = draw.normal(0.2, 0.02, len(frame))
-    frame["chance"] = 0.06
-    frame["energy 1"] = draw.normal(0.5, 0.1, len(frame)).astype(float)
-    frame.loc[frame.variant == "no_maps", "energy 1"] = None
-    return frame.assign(seconds=100.0)
+from tests.widgets.seeds_explorer import VARIANTS, table
 
 
 def test_traits_hold_the_table_by_score_form_and_seed():
     frame = table()
     explorer = SeedsExplorer.from_scores(frame, first="another", second="with_maps", count=3)
     assert explorer.scores == ["accuracy", "loss", "energy 1"]
-    assert explorer.falls == [False, True, False]
+    assert explorer.lower_is_better == [False, True, False]
     assert explorer.variants == ["with maps", "another", "no maps"]
     assert (explorer.first, explorer.second, explorer.count, explorer.start) == (1, 0, 3, 0)
     assert explorer.values[1][2] == frame.loc[frame.variant == "no_maps", "loss"].tolist()

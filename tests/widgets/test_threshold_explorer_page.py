@@ -1,4 +1,4 @@
-"""The widget of chapter 13: its counts, rates, curves and costs are scikit-learn's and torchmetrics'."""
+"""The page half: its counts, rates, curves and costs are scikit-learn's and torchmetrics'."""
 
 import math
 import re
@@ -9,25 +9,8 @@ import torch
 from sklearn import metrics
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-from course_utils.widgets import ThresholdExplorer
-from tests.browser import overhanging, page_with_module
-
-N = 150
-
-
-def drawn(seed, kind="smooth"):
-    """Random probabilities, in single precision as the page has them, and labels that go with them a little."""
-    random = np.random.default_rng(seed)
-    p = random.random(N)
-    p = {
-        "smooth": p,
-        "ties": np.round(p, 1),
-        "extremes": np.where(p < 0.3, 0.0, np.where(p > 0.7, 1.0, p)),
-    }[kind]
-    y = (random.random(N) < 0.2 + 0.5 * p).astype(int)
-    y[:2] = 0, 1
-    return p.astype(np.float32), y
-
+from tests.browser import page_with_module
+from tests.widgets.threshold_explorer import N, drawn, explorer
 
 CASES = [(seed, kind) for kind in ("smooth", "ties", "extremes") for seed in range(3)]
 
@@ -122,11 +105,6 @@ def test_the_histogram_is_numpys(in_javascript, seed, kind):
         assert in_javascript("own.histogram(p, y, more[0])", p, y, label) == expected.tolist()
 
 
-def explorer(seed=0, **traits):
-    p, y = drawn(seed)
-    return ThresholdExplorer(torch.from_numpy(p), torch.from_numpy(y), **traits), p, y
-
-
 @pytest.mark.parametrize(
     "traits", [{}, {"threshold": 0.31, "power": 3.0}, {"threshold": 1.0, "power": -4.0}]
 )
@@ -191,10 +169,3 @@ def test_names_are_shown_as_they_are(show_widget):
     shown = show_widget(widget)
     assert "called <b>no</b>" in shown.inner_text()
     assert "ein Bär 🐻 are found" in shown.locator(".course-status").inner_text()
-
-
-def test_it_fits_a_phone(page, show_widget):
-    page.set_viewport_size({"width": 360, "height": 700})
-    shown = show_widget(explorer()[0])
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert overhanging(shown) == 0

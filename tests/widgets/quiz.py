@@ -1,0 +1,15 @@
+"""What the tests of Quiz share."""
+
+from course_utils.widgets import Question
+
+QUESTIONS = [
+    Question(
+        "Which <b>sum</b>?",
+        "`weights.sum()` is 1",
+        "So it is.",
+        {"0": "Not at all.", "B": "`K` of them."},
+    ),
+    Question(
+        "Which axis?", "keys", "Each query has its own weights.", {"queries": "No query competes."}
+    ),
+]
