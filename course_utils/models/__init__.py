@@ -1,18 +1,19 @@
 """Networks with attention, and the controls to compare them with.
 
-All take images (B, 1 or 3, H, W), grey ones included, and return an `Output`. At ``width=1`` each has the size of its
-source; a smaller width multiplies every channel count, on the same code path, for laptops.
+All take images (B, 1 or 3, H, W), grey or RGB, and return an `Output`. At ``width=1`` each network
+has the size of its source; a smaller width multiplies every channel count, on the same code path,
+so that the network trains on a laptop.
 
 - `output`: what every network returns: logits, maps, heads.
 - `vgg`, `resnet`: the networks without attention.
 - `attn_vgg`: AttnVGG (Yan et al. 2019).
 - `learn_to_pay_attention`: the network of Jetley et al. 2018.
 - `soft_attention`: a small CNN with one soft gate.
-- `label_attention`: one map per label.
+- `label_attention`: a network for several labels, with one map per label.
 - `efficientnet_lite`: EfficientNet-Lite0 with its ImageNet weights.
-- `weights`: load weights with checks; half precision.
+- `weights`: loading weights with checks, and half precision.
 - `checkpoints`: a network and its description in one file.
-- `onnx_export`: write a network as ONNX.
+- `onnx_export`: a network as an ONNX file.
 """
 
 import lazy_loader

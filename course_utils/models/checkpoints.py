@@ -1,6 +1,7 @@
-"""A trained network in one file that says what it is: weights, architecture, classes and image size.
+"""A trained network in one file with its description: weights, architecture, classes, image size.
 
-The file is in the safetensors format: it holds numbers and a line of JSON, and reading it can run nothing.
+The file has the safetensors format: it holds tensors and one line of JSON, and no code, so loading
+a file from an unknown source can't run anything.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ GATES = {
 
 @dataclass(frozen=True)
 class Description:
-    """What a file's network is.
+    """What is needed to build the network of a checkpoint again.
 
     Attributes:
-        network: its name among `NETWORKS`.
-        classes: their names, in the order of the logits.
-        image_size: side of the images that it was trained on, in pixels.
-        options: of the network, by name; a gate of a `ResNet` is named as in `GATES`.
+        network: Name of the network, a key of `NETWORKS`.
+        classes: Names of the classes, in the order of the logits.
+        image_size: Side of the training images, in pixels.
+        options: Options of the network, by name; the gate of a `ResNet` is a key of `GATES`.
     """
 
     network: str
@@ -51,13 +52,15 @@ class Description:
     options: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
-        """The network, freshly initialised.
+        """Build the network, freshly initialised.
 
         Raises:
-            ValueError: an unknown network, gate or option; the message lists the valid ones.
+            ValueError: If the network, its gate or an option is unknown; the message lists the
+                valid ones.
         """
         valid = option_names(self.network)
-        kind, options = NETWORKS[self.network], dict(self.options)
+        kind = NETWORKS[self.network]
+        options = dict(self.options)
         if unknown := set(options) - set(valid):
             raise ValueError(
                 f"{self.network} has no option {min(unknown)!r}: it has {', '.join(valid)}"
@@ -72,10 +75,10 @@ class Description:
 
 
 def option_names(network: str) -> list[str]:
-    """What can be chosen of a network.
+    """Names of a network's options.
 
     Raises:
-        ValueError: an unknown network; the message lists the valid ones.
+        ValueError: If the network is unknown; the message lists the valid ones.
     """
     if network not in NETWORKS:
         raise ValueError(f"unknown model {network!r}: choose one of {', '.join(NETWORKS)}")
@@ -83,10 +86,16 @@ def option_names(network: str) -> list[str]:
 
 
 def save(path: Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
-    """Write a network's weights and its description; half the size in half precision.
+    """Write the weights of a network and its description into one file.
+
+    Args:
+        path: The file to write.
+        model: The network.
+        description: What `load` needs to build the network again.
+        half: Store the weights in half precision, which halves the size of the file.
 
     Raises:
-        ValueError: a weight that half precision can't hold.
+        ValueError: If a weight is too large for half precision.
     """
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
     weights = halved(weights) if half else weights
@@ -94,26 +103,27 @@ def save(path: Path, model: nn.Module, description: Description, *, half: bool =
 
 
 def load(path: Path) -> tuple[nn.Module, Description]:
-    """Read what `save` wrote; the network is in evaluation mode.
+    """Load a network that `save` wrote, in evaluation mode, with its description.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file of another kind, or weights that do not fit their description.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not a checkpoint, or its weights do not fit its description.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with safe_open(path, "pt") as file:
             described = json.loads((file.metadata() or {})["description"])
+            # Not a dict: its iterator does not list the keys.
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{path} is no checkpoint of this course: train writes one as model.safetensors"
+            f"{path} is not a checkpoint of this course; the command train writes one as "
+            "model.safetensors"
         ) from error
     description = Description(**{**described, "classes": tuple(described["classes"])})
-    if (
-        "pretrained" in description.options
-    ):  # the weights are here: nothing is to be fetched for them
+    if "pretrained" in description.options:
+        # The file has all the weights, so ImageNet's need not be downloaded.
         description = replace(description, options=description.options | {"pretrained": False})
     model = description.build()
     load_weights(model.eval(), weights)

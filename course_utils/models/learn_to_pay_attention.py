@@ -1,4 +1,4 @@
-"""Learn to Pay Attention: up to three attention maps in a VGG, compared with one global vector."""
+"""Learn to Pay Attention: up to three attention maps in a VGG, scored with one global vector."""
 
 from __future__ import annotations
 
@@ -14,49 +14,38 @@ from course_utils.models.output import Head, Heads, Output, as_rgb
 from course_utils.models.vgg import Taps, scaled, tapped, vgg_layers
 
 Levels = Literal[0, 1, 2, 3]
-LEAST_SIZE = (
-    32  # five halvings leave one position: two pools fewer than VGG16 early on, two more at the end
-)
-# No pool after the first two blocks; convolutions 14 and 15, each with a pool, after the fifth.
+# fmt: off
 CHANNELS = (
-    64,
-    64,
-    128,
-    128,
-    256,
-    256,
-    256,
-    "M",
-    512,
-    512,
-    512,
-    "M",
-    512,
-    512,
-    512,
-    "M",
-    512,
-    "M",
-    512,
-    "M",
+    64, 64, 128, 128,  # blocks 1 and 2, without a max-pool
+    256, 256, 256, "M",
+    512, 512, 512, "M",
+    512, 512, 512, "M",
+    512, "M", 512, "M",  # convolutions 14 and 15
 )
-POOLS = (21, 31, 41)  # where the pools of blocks 3 to 5 stand among the layers
+# fmt: on
+TAP_POOLS = (21, 31, 41)  # indices of the max-pools of blocks 3 to 5 among the layers
 
 
 class PayAttentionVGG(nn.Module):
     """The network of Jetley, Lord, Lee and Torr 2018, "Learn to Pay Attention" (ICLR), section 3.
 
-    The last convolutions of blocks 3, 4 and 5 (7, 10 and 13 of the network) are the local features. A dense layer on
-    top of convolution 15 gives the global vector g, with which they are compared. The classifier reads the contexts
-    and *not* g: it acts through the scores alone, if it acts at all. The defaults are the paper's VGG-att3-concat-pc
-    with the descriptors of its published code. The paper's images have 32 pixels; for larger ones the features under
-    the dense layer are averaged over the positions that remain.
+    The last convolutions of blocks 3, 4 and 5 (numbers 7, 10 and 13 of the network) give the local
+    features. A dense layer on top of convolution 15 gives the global vector g, which scores them.
+    The classifier reads the contexts and *not* g, so g can act through the scores only. The
+    defaults are the paper's VGG-att3-concat-pc, with the descriptors of its published code. The
+    paper's images have 32 pixels; for larger ones, the features below the dense layer are averaged
+    over the remaining positions. The published code has dropout between the convolutions as well,
+    which we leave out.
 
-    There are two controls. ``levels=0`` is the plain VGG: the same convolutions, and g is classified (the published
-    code's own baseline is a VGG16 with its 13 convolutions). ``alignment=None`` is the fair one: the same taps,
-    averaged with equal weights; the layers behind the last tap are then computed for nothing. The published code has
-    dropout between its convolutions as well, which we leave out.
+    There are two controls:
+
+    - ``levels=0`` is the plain VGG: the same convolutions, and g is classified. (The baseline of
+      the published code is a VGG16 with its 13 convolutions.)
+    - ``alignment=None`` is the fair control: the same taps, averaged with equal weights. The layers
+      behind the last tap are still computed, but nothing uses them.
     """
+
+    least_size = 32  # pixels: after five halvings, one position is left
 
     def __init__(
         self,
@@ -75,19 +64,21 @@ class PayAttentionVGG(nn.Module):
         """Build the network.
 
         Args:
-            num_classes: to tell apart.
-            width: factor on every channel count; 1 is the paper's.
-            levels: how many blocks are attended to, from the deepest; 0 to classify g.
+            num_classes: Number of classes.
+            width: Factor on every channel count; 1 is the paper's.
+            levels: Number of blocks with attention, counted from the deepest; 0 to classify g.
             compatibility: ``dp``, ``scaled_dp`` or ``pc``; see `PayAttention`.
-            project: where sizes differ, bring g ``down`` to the size of the local features or these ``up`` to g's.
-            alignment: of the scores; the paper has softmax. None for equal weights.
-            taps: read features ``before`` (as the paper does) or ``after`` the max-pool of their block.
+            project: If the sizes differ, project g ``down`` to the size of the local features, or
+                the local features ``up`` to the size of g.
+            alignment: Alignment of the scores, softmax in the paper; None for equal weights.
+            taps: Tap the blocks ``before`` (as in the paper) or ``after`` their max-pool.
             head: ``concat`` or ``independent``; see `Heads`.
-            normalise: batch norm and ReLU on each descriptor, as the published code has them.
-            dropout: in training, of the features under the dense layer and of the descriptors.
+            normalise: Apply batch norm and ReLU to each descriptor, as the published code does.
+            dropout: In training, the fraction of the features below the dense layer and of the
+                descriptors that is set to 0.
 
         Raises:
-            ValueError: an unknown option (the message lists the valid ones); see also `Heads`.
+            ValueError: If an option is unknown; the message lists the valid ones. See also `Heads`.
         """
         super().__init__()
         check_choice("levels", levels, Levels)
@@ -96,29 +87,42 @@ class PayAttentionVGG(nn.Module):
         check_choice("project", project, Project)
         if alignment is not None:
             check_choice("alignment", alignment, Alignment)
-        self.taps, self.dropout, self.pools = taps, dropout, POOLS[3 - levels :]
+        self.taps = taps
+        self.dropout = dropout
+        self.pools = TAP_POOLS[3 - levels :]
         self.features = vgg_layers(CHANNELS, width)
         size = scaled(512, width)
         self.dense = nn.Linear(size, size)
+        # A max-pool follows a convolution, its batch norm and its ReLU.
         channels = [self.features[i - 3].out_channels for i in self.pools]
-        self.attention = nn.ModuleList(
-            []
-            if alignment is None
-            else [PayAttention(c, size, compatibility, project, alignment) for c in channels]
-        )
-        sizes = (
-            [size if alignment and project == "up" else c for c in channels] if levels else [size]
-        )
+        self.attention = nn.ModuleList()
+        if alignment is not None:
+            self.attention.extend(
+                PayAttention(c, size, compatibility, project, alignment) for c in channels
+            )
+        if levels == 0:
+            sizes = [size]  # of g
+        elif alignment is not None and project == "up":
+            sizes = [size] * levels
+        else:
+            sizes = channels
         self.norms = nn.ModuleList(nn.BatchNorm1d(n) for n in sizes) if normalise else None
         self.classifiers = Heads(sizes, num_classes, head, dropout)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Output:
-        """Classify images; see `as_rgb` for what is refused."""
-        local, x = tapped(self.features, as_rgb(images, LEAST_SIZE), self.pools, self.taps)
-        g = self.dense(F.dropout(x.mean(dim=(2, 3)), self.dropout, self.training))
-        descriptors, maps = [l.mean(dim=(2, 3)) for l in local] or [g], ()
+        """Classify images.
+
+        Raises:
+            ValueError: See `as_rgb`.
+        """
+        rgb = as_rgb(images, self.least_size)
+        local, x = tapped(self.features, rgb, self.pools, self.taps)
+        g = self.dense(F.dropout(x.mean(dim=(2, 3)), self.dropout, self.training))  # (B, size)
         if self.attention:
             descriptors, maps = zip(*(attend(l, g) for attend, l in zip(self.attention, local)))
+        else:
+            descriptors = [l.mean(dim=(2, 3)) for l in local] or [g]
+            maps = ()
         if self.norms is not None:
             descriptors = [F.relu(norm(d)) for norm, d in zip(self.norms, descriptors)]
         return self.classifiers(list(descriptors), maps)

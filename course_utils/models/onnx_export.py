@@ -1,11 +1,12 @@
-"""A trained network as an ONNX file, which runs without PyTorch: in a browser, on a phone, in another language."""
+"""A trained network as an ONNX file, which runs without PyTorch: in a browser or on a phone."""
 
 from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.core.eval_mode import evaluating
+from course_utils.core.files import replacing
 from course_utils.models.checkpoints import Description
 
 NEEDED = ("onnx", "onnxscript")
+NOT_IN_ONNX = ("sparsemax", "entmax")  # their thresholds come from a search
 
 
-class _Plain(nn.Module):
-    """Takes images in colour; returns the logits and the maps, as tensors side by side."""
+class _Flat(nn.Module):
+    """Return logits and maps as one flat tuple of tensors, which is what ONNX can express."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -32,49 +35,62 @@ class _Plain(nn.Module):
 
 
 def to_onnx(path: Path, model: nn.Module, description: Description) -> None:
-    """Write a network with its description.
+    """Write a network and its description as an ONNX file.
 
-    The file's network takes ``images`` (B, 3, S, S) in [0, 1], for any B, and returns ``logits`` and the attention maps
-    ``map_1``, ``map_2`` …; its metadata has the description as JSON.
+    The network in the file takes ``images`` (B, 3, S, S) in [0, 1], for any B, and returns
+    ``logits`` and the attention maps ``map_1``, ``map_2`` and so on. The metadata of the file has
+    the description as JSON.
 
     Raises:
-        FileNotFoundError: no folder to write into.
-        ImportError: the packages of the extra ``export`` are missing.
-        ValueError: a file that is not named ``.onnx``; a network with sparsemax or entmax, whose search for a threshold
-            ONNX has no words for.
+        FileNotFoundError: If the folder of the file doesn't exist.
+        ImportError: If the packages of the extra ``export`` are not installed.
+        ValueError: If the file's name doesn't end in ``.onnx``, or the network uses sparsemax or
+            entmax, whose search for a threshold ONNX can't express.
     """
+    _check(path, description)
+    images = torch.rand(2, 3, description.image_size, description.image_size)
+    with evaluating(model), _quiet_exporter():
+        maps = [f"map_{tap}" for tap, _ in enumerate(model(images).maps, start=1)]
+        program = torch.onnx.export(
+            _Flat(model).eval(),
+            (images,),
+            dynamo=True,
+            verbose=False,
+            input_names=["images"],
+            output_names=["logits", *maps],
+            dynamic_shapes=({0: torch.export.Dim("B")},),
+        )
+    program.model.metadata_props["description"] = json.dumps(asdict(description))
+    with replacing(path) as temporary:
+        program.save(temporary)
+
+
+def _check(path: Path, description: Description) -> None:
+    """Check what can be checked before the export, which takes seconds."""
     if path.suffix != ".onnx":
         raise ValueError(f"expected a file name that ends in .onnx, got {path}")
     if not path.resolve().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise ImportError(f"there is no package {missing[0]}: pip install {' '.join(NEEDED)}")
-    if (alignment := description.options.get("alignment")) in ("sparsemax", "entmax"):
-        raise ValueError(
-            f"a network with {alignment} can't be written as ONNX: softmax and sigmoid can"
+        raise ImportError(
+            f"the package {missing[0]} is not installed: run pip install {' '.join(NEEDED)}"
         )
-    images = torch.rand(2, 3, description.image_size, description.image_size)
+    alignment = description.options.get("alignment")
+    if alignment in NOT_IN_ONNX:
+        raise ValueError(
+            f"a network with {alignment} can't be written as ONNX; use softmax or sigmoid"
+        )
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence warnings and log lines that concern the exporter's own code."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with evaluating(model), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what the exporter itself uses
-            maps = [f"map_{tap}" for tap, _ in enumerate(model(images).maps, start=1)]
-            program = torch.onnx.export(
-                _Plain(model).eval(),
-                (images,),
-                dynamo=True,
-                verbose=False,
-                input_names=["images"],
-                output_names=["logits", *maps],
-                dynamic_shapes=({0: torch.export.Dim("B")},),
-            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         log.setLevel(level)
-    program.model.metadata_props["description"] = json.dumps(asdict(description))
-    with tempfile.TemporaryDirectory(
-        dir=path.parent
-    ) as scratch:  # the file is there whole or not at all
-        program.save(Path(scratch) / path.name)
-        (Path(scratch) / path.name).replace(path)

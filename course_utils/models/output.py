@@ -1,4 +1,4 @@
-"""What goes into every network and what comes out of it."""
+"""The output of every network, its classifiers, and the check of its input."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ Head = Literal["concat", "independent"]
 
 
 class Output(NamedTuple):
-    """What a network returns.
+    """The output of a network.
 
     Attributes:
         logits: (B, classes), the prediction.
-        maps: attention maps, each (B, 1, H, W), from the first tap to the last; empty without attention.
-        heads: (B, heads, classes), the logits that each get a loss of their own; a single classifier is one head.
+        maps: Attention maps, each (B, 1, H, W), from the first tap to the last; empty if the
+            network has no attention.
+        heads: (B, heads, classes), the logits of each classifier, for a loss on each; a single
+            classifier counts as one head.
     """
 
     logits: Float[Tensor, "B classes"]
@@ -30,36 +32,38 @@ class Output(NamedTuple):
 
 
 class Heads(nn.ModuleList):
-    """Linear classifiers on one or more descriptors of an image, and the prediction they make together.
+    """Linear classifiers on one or more descriptors of an image, and their joint prediction.
 
-    ``concat`` reads the descriptors as one long vector. ``independent`` gives each a classifier of its own and averages
-    their probabilities, as Jetley et al. 2018 do (their published code adds the logits). Weights start from
-    N(0, 0.01), as those of Yan et al. 2019.
+    ``concat`` has one classifier, which reads the descriptors as one long vector. ``independent``
+    has one classifier per descriptor and averages their probabilities, as Jetley et al. 2018 do
+    (their published code adds the logits). Weights start from N(0, 0.01), as in Yan et al. 2019.
     """
 
     def __init__(
         self, sizes: list[int], num_classes: int, head: Head = "concat", dropout: float = 0.0
     ):
-        """Make the classifiers.
+        """Create the classifiers.
 
         Args:
-            sizes: of the descriptors.
-            num_classes: to tell apart.
+            sizes: Length of each descriptor.
+            num_classes: Number of classes, at least 2.
             head: ``concat`` or ``independent``.
-            dropout: share of the numbers of a descriptor set to 0 in training.
+            dropout: Fraction of a descriptor's entries that is set to 0 in training, in [0, 1).
 
         Raises:
-            ValueError: an unknown head, fewer classes than two, or a dropout outside [0, 1).
+            ValueError: If the head is unknown, there are fewer than two classes, or the dropout is
+                outside [0, 1).
         """
         check_choice("head", head, Head)
         if num_classes < 2 or not 0 <= dropout < 1:
             raise ValueError(
-                f"expected at least 2 classes and a dropout in [0, 1), got {num_classes} and {dropout}"
+                "expected at least 2 classes and a dropout in [0, 1), "
+                f"got {num_classes} and {dropout}"
             )
-        super().__init__(
-            nn.Linear(n, num_classes) for n in ([sum(sizes)] if head == "concat" else sizes)
-        )
-        self.head, self.dropout = head, dropout
+        inputs = [sum(sizes)] if head == "concat" else sizes
+        super().__init__(nn.Linear(n, num_classes) for n in inputs)
+        self.head = head
+        self.dropout = dropout
         for linear in self:
             nn.init.normal_(linear.weight, std=0.01)
             nn.init.zeros_(linear.bias)
@@ -69,20 +73,24 @@ class Heads(nn.ModuleList):
         if self.head == "concat":
             descriptors = [torch.cat(descriptors, dim=1)]
         descriptors = [F.dropout(d, self.dropout, self.training) for d in descriptors]
-        heads = torch.stack(
-            [linear(d) for linear, d in zip(self, descriptors)], dim=1
-        )  # (B, heads, classes)
+        logits = [linear(d) for linear, d in zip(self, descriptors)]
+        heads = torch.stack(logits, dim=1)  # (B, heads, classes)
         if self.head == "concat":
             return Output(heads[:, 0], maps, heads)
-        mean_probability = heads.log_softmax(dim=-1).logsumexp(dim=1) - math.log(len(self))
-        return Output(mean_probability, maps, heads)
+        # The logarithm of the mean of the heads' probabilities, computed without underflow.
+        log_mean = heads.log_softmax(dim=-1).logsumexp(dim=1) - math.log(len(self))
+        return Output(log_mean, maps, heads)
 
 
 def as_rgb(images: Float[Tensor, "B C H W"], least: int) -> Float[Tensor, "B 3 H W"]:
-    """The images, grey ones shown to all three input channels.
+    """Check images, and repeat grey ones in all three input channels.
+
+    Args:
+        images: Grey or RGB.
+        least: Smallest side that the network accepts, in pixels.
 
     Raises:
-        ValueError: images with a side under the least one, or neither grey nor RGB.
+        ValueError: If the images are neither grey nor RGB, or a side is shorter than `least`.
     """
     if images.ndim != 4 or min(images.shape[-2:]) < least or images.shape[1] not in (1, 3):
         raise ValueError(

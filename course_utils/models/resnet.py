@@ -12,20 +12,24 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from course_utils.core.checks import check_choice
 from course_utils.models.output import Heads, Output, as_rgb
-from course_utils.models.vgg import pretrained_or_say, scaled
+from course_utils.models.vgg import scaled, with_imagenet_weights
 
 Depth = Literal[8, 14, 20, 50, 101, 152]
 TORCHVISION = {50: resnet50, 101: resnet101, 152: resnet152}
 
 
 class ResNet(nn.Module):
-    """A residual network (He et al. 2016) with a gate of `gates` at the end of every block's inner path.
+    """A residual network (He et al. 2016) with a gate at the end of each block's inner path.
 
-    There the streamlined module (myspace-img/streamlined-attention), squeeze-and-excitation (Hu et al. 2018) and CBAM
-    (Woo et al. 2018) have it: the sum of the block is x + gate(F(x)). Depths 50, 101 and 152 are torchvision's. Depths
-    8, 14 and 20 are for laptops: three stages of 16, 32 and 64 channels with two-layer blocks, as He et al. have them
-    for CIFAR (section 4.2), but with a stem that halves the image, for canvases of 64 pixels, and with a 1 × 1
-    convolution where a shortcut changes size. The classifier is one linear layer; the streamlined repository has three.
+    The output of a block is x + gate(F(x)). This is the position of the gate in the streamlined
+    module (myspace-img/streamlined-attention), in squeeze-and-excitation (Hu et al. 2018) and in
+    CBAM (Woo et al. 2018); see `attention.gates`. The classifier is one linear layer; the
+    streamlined repository has three.
+
+    Depths 50, 101 and 152 are torchvision's. Depths 8, 14 and 20 are for laptops: three stages of
+    16, 32 and 64 channels with two-layer blocks, as He et al. have them for CIFAR (section 4.2).
+    They differ in two ways: the stem halves the image, since our images have 64 pixels, and
+    shortcuts that change the size are 1 × 1 convolutions.
     """
 
     def __init__(
@@ -40,29 +44,25 @@ class ResNet(nn.Module):
         """Build the network.
 
         Args:
-            num_classes: to tell apart.
-            depth: 8, 14, 20, 50, 101 or 152 layers.
-            gate: makes the gate for so many channels, such as `SqueezeExcitation`; None for the plain network.
-            width: factor on every channel count, at depths 8, 14 and 20.
-            pretrained: start from torchvision's ImageNet weights, at depths 50, 101 and 152. The gates are fresh. The
-                weights expect images normalised as their ``transforms()`` does it.
+            num_classes: Number of classes.
+            depth: Number of layers: 8, 14, 20, 50, 101 or 152.
+            gate: Builds the gate for a number of channels, such as `SqueezeExcitation`; None for
+                the plain network.
+            width: Factor on every channel count, at depths 8, 14 and 20.
+            pretrained: Start from torchvision's ImageNet weights, at depths 50, 101 and 152. The
+                gates are freshly initialised. The weights expect images that are normalised as in
+                their ``transforms()``.
 
         Raises:
-            ValueError: an unknown depth, or one that has no other width or no weights.
-            OSError: see `pretrained_or_say`.
+            ValueError: If the depth is unknown, or has no other width or no ImageNet weights.
+            OSError: See `with_imagenet_weights`.
         """
         super().__init__()
         check_choice("depth", depth, Depth)
         if depth in TORCHVISION:
             if width != 1:
                 raise ValueError(f"a ResNet-{depth} has width 1 only, got width={width}")
-            build = TORCHVISION[depth]
-            network = pretrained_or_say(build, "IMAGENET1K_V1") if pretrained else build()
-            channels, stages = (
-                network.fc.in_features,
-                [network.layer1, network.layer2, network.layer3, network.layer4],
-            )
-            stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+            stem, stages, channels = _large(depth, pretrained)
         else:
             if pretrained:
                 raise ValueError(
@@ -73,35 +73,47 @@ class ResNet(nn.Module):
         if gate is not None:
             insert(nn.ModuleList(stages), gate)
         self.features = nn.Sequential(stem, *stages)
-        self.least_size = (
-            32 if depth in TORCHVISION else 8
-        )  # five halvings, or three, leave one position
+        # In pixels: after five or three halvings, one position is left.
+        self.least_size = 32 if depth in TORCHVISION else 8
         self.classifiers = Heads([channels], num_classes)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Output:
-        """Classify images; see `as_rgb` for what is refused."""
-        return self.classifiers(
-            [self.features(as_rgb(images, self.least_size)).mean(dim=(2, 3))], ()
-        )
+        """Classify images.
+
+        Raises:
+            ValueError: See `as_rgb`.
+        """
+        x = self.features(as_rgb(images, self.least_size))
+        return self.classifiers([x.mean(dim=(2, 3))], ())
 
 
 def insert(network: nn.Module, gate: Callable[[int], nn.Module]) -> None:
-    """Put a gate into every residual block of a torchvision network, after its last batch norm; in place.
+    """Insert a gate into every residual block of a torchvision network, after its last batch norm.
 
-    The names of that norm's weights change: load pretrained weights first.
+    The network is modified in place, and the names of that batch norm's weights change, so load
+    pretrained weights first.
 
     Raises:
-        ValueError: no residual block, or a gate in it already.
+        ValueError: If the network has no residual block, or a block has a gate already.
     """
     blocks = [module for module in network.modules() if isinstance(module, BasicBlock | Bottleneck)]
     last = ["bn3" if isinstance(block, Bottleneck) else "bn2" for block in blocks]
     norms = [getattr(block, name) for block, name in zip(blocks, last)]
     if not blocks or not all(isinstance(norm, nn.BatchNorm2d) for norm in norms):
         raise ValueError(
-            f"expected residual blocks of torchvision without a gate, got {type(network).__name__}"
+            f"expected torchvision's residual blocks without a gate, got {type(network).__name__}"
         )
     for block, name, norm in zip(blocks, last, norms):
         setattr(block, name, nn.Sequential(norm, gate(norm.num_features)))
+
+
+def _large(depth: int, pretrained: bool) -> tuple[nn.Sequential, list[nn.Sequential], int]:
+    """Stem, stages and channel count of torchvision's network."""
+    build = TORCHVISION[depth]
+    network = with_imagenet_weights(build, "IMAGENET1K_V1") if pretrained else build()
+    stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+    stages = [network.layer1, network.layer2, network.layer3, network.layer4]
+    return stem, stages, network.fc.in_features
 
 
 def _small(depth: int, width: float) -> tuple[nn.Sequential, list[nn.Sequential]]:
@@ -113,26 +125,23 @@ def _small(depth: int, width: float) -> tuple[nn.Sequential, list[nn.Sequential]
         nn.ReLU(),
     )
     stages = []
+    inputs = channels[0]
     for i, outputs in enumerate(channels):
-        inputs = channels[max(0, i - 1)]
-        first = (
-            BasicBlock(inputs, outputs)
-            if i == 0
-            else BasicBlock(inputs, outputs, 2, _shortcut(inputs, outputs))
-        )
-        stages.append(
-            nn.Sequential(
-                first, *(BasicBlock(outputs, outputs) for _ in range((depth - 2) // 6 - 1))
-            )
-        )
+        if i == 0:
+            blocks = [BasicBlock(inputs, outputs)]
+        else:
+            blocks = [BasicBlock(inputs, outputs, 2, _shortcut(inputs, outputs))]
+        blocks += [BasicBlock(outputs, outputs) for _ in range((depth - 2) // 6 - 1)]
+        stages.append(nn.Sequential(*blocks))
+        inputs = outputs
     for module in nn.ModuleList([stem, *stages]).modules():
-        if isinstance(module, nn.Conv2d):  # as torchvision's
+        if isinstance(module, nn.Conv2d):  # as in torchvision
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return stem, stages
 
 
 def _shortcut(inputs: int, outputs: int) -> nn.Sequential:
-    """Takes the input of a block to the size of its output."""
+    """Bring the input of a block to the size of its output."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 1, stride=2, bias=False), nn.BatchNorm2d(outputs)
     )

@@ -1,4 +1,4 @@
-"""VGG16 with batch norm: the trunk that AttnVGG taps, and the two plain networks that it is to be compared with."""
+"""VGG16 with batch norm: the backbone of AttnVGG, and two plain networks to compare it with."""
 
 from __future__ import annotations
 
@@ -15,24 +15,20 @@ from course_utils.models.output import Heads, Output, as_rgb
 
 Taps = Literal["before", "after"]
 VGGHead = Literal["dense", "average"]
-POOLS = (
-    6,
-    13,
-    23,
-    33,
-    43,
-)  # where the five max-pools stand in vgg16_bn.features; plain vgg16 has them elsewhere
-LEAST_SIZE = 32  # five halvings leave one position
+# Indices of the five max-pools in vgg16_bn.features; those of vgg16 without batch norm differ.
+POOLS = (6, 13, 23, 33, 43)
 
 
 class VGG(nn.Module):
-    """VGG16 with batch norm (Simonyan and Zisserman 2015), in two forms.
+    """VGG16 with batch norm (Simonyan and Zisserman 2015), in two variants.
 
-    - ``head="dense"`` is torchvision's network: the last features pooled to 7 × 7, and three dense layers on them,
-      which hold nine of ten parameters.
-    - ``head="average"`` has one linear layer on the average of the last features. AttnVGG leaves the dense layers out
-      in the same way, so this is what shows how much of its saving has to do with attention.
+    - ``head="dense"`` is torchvision's network: the last features are pooled to 7 × 7 and followed
+      by three dense layers, which have nine of ten parameters.
+    - ``head="average"`` has one linear layer on the average of the last features. AttnVGG has no
+      dense layers either, so this variant shows how much of its saving is due to attention.
     """
+
+    least_size = 32  # pixels: after five halvings, one position is left
 
     def __init__(
         self,
@@ -45,67 +41,71 @@ class VGG(nn.Module):
         """Build the network.
 
         Args:
-            num_classes: to tell apart.
-            width: factor on every channel count.
+            num_classes: Number of classes.
+            width: Factor on every channel count.
             head: ``dense`` or ``average``.
-            pretrained: see `vgg16_features`; with dense layers, all but the last of these are pretrained as well.
+            pretrained: Start from ImageNet weights; see `vgg16_features`. This includes the dense
+                layers, except the last.
 
         Raises:
-            ValueError: an unknown head; see also `vgg16_features`.
-            OSError: see `pretrained_or_say`.
+            ValueError: If the head is unknown; see also `vgg16_features`.
+            OSError: See `with_imagenet_weights`.
         """
         super().__init__()
         check_choice("head", head, VGGHead)
-        self.features, self.least_size = vgg16_features(width, pretrained), LEAST_SIZE
+        self.features = vgg16_features(width, pretrained)
+        # A max-pool follows a convolution, its batch norm and its ReLU.
         channels = self.features[POOLS[4] - 3].out_channels
         self.dense = None
         if head == "dense":
             hidden = scaled(4096, width)
-            layers = [
-                nn.Linear(49 * channels, hidden),
-                nn.ReLU(),
-                nn.Dropout(),
-                nn.Linear(hidden, hidden),
-                nn.ReLU(),
-            ]
-            self.dense = nn.Sequential(nn.AdaptiveAvgPool2d(7), nn.Flatten(), *layers, nn.Dropout())
-            for linear in (self.dense[2], self.dense[5]):  # as torchvision has it
-                nn.init.normal_(linear.weight, std=0.01)
-                nn.init.zeros_(linear.bias)
+            self.dense = _dense_layers(channels, hidden)
             if pretrained:
-                trained = pretrained_or_say(vgg16_bn, VGG16_BN_Weights.IMAGENET1K_V1).classifier
+                trained = with_imagenet_weights(vgg16_bn, VGG16_BN_Weights.IMAGENET1K_V1).classifier
                 self.dense[2].load_state_dict(trained[0].state_dict())
                 self.dense[5].load_state_dict(trained[3].state_dict())
             channels = hidden
         self.classifiers = Heads([channels], num_classes)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Output:
-        """Classify images; see `as_rgb` for what is refused."""
-        x = self.features(as_rgb(images, LEAST_SIZE))
-        return self.classifiers([x.mean(dim=(2, 3)) if self.dense is None else self.dense(x)], ())
+        """Classify images.
+
+        Raises:
+            ValueError: See `as_rgb`.
+        """
+        x = self.features(as_rgb(images, self.least_size))
+        descriptor = x.mean(dim=(2, 3)) if self.dense is None else self.dense(x)  # (B, channels)
+        return self.classifiers([descriptor], ())
 
 
 def vgg16_features(width: float, pretrained: bool = False) -> nn.Sequential:
-    """The convolutional part of vgg16_bn, every channel count multiplied by the width.
+    """The convolutional part of vgg16_bn, with every channel count multiplied by the width.
 
     Args:
-        width: 1 is VGG16.
-        pretrained: start from torchvision's ImageNet weights (downloaded once; full width only). They expect images
-            normalised as ``VGG16_BN_Weights.IMAGENET1K_V1.transforms()`` does it.
+        width: Factor on every channel count; 1 is VGG16.
+        pretrained: Start from torchvision's ImageNet weights, which are downloaded once and exist
+            at full width only. They expect images that are normalised as in
+            ``VGG16_BN_Weights.IMAGENET1K_V1.transforms()``.
 
     Raises:
-        ValueError: pretrained weights at another width, or a width that is not positive.
-        OSError: see `pretrained_or_say`.
+        ValueError: If pretrained weights are asked for at another width, or the width is not
+            positive.
+        OSError: See `with_imagenet_weights`.
     """
     if pretrained:
         if width != 1:
             raise ValueError(f"ImageNet weights exist at width 1 only, got width={width}")
-        return pretrained_or_say(vgg16_bn, VGG16_BN_Weights.IMAGENET1K_V1).features
+        return with_imagenet_weights(vgg16_bn, VGG16_BN_Weights.IMAGENET1K_V1).features
     return vgg_layers(cfgs["D"], width)
 
 
 def vgg_layers(channels: Sequence[int | str], width: float) -> nn.Sequential:
-    """Convolutions with batch norm and ReLU, and a max-pool for each "M"; initialised as torchvision's VGG is."""
+    """Convolutions with batch norm and ReLU, and max-pools, initialised like torchvision's VGG.
+
+    Args:
+        channels: Output channels of each convolution, or "M" for a max-pool.
+        width: Factor on every channel count.
+    """
     features = make_layers([c if c == "M" else scaled(c, width) for c in channels], batch_norm=True)
     for module in features:
         if isinstance(module, nn.Conv2d):
@@ -117,49 +117,77 @@ def vgg_layers(channels: Sequence[int | str], width: float) -> nn.Sequential:
 def tapped(
     features: nn.Sequential, images: Tensor, pools: Sequence[int], taps: Taps
 ) -> tuple[list[Tensor], Float[Tensor, "B C H W"]]:
-    """Run a VGG and read the features on the way, before or after the max-pools that stand at the given places.
+    """Run a VGG and keep the features before or after some of its max-pools.
+
+    Args:
+        features: Layers of a VGG.
+        images: Their input.
+        pools: Indices of the max-pools among the layers.
+        taps: Keep the features ``before`` or ``after`` each of these max-pools.
 
     Returns:
-        What was read, in order, and the last features.
+        The features at the taps, in order, and the last features.
 
     Raises:
-        ValueError: layers that have no max-pool there, as those of VGG16 without batch norm; unknown taps.
+        ValueError: If there is no max-pool at one of the indices, as in VGG16 without batch norm,
+            or `taps` is unknown.
     """
     check_choice("taps", taps, Taps)
     if any(not isinstance(features[i], nn.MaxPool2d) for i in pools):
-        there = [i for i, module in enumerate(features) if isinstance(module, nn.MaxPool2d)]
+        actual = [i for i, module in enumerate(features) if isinstance(module, nn.MaxPool2d)]
         raise ValueError(
-            f"expected max-pools at {list(pools)}, as vgg16_bn has them, got layers with pools at {there}"
+            f"expected max-pools at {list(pools)}, as in vgg16_bn, got layers with max-pools at "
+            f"{actual}"
         )
-    x, read = images, []
+    x = images
+    kept = []
     for i, module in enumerate(features):
-        inner, x = x, module(x)
+        before = x
+        x = module(x)
         if i in pools:
-            read.append(inner if taps == "before" else x)
-    return read, x
+            kept.append(before if taps == "before" else x)
+    return kept, x
 
 
 def scaled(channels: int, width: float) -> int:
-    """A channel count at a width, at least 1.
+    """A channel count multiplied by the width, rounded, and at least 1.
 
     Raises:
-        ValueError: a width that is not positive.
+        ValueError: If the width is not positive.
     """
     if not width > 0:
         raise ValueError(f"expected a positive width, got {width}")
     return max(1, round(channels * width))
 
 
-def pretrained_or_say(build: Callable[..., nn.Module], weights: Any) -> nn.Module:
-    """A torchvision network with its ImageNet weights, which are downloaded once.
+def with_imagenet_weights(build: Callable[..., nn.Module], weights: Any) -> nn.Module:
+    """Build a torchvision network with its ImageNet weights, which are downloaded once.
 
     Raises:
-        OSError: they can't be had; the message says what to do.
+        OSError: If the weights can't be downloaded.
     """
     try:
         return build(weights=weights)
-    except (OSError, RuntimeError) as error:  # no network; a file that does not match its checksum
+    except (OSError, RuntimeError) as error:  # no network, or a file with the wrong checksum
         raise OSError(
-            f"the ImageNet weights could not be fetched ({error}): connect to the network and try again, "
-            "or build with pretrained=False and train from scratch"
+            f"could not download the ImageNet weights ({error}); check your network connection "
+            "and try again, or build the network with pretrained=False and train it from scratch"
         ) from error
+
+
+def _dense_layers(channels: int, hidden: int) -> nn.Sequential:
+    """The first two dense layers of VGG16, initialised like torchvision's."""
+    dense = nn.Sequential(
+        nn.AdaptiveAvgPool2d(7),
+        nn.Flatten(),
+        nn.Linear(49 * channels, hidden),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Dropout(),
+    )
+    for linear in (dense[2], dense[5]):
+        nn.init.normal_(linear.weight, std=0.01)
+        nn.init.zeros_(linear.bias)
+    return dense

@@ -27,7 +27,7 @@ def test_logits_and_maps_have_their_shapes(variant, images):
     assert logits.shape == (3, 10)
     queries = {"average": [], "dual": [1, 1], "by_class": [10]}.get(variant, [1])
     assert [tuple(m.shape) for m in maps] == [(3, q, 12, 12) for q in queries]
-    for m, alignment in zip(maps, [a for a in BRANCHES[variant] if a != "even"] or ["softmax"]):
+    for m, alignment in zip(maps, [a for a in BRANCHES[variant] if a != "uniform"] or ["softmax"]):
         if alignment == "softmax":
             assert_close(m.sum(dim=(2, 3)), torch.ones(m.shape[:2]))
         else:
@@ -51,7 +51,7 @@ def test_contributions_without_attention_are_the_class_activation_map(images):
     assert_close(model.contributions(images), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_by_class_is_the_shared_form_ten_times(images):
+def test_by_class_is_softmax_attention_ten_times(images):
     """Each class's map and logit, computed alone from its query and its row of the classifier."""
     model = made("by_class")
     logits, (maps,) = model(images)
@@ -69,8 +69,8 @@ def test_by_class_is_the_shared_form_ten_times(images):
         )
 
 
-def test_equal_scores_make_every_form_an_average(images):
-    """With queries of zero nothing is preferred: softmax weighs evenly, sigmoid gives each a half."""
+def test_equal_scores_make_every_variant_an_average(images):
+    """With equal scores, softmax gives equal weights and the sigmoid gives one half everywhere."""
     average = made("average")
     l = average.features(images.expand(-1, 3, -1, -1))
     for variant in ("softmax", "by_class", "sigmoid"):
@@ -88,7 +88,7 @@ def test_equal_scores_make_every_form_an_average(images):
         assert_close(model(images).logits, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_control_of_dual_is_dual_with_an_even_map(images):
+def test_the_control_of_dual_is_dual_with_a_uniform_map(images):
     dual, control = made("dual"), made("average_softmax")
     weights = dual.state_dict()
     control.load_state_dict({name: weights[name] for name in control.state_dict()})
@@ -102,7 +102,7 @@ def test_the_control_of_dual_is_dual_with_an_even_map(images):
     )
 
 
-def test_all_forms_of_a_seed_begin_with_the_same_trunk_and_without_an_opinion(images):
+def test_all_variants_start_with_the_same_backbone_and_small_logits(images):
     models = []
     for variant in VARIANTS:
         torch.manual_seed(5)
@@ -115,26 +115,26 @@ def test_all_forms_of_a_seed_begin_with_the_same_trunk_and_without_an_opinion(im
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_gradient_reaches_every_parameter_that_can_matter(variant, images):
+def test_a_gradient_reaches_every_parameter_that_changes_the_logits(variant, images):
     model = made(variant)
     model(images).logits.square().sum().backward()
     for name, p in model.named_parameters():
-        if name == "branches.softmax.bias":  # the same for all positions: softmax cannot see it
+        if name == "branches.softmax.bias":  # equal at all positions, so softmax cancels it
             assert p.grad.abs().max() < 1e-3
         else:
             assert p.grad.abs().sum() > 0, name
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_bad_options_and_images_are_named():
+def test_invalid_options_and_images_are_refused():
     with pytest.raises(
         ValueError,
-        match="unknown variant 'both': choose one of average, sigmoid, softmax, average_softmax, dual, by_class",
+        match=r"'both'.* average, sigmoid, softmax, average_softmax, dual, by_class",
     ):
         LabelAttention(10, variant="both")
-    with pytest.raises(ValueError, match="at least one class, got 0"):
+    with pytest.raises(ValueError, match="class, got 0"):
         LabelAttention(0)
-    with pytest.raises(ValueError, match="positive width, got 0"):
+    with pytest.raises(ValueError, match="width, got 0"):
         LabelAttention(10, width=0)
-    with pytest.raises(ValueError, match=r"expected grey or RGB images .* got \(1, 2, 48, 48\)"):
+    with pytest.raises(ValueError, match=r"got \(1, 2, 48, 48\)"):
         LabelAttention(10)(torch.rand(1, 2, 48, 48))

@@ -1,4 +1,4 @@
-"""What every network must do, whatever attention it has."""
+"""Tests that every network must pass, with or without attention."""
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ def test_any_size(name, size):
 
 
 @every
-def test_images_of_a_batch_do_not_see_each_other(name):
+def test_images_of_a_batch_are_independent(name):
     model, x = made(name).double(), images(3, 3, 64, 64).double()
     whole = model(x)
     assert isinstance(whole, Output)
@@ -91,7 +91,7 @@ def test_images_of_a_batch_do_not_see_each_other(name):
 
 
 @every
-def test_maps_sum_or_lie_as_their_alignment_says(name):
+def test_maps_have_the_sum_or_the_range_of_their_alignment(name):
     model = made(name)
     output = model(images(2, 1, 64, 64))
     for m in output.maps:
@@ -120,8 +120,8 @@ def test_channels_last_gives_the_same(name):
 
 
 @every
-def test_training_and_evaluation_agree_where_nothing_depends_on_the_batch(name):
-    """With batch norm as it is in evaluation and no dropout, the mode changes nothing."""
+def test_training_and_evaluation_agree_if_nothing_depends_on_the_batch(name):
+    """With batch norm in evaluation mode and without dropout, the mode changes nothing."""
     model, x = made(name), images(2, 1, 32, 32)
     expected = model(x)
     model.train()
@@ -131,7 +131,9 @@ def test_training_and_evaluation_agree_where_nothing_depends_on_the_batch(name):
     assert_same(model(x), expected)
 
 
-# What a constant can't change learns nothing: a bias before batch norm or softmax. And what chapter 07 is about.
+# Parameters without a gradient. Batch norm and softmax cancel a constant, so a bias before them
+# learns nothing. With pc and softmax, the layers behind the last tap learn nothing either, which is
+# the finding of the chapter Learn to Pay Attention.
 BEHIND_THE_LAST_TAP = {
     "dense.weight",
     "dense.bias",
@@ -178,9 +180,9 @@ def test_autocast_stays_close(name):
 
 
 @every
-@pytest.mark.usefixtures("unchecked")  # the check of shapes at run time is no part of the graph
-def test_the_graph_is_whole_and_compiled_gives_the_same(name):
-    """Captured without a break and run as a graph; the code generator itself is left to the benchmark."""
+@pytest.mark.usefixtures("unchecked")  # the run-time check of shapes can't be compiled
+def test_the_network_compiles_to_one_graph_with_the_same_output(name):
+    """Captured without a break and run as a graph; the benchmark tests the code generator."""
     model, x = made(name), images(2, 3, 64, 64)
     with torch.no_grad():
         expected = model(x)
@@ -191,8 +193,8 @@ def test_the_graph_is_whole_and_compiled_gives_the_same(name):
 
 @every
 @pytest.mark.usefixtures("unchecked")
-def test_export_keeps_the_numbers_at_any_batch_size(name):
-    """What the live page needs."""
+def test_an_exported_network_gives_the_same_at_any_batch_size(name):
+    """The page that runs a network in the browser needs this."""
     model = made(name)
     batch = torch.export.Dim("batch", min=1, max=64)
     exported = torch.export.export(model, (images(2, 3, 64, 64),), dynamic_shapes=({0: batch},))
@@ -204,16 +206,16 @@ def test_export_keeps_the_numbers_at_any_batch_size(name):
 @every
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("shape", [(1, 3, 7, 64), (1, 2, 64, 64), (3, 64, 64)])
-def test_bad_images_are_named(name, shape):
-    with pytest.raises(ValueError, match=r"of at least \d+ × \d+ pixels, got \(") as error:
+def test_invalid_images_are_refused(name, shape):
+    with pytest.raises(ValueError, match=r"at least \d+ × \d+ .*got \(") as error:
         made(name)(torch.rand(shape))
     assert str(shape) in str(error.value)
 
 
 @every
-def test_the_least_size_is_one_that_works(name):
+def test_the_least_size_is_the_smallest_that_works(name):
     model = made(name)
-    with pytest.raises(ValueError, match="at least") as error:
-        model(torch.rand(1, 1, 1, 1))
-    least = int(str(error.value).split("at least ")[1].split()[0])
+    least = model.least_size
     assert model(torch.rand(1, 1, least, least)).logits.shape == (1, 4)
+    with pytest.raises(ValueError, match=f"at least {least} × {least} "):
+        model(torch.rand(1, 1, least, least - 1))

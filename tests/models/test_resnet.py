@@ -10,7 +10,7 @@ from course_utils.models import ResNet, resnet
 
 
 @pytest.mark.parametrize(("depth", "theirs"), [(50, resnet50), (101, resnet101), (152, resnet152)])
-def test_parameter_counts_are_torchvisions_and_those_of_the_sources(depth, theirs):
+def test_parameter_counts_are_those_of_torchvision_and_of_the_sources(depth, theirs):
     with torch.device("meta"):
         plain = count(ResNet(1000, depth=depth))
         assert plain == count(theirs())
@@ -22,7 +22,7 @@ def test_parameter_counts_are_torchvisions_and_those_of_the_sources(depth, their
     if depth == 50:
         assert added[gates.Streamlined] == 20_119_552
         assert se == 2_514_944
-    assert added[gates.Streamlined] == 8 * se  # channels², against 2 channels² / 16
+    assert added[gates.Streamlined] == 8 * se  # channels² instead of 2 channels² / 16
     assert added[gates.CBAM] == se + sum({50: 16, 101: 33, 152: 50}[depth] * [2 * 49 + 1])
 
 
@@ -73,16 +73,16 @@ def test_small_depths_count_their_layers(depth, layers):
 
 def test_pretrained_weights_are_those_of_the_plain_network(monkeypatch):
     stored = resnet50()
-    asked = []
+    requested = []
 
     def build(weights=None):
-        asked.append(weights)
+        requested.append(weights)
         return stored
 
     monkeypatch.setitem(resnet.TORCHVISION, 50, build)
     kernel = stored.layer4[2].bn3.weight
     model = ResNet(3, depth=50, gate=gates.SqueezeExcitation, pretrained=True)
-    assert asked == ["IMAGENET1K_V1"]
+    assert requested == ["IMAGENET1K_V1"]
     assert model.features[4][2].bn3[0].weight is kernel
 
 
@@ -90,11 +90,11 @@ def test_pretrained_weights_are_those_of_the_plain_network(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": 34}, "unknown depth 34: choose one of 8, 14, 20, 50, 101, 152"),
-        ({"depth": 50, "width": 0.5}, "a ResNet-50 has width 1 only, got width=0.5"),
-        ({"depth": 8, "pretrained": True}, "for depths 50, 101 and 152, got depth=8"),
+        ({"depth": 34}, "34.* 8, 14, 20, 50, 101, 152"),
+        ({"depth": 50, "width": 0.5}, "ResNet-50 .* got width=0.5"),
+        ({"depth": 8, "pretrained": True}, "50, 101 and 152, got depth=8"),
     ],
 )
-def test_bad_options_are_named(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ResNet(2, **options)

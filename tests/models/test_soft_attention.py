@@ -75,21 +75,21 @@ def test_without_a_gate_nothing_changes():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gate": "hard"}, "unknown gate 'hard': choose one of flat, conv"),
-        ({"gate": "flat"}, "expected an image_size, got None"),
+        ({"gate": "hard"}, "'hard'.* flat, conv"),
+        ({"gate": "flat"}, "image_size, got None"),
         (
             {"alignment": "sparsemax"},
-            "unknown alignment 'sparsemax': choose one of sigmoid, softmax",
+            "'sparsemax'.* sigmoid, softmax",
         ),
-        ({"image_size": 7}, "at least 8 × 8 pixels, got 7"),
+        ({"image_size": 7}, "8 × 8 .*got 7"),
     ],
 )
-def test_bad_options_are_named(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         SoftAttentionCNN(2, width=0.125, **options)
 
 
-def test_another_image_size_than_it_was_built_for_is_said():
+def test_images_of_another_size_than_it_was_built_for_are_refused():
     model = SoftAttentionCNN(2, width=0.125, image_size=32, gate="flat")
-    with pytest.raises(ValueError, match="expected images of 32 × 32 pixels, got 40 × 32"):
+    with pytest.raises(ValueError, match="32 × 32 pixels, got 40 × 32"):
         model(torch.rand(1, 1, 40, 32))
