@@ -193,7 +193,7 @@ NOWHERE = ["--data-folder", "nowhere"]
         (["evaluate", "--checkpoint", "nowhere"], "there is no file nowhere"),
         (
             ["evaluate", "--checkpoint", "{photos}/train/red/bild 0.jpg"],
-            "is no checkpoint of this course",
+            "bild 0.jpg is not a checkpoint",
         ),
         (
             ["evaluate", "--checkpoint", "{model}"],
