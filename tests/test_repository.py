@@ -1,6 +1,7 @@
 """What must agree across files: the repository's address, the notebooks' form, the installation."""
 
 import contextlib
+import importlib
 import itertools
 import re
 import subprocess
@@ -171,3 +172,16 @@ def test_constraints_pin_what_is_asked_for_and_name_no_address():
     ):
         name = re.match(r"[\w-]+", requirement)[0].lower()
         assert name in pinned or name == PROJECT["name"]  # an extra of our own
+
+
+def test_the_pages_of_the_package_document_what_exists():
+    directive = re.compile(r"automodule:: (\S+)\n(?:   :members: ?(.*))?")
+    documented = [
+        (module, members)
+        for page in (ROOT / "book").glob("api_*.md")
+        for module, members in directive.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert len(documented) > 40
+    for module, members in documented:
+        missing = set(filter(None, members.split(", "))) - set(dir(importlib.import_module(module)))
+        assert not missing, module

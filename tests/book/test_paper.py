@@ -18,7 +18,7 @@ SOME = [
 
 
 @pytest.mark.parametrize(
-    "name", ["book/index", "notebooks/03_alignment_functions", "book/api_maps"]
+    "name", ["book/index", "notebooks/03_alignment_functions", "book/api_explain"]
 )
 def test_print_leaves_out_what_only_a_screen_can_use(page, site, name):
     page.set_viewport_size({"width": 720, "height": 1000})  # A4 without its margins

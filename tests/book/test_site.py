@@ -14,7 +14,7 @@ import yaml
 from docutils import nodes
 
 from book._ext import policy, sharing
-from tests.book.test_accessibility import violations
+from tests.browser import violations
 from tests.book.test_pages import PAGES
 from tests.paths import ROOT
 
@@ -192,7 +192,7 @@ def test_a_lost_reader_finds_back(page, as_on_github, lost):
     ("word", "title"),
     [
         ("competition", "AttnVGG"),
-        ("pointing_game", "course_utils.metrics.pointing_game"),
+        ("pointing_game", "course_utils.explain.metrics.pointing_game"),
         ("sparsemax", "Glossary"),
         ("torchrun", "How to use the course"),
     ],
