@@ -59,5 +59,5 @@ def show_heat_map(
     axis.tick_params(labelsize=7, length=0)
     axis.tick_params(axis="x", rotation=30)
     axis.tick_params(axis="y", rotation=0)
-    axis.collections[0].colorbar.ax.tick_params(labelsize=6)
+    figure.axes[-1].tick_params(labelsize=6)  # the colour bar
     return finished(figure)
