@@ -1,4 +1,4 @@
-"""The comparison of chapter 11: which maps of which networks, and the tables that hold the results."""
+"""The study of Attention versus Grad-CAM: its maps and scores, and the shipped tables."""
 
 import pandas as pd
 import pytest
@@ -24,7 +24,7 @@ def attn_vgg():
     return AttnVGG(10, width=0.125).eval()
 
 
-def test_every_block_is_looked_at_before_its_pool():
+def test_every_block_is_explained_before_its_max_pool():
     features = VGG(10, width=0.125).features
     assert [
         int(layer.removeprefix("features.")) + 1 for layer in attention_vs_grad_cam.BLOCKS.values()
@@ -60,11 +60,11 @@ def test_the_maps_of_a_network_by_method(attn_vgg):
         name.startswith("attention")
         for name in attention_vs_grad_cam.maps(AttnVGG(10, width=0.125, alignment=None), images)
     )
-    with pytest.raises(ValueError, match="expected an AttnVGG or a VGG, got ResNet"):
+    with pytest.raises(ValueError, match="AttnVGG or a VGG, got ResNet"):
         attention_vs_grad_cam.maps(ResNet(10), images)
 
 
-def test_controls_know_nothing_of_a_network():
+def test_controls_need_no_network():
     images = torch.rand(3, 1, 32, 32)
     controls = attention_vs_grad_cam.controls(images)
     assert list(controls) == ["uniform", "centre prior", "edges"]
@@ -92,22 +92,25 @@ def test_the_scores_are_those_of_metrics():
     assert table["some"].energy.tolist() == pytest.approx(energy_inside(maps, regions).tolist())
     assert table["some"].best_iou.tolist() == pytest.approx(best_iou(maps, regions).tolist())
     chance = area_share(regions)[0].item()
-    even = table["uniform"].iloc[0]
-    assert even[["pointing", "energy", "iou", "best_iou"]].tolist() == pytest.approx([chance] * 4)
-    assert even[["covered", "spread"]].tolist() == pytest.approx([1, 1])
+    uniform = table["uniform"].iloc[0]
+    assert uniform[["pointing", "energy", "iou", "best_iou"]].tolist() == pytest.approx(
+        [chance] * 4
+    )
+    assert uniform[["covered", "spread"]].tolist() == pytest.approx([1, 1])
 
 
-def test_what_is_taken_away_or_kept(attn_vgg):
+def test_the_curves_are_those_of_faithfulness(attn_vgg):
     images, maps = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 4, 4)
-    table = attention_vs_grad_cam.probe(attn_vgg, images, {"some": maps}, steps=3)["some"]
+    table = attention_vs_grad_cam.perturb(attn_vgg, images, {"some": maps})["some"]
     assert list(table.columns) == ["deletion", "insertion", "drop", "increase"]
     predicted = attn_vgg(images).logits.argmax(dim=1)
     for name, way in (("deletion", deletion), ("insertion", insertion)):
-        expected = way(attn_vgg, images, maps, predicted, steps=3).mean(dim=1)
+        curves = way(attn_vgg, images, maps, predicted, steps=attention_vs_grad_cam.STEPS)
+        expected = curves.mean(dim=1)
         assert table[name].tolist() == pytest.approx(expected.tolist())
 
 
-def test_maps_of_a_network_that_forgets(attn_vgg):
+def test_the_cascade_ends_at_the_fresh_network(attn_vgg):
     torch.manual_seed(1)
     fresh, images = AttnVGG(10, width=0.125).eval(), torch.rand(3, 1, 32, 32)
     table = attention_vs_grad_cam.randomise(attn_vgg, fresh, images).set_index(["method", "step"])
@@ -123,13 +126,13 @@ def test_maps_of_a_network_that_forgets(attn_vgg):
         assert table.correlation[method, last] == pytest.approx(
             rank_correlation(m, after[method]).mean().item(), abs=1e-5
         )
-    for method in ("attention 1", "attention 2"):  # not a word of the classifier in them
+    for method in ("attention 1", "attention 2"):  # they do not depend on the classifier
         assert table.correlation[method, 1] == pytest.approx(1)
     assert table.layer["attention 1", 1] == "classifiers.0"
     assert table.layer["attention 1", last] == "features.0"
 
 
-def test_random_labels_are_the_same_labels_dealt_out(digits, tmp_path, monkeypatch):
+def test_random_labels_are_the_true_labels_shuffled(digits, tmp_path, monkeypatch):
     seen = {}
 
     def fit(model, data, recipe, **options):
@@ -139,7 +142,7 @@ def test_random_labels_are_the_same_labels_dealt_out(digits, tmp_path, monkeypat
     monkeypatch.setattr(attention_vs_grad_cam, "fit", fit)
     preset = Preset("tiny", 0.0625)
     for labels in attention_vs_grad_cam.LABELS:
-        attention_vs_grad_cam.memorise("softmax", 1, labels, preset, digits, tmp_path / labels)
+        attention_vs_grad_cam.memorise("softmax", labels, preset, digits, tmp_path / labels, seed=1)
     (one, true), (other, random) = seen["true"], seen["random"]
     images, own = true.train.tensors
     assert own.tolist() == [digits.train[i][1] for i in range(len(digits.train))]
@@ -147,20 +150,20 @@ def test_random_labels_are_the_same_labels_dealt_out(digits, tmp_path, monkeypat
     assert sorted(own.tolist()) == sorted(random.train.tensors[1].tolist())
     assert (own != random.train.tensors[1]).float().mean() > 0.5
     assert true.val is true.train
-    for a, b in zip(one.parameters(), other.parameters()):  # both begin alike
+    for a, b in zip(one.parameters(), other.parameters()):  # both start from the same weights
         assert torch.equal(a, b)
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_other_labels_list_the_valid_ones(digits, tmp_path):
-    with pytest.raises(ValueError, match="labels 'shuffled': choose one of true, random"):
+def test_unknown_labels_raise_and_list_the_valid_ones(digits, tmp_path):
+    with pytest.raises(ValueError, match=r"'shuffled'.*true, random"):
         attention_vs_grad_cam.memorise(
-            "softmax", 0, "shuffled", Preset("tiny", 0.0625), digits, tmp_path
+            "softmax", "shuffled", Preset("tiny", 0.0625), digits, tmp_path
         )
 
 
 @pytest.mark.parametrize(
-    ("table", "networks", "numbers"),
+    ("table", "networks", "columns"),
     [
         (
             attention_vs_grad_cam.scores,
@@ -179,7 +182,7 @@ def test_other_labels_list_the_valid_ones(digits, tmp_path):
         ),
     ],
 )
-def test_the_tables_that_are_shipped_are_whole(table, networks, numbers):
+def test_the_shipped_tables_are_whole(table, networks, columns):
     rows = table()
     seeds = (
         attention_vs_grad_cam.LABELS_SEEDS
@@ -189,16 +192,16 @@ def test_the_tables_that_are_shipped_are_whole(table, networks, numbers):
     assert sorted(set(zip(rows.variant, rows.seed))) == sorted(
         (variant, seed) for variant in networks for seed in seeds
     )
-    assert rows[numbers].notna().all(axis=None)
-    assert rows[numbers].min(axis=None) >= 0
-    assert rows[numbers].max(axis=None) <= 1
+    assert rows[columns].notna().all(axis=None)
+    assert rows[columns].min(axis=None) >= 0
+    assert rows[columns].max(axis=None) <= 1
     keys = ["variant", "seed", "method"] + (
         ["labels"] if table is attention_vs_grad_cam.labels else []
     )
     assert not rows.duplicated(keys).any()
 
 
-def test_the_cascades_that_are_shipped_are_whole():
+def test_the_shipped_cascades_are_whole():
     rows = attention_vs_grad_cam.cascades()
     assert rows.correlation.between(-1, 1).all()
     steps = rows.groupby(["variant", "seed", "method"]).step.agg(["min", "max", "count"])

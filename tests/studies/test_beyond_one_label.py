@@ -1,3 +1,5 @@
+"""The study of Beyond one label: scores by hand, training side by side, and what is shipped."""
+
 import math
 
 import pandas as pd
@@ -8,7 +10,7 @@ from torch.testing import assert_close
 
 from course_utils.data.several_digits import SeveralDigits
 from course_utils.studies import beyond_one_label as comparison
-from course_utils.studies.beyond_one_label import VARIANTS, SEEDS, SHIPPED, Size
+from course_utils.studies.beyond_one_label import SEEDS, SHIPPED, VARIANTS, Size
 from course_utils.training.recipes import Recipe
 
 TINY = Size(
@@ -20,7 +22,7 @@ TINY = Size(
 
 
 def test_localise_by_hand():
-    """Two labels in one image: a map wholly in its own box, and one that lies half in the other's."""
+    """Two labels in one image: one map is in its own box, the other partly in the wrong box."""
     regions = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
     regions[0, 0, :4, :4] = True
     regions[0, 2, 4:, 4:] = True
@@ -41,7 +43,7 @@ def test_localise_by_hand():
     assert second["spread"] == pytest.approx(math.exp(entropy) / 64, rel=1e-5)
 
 
-def test_an_object_that_the_map_only_brushes_is_not_found():
+def test_an_object_is_found_from_half_of_the_maximum_on():
     regions = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     regions[..., :4, :4] = True
     maps = torch.zeros(1, 1, 8, 8)
@@ -52,8 +54,8 @@ def test_an_object_that_the_map_only_brushes_is_not_found():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_map_of_a_form_comes_for_every_class(variant):
-    model = comparison.build(variant, 0).train()
+def test_every_map_of_a_variant_is_returned_for_every_class(variant):
+    model = comparison.build(variant).train()
     found = comparison.class_maps(model, torch.rand(2, 1, 48, 48))
     names = {
         "average": [],
@@ -69,8 +71,8 @@ def test_every_map_of_a_form_comes_for_every_class(variant):
     assert model.training
 
 
-def test_a_dual_network_without_its_sigmoid_is_one_whose_sigmoid_is_one_everywhere():
-    dual, images = comparison.build("dual", 1).eval(), torch.rand(2, 1, 48, 48)
+def test_a_dual_network_without_its_sigmoid_equals_one_whose_sigmoid_map_is_one():
+    dual, images = comparison.build("dual", seed=1).eval(), torch.rand(2, 1, 48, 48)
     torch.nn.init.normal_(dual.classifier.weight)
     even = comparison.without_sigmoid(dual)
     torch.nn.init.zeros_(dual.branches["sigmoid"].weight)
@@ -79,9 +81,9 @@ def test_a_dual_network_without_its_sigmoid_is_one_whose_sigmoid_is_one_everywhe
     assert [tuple(m.shape) for m in even(images).maps] == [(2, 1, 12, 12)]
 
 
-def test_judge_gives_the_scores_of_the_libraries():
+def test_the_scores_are_those_of_scikit_learn():
     data = SeveralDigits("test", 60, canvas=48, fragments=0)
-    model = comparison.build("by_class", 0).eval()
+    model = comparison.build("by_class").eval()
     answers, means = comparison.judge(model, data)
     with torch.no_grad():
         logits = model(data.images / 255).logits
@@ -100,11 +102,12 @@ def test_judge_gives_the_scores_of_the_libraries():
     assert one.others == one.others_chance == 0
 
 
+@pytest.mark.slow
 def test_networks_trained_side_by_side_are_those_trained_alone():
-    """So the variants of a seed differ in nothing but themselves, and a run can be repeated."""
-    alone = {"softmax": comparison.build("softmax", 3)}
-    both = {variant: comparison.build(variant, 3) for variant in ("average", "softmax")}
-    one, two = comparison.train(alone, TINY, 3), comparison.train(both, TINY, 3)
+    """So the variants of a seed differ in nothing else, and a run can be repeated."""
+    alone = {"softmax": comparison.build("softmax", seed=3)}
+    both = {variant: comparison.build(variant, seed=3) for variant in ("average", "softmax")}
+    one, two = comparison.train(alone, TINY, seed=3), comparison.train(both, TINY, seed=3)
     for a, b in zip(alone["softmax"].state_dict().values(), both["softmax"].state_dict().values()):
         assert torch.equal(a, b)
     rows = two[two.variant == "softmax"].train_loss.tolist()
@@ -112,24 +115,19 @@ def test_networks_trained_side_by_side_are_those_trained_alone():
     assert one.epoch.tolist() == [1, 2]
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss():
     easy = Size({"canvas": 28, "fragments": 0, "most": 1}, 640, 50, Recipe(epochs=4))
-    log = comparison.train({"by_class": comparison.build("by_class", 0)}, easy, 0)
+    log = comparison.train({"by_class": comparison.build("by_class")}, easy)
     assert log.train_loss.iloc[-1] < 0.8 * log.train_loss.iloc[0]
 
 
-def test_the_test_images_are_of_digits_that_no_training_draws():
+def test_the_test_images_are_of_the_test_split():
     data = comparison.held_out(TINY)
     assert (data.split, len(data), data.images.shape[-1]) == ("test", 60, 48)
 
 
-needs_results = pytest.mark.skipif(
-    not (SHIPPED / "scores.csv").exists(), reason="the comparison has not been trained yet"
-)
-
-
-@needs_results
-def test_the_package_carries_every_run():
+def test_every_run_is_shipped():
     wanted = {(variant, seed) for variant in VARIANTS for seed in SEEDS}
     judged = wanted | {("dual_even", seed) for seed in SEEDS}
     for table, runs in (
@@ -144,7 +142,6 @@ def test_the_package_carries_every_run():
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 1_500_000
 
 
-@needs_results
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_shipped_network_has_the_scores_of_its_row(variant):
     row = comparison.scores().set_index(["variant", "seed"]).loc[variant, SEEDS[0]]
@@ -162,12 +159,10 @@ def test_a_shipped_network_has_the_scores_of_its_row(variant):
         assert both[f"{column}_x"].tolist() == pytest.approx(both[f"{column}_y"].tolist(), abs=0.01)
 
 
-def test_what_has_not_been_trained_or_cannot_be_is_said():
-    with pytest.raises(
-        ValueError, match=r"'average_softmax' was trained; choose one of average, sigmoid, softmax"
-    ):
+def test_arguments_are_checked():
+    with pytest.raises(ValueError, match=r"'average_softmax'.*average, sigmoid, softmax"):
         comparison.network("average_softmax")
-    with pytest.raises(ValueError, match="a network of variant 'dual', got 'softmax'"):
-        comparison.without_sigmoid(comparison.build("softmax", 0))
-    with pytest.raises(ValueError, match="at least a batch of 32 images, got 31"):
-        comparison.train({}, Size(TINY.data, 31, 1, TINY.recipe), 0)
+    with pytest.raises(ValueError, match="'dual', got 'softmax'"):
+        comparison.without_sigmoid(comparison.build("softmax"))
+    with pytest.raises(ValueError, match="32 images, got 31"):
+        comparison.train({}, Size(TINY.data, 31, 1, TINY.recipe))

@@ -15,7 +15,7 @@ def features():
     return probes.frozen(load(counts={"train": 60, "val": 1, "test": 1}).train)
 
 
-def test_features_are_those_of_the_network_as_it_runs(features):
+def test_frozen_features_are_those_of_the_whole_network(features):
     data = load(counts={"train": 60, "val": 1, "test": 1}).train
     model, _ = shipped.load("no_attention_losses")
     images, labels, regions = (torch.stack(column) for column in zip(*(data[i] for i in range(60))))
@@ -30,7 +30,7 @@ def test_features_are_those_of_the_network_as_it_runs(features):
 
 
 def test_positions_are_in_the_order_of_the_image():
-    """Where one corner of the image is lit, the features of that corner of the grid differ from the others."""
+    """If one corner of the image is bright, the features in that corner of the grid change most."""
     images = torch.zeros(2, 1, 64, 64)
     images[1, :, :16, 48:] = 1  # upper right
     dataset = TensorDataset(
@@ -48,13 +48,13 @@ def test_the_average_scores_chance_on_its_map(features):
     assert result["energy"] == pytest.approx(chance, abs=1e-6)
 
 
-def test_a_probe_learns_what_it_is_shown(features):
+def test_a_probe_learns_its_training_images(features):
     probe = probes.fit(probes.Probe(probes.Average()), features, epochs=100, lr=0.05)
     assert probes.score(probe, features)["accuracy"] > 0.9
     assert not probe.training
 
 
-def test_comparing_is_reproducible_and_leaves_the_random_numbers_alone(features):
+def test_comparing_is_reproducible_and_leaves_the_random_state_alone(features):
     pools = {"average": probes.Average, "guided": lambda: probes.Guided(Attention(multiplicative))}
     torch.manual_seed(3)
     expected = torch.rand(2)

@@ -17,33 +17,33 @@ RUNS = [(name, seed) for name, variant in shipped.VARIANTS.items() for seed in v
 
 @pytest.fixture(scope="module")
 def data_of():
-    """The cpu preset's validation images and the test images as a topic has them; made once."""
+    """The validation and test images of each chapter at the cpu preset, made once."""
 
     @cache
-    def load_for(topic):
-        preset = shipped.adapt(topic, PRESETS["cpu"])
+    def load_for(stem):
+        preset = shipped.adapt(stem, PRESETS["cpu"])
         return load(**{**preset.data, "counts": {"train": 1}})
 
     return load_for
 
 
-@pytest.mark.parametrize("topic", shipped.TOPICS)
-def test_what_is_shipped_was_made_with_the_preset_as_it_is(topic):
-    made_with = json.loads((shipped.SHIPPED / topic / "preset.json").read_text(encoding="utf-8"))
-    assert made_with == json.loads(json.dumps(asdict(shipped.adapt(topic, PRESETS["cpu"]))))
+@pytest.mark.parametrize("stem", shipped.STUDIES)
+def test_the_shipped_networks_were_made_with_the_current_preset(stem):
+    made_with = json.loads((shipped.SHIPPED / stem / "preset.json").read_text(encoding="utf-8"))
+    assert made_with == json.loads(json.dumps(asdict(shipped.adapt(stem, PRESETS["cpu"]))))
 
 
 @pytest.mark.parametrize(
     ("variant", "seed"), [(variant, seed) for variant, seed in RUNS if seed == 0]
 )
-def test_a_shipped_network_scores_what_its_log_says(variant, seed, data_of):
-    """On the same images: half precision may turn a few of a thousand."""
-    topic = shipped.VARIANTS[variant].topic
+def test_a_shipped_network_has_the_validation_accuracy_of_its_log(variant, seed, data_of):
+    """On the same images; half precision may change a few of a thousand answers."""
+    stem = shipped.study_of(variant)
     model, run = shipped.load(variant, seed=seed)
     assert run.history.epoch.tolist() == list(
-        range(1, shipped.adapt(topic, PRESETS["cpu"]).recipe.epochs + 1)
+        range(1, shipped.adapt(stem, PRESETS["cpu"]).recipe.epochs + 1)
     )
-    accuracy = evaluate(model, data_of(topic).val)["accuracy"]
+    accuracy = evaluate(model, data_of(stem).val)["accuracy"]
     assert accuracy == pytest.approx(run.history.val_accuracy.max(), abs=0.004)
     assert not model.training
 
@@ -51,10 +51,10 @@ def test_a_shipped_network_scores_what_its_log_says(variant, seed, data_of):
 @pytest.mark.parametrize(
     ("variant", "seed"), [(variant, seed) for variant, seed in RUNS if seed > 0]
 )
-def test_the_other_seeds_do_so_on_some_of_the_images(variant, seed, data_of):
-    topic = shipped.VARIANTS[variant].topic
+def test_the_other_seeds_have_it_on_some_of_the_images(variant, seed, data_of):
+    stem = shipped.study_of(variant)
     model, run = shipped.load(variant, seed=seed)
-    some = Subset(data_of(topic).val, range(300))
+    some = Subset(data_of(stem).val, range(300))
     p = run.history.val_accuracy.max()
     assert abs(evaluate(model, some)["accuracy"] - p) < 4 * (p * (1 - p) / 300) ** 0.5
 
@@ -63,28 +63,27 @@ def test_the_other_seeds_do_so_on_some_of_the_images(variant, seed, data_of):
     "variant", ["sigmoid", "softmax", "repaired", "soft_conv", "pay_pc", "pay_dp"]
 )
 def test_shipped_maps_are_those_of_the_first_test_images(variant, data_of):
-    """The last snapshot is made by the weights of the last epoch: the best ones, if that epoch was the best."""
-    topic = shipped.VARIANTS[variant].topic
-    gallery = torch.stack([data_of(topic).test[i][0] for i in range(shipped.GALLERY)])
+    """The snapshot of the best epoch was made by the weights that are shipped."""
+    stem = shipped.study_of(variant)
+    gallery = torch.stack([data_of(stem).test[i][0] for i in range(shipped.GALLERY)])
     model, run = shipped.load(variant)
     assert sorted(run.snapshots) == list(
-        range(shipped.adapt(topic, PRESETS["cpu"]).recipe.epochs + 1)
+        range(shipped.adapt(stem, PRESETS["cpu"]).recipe.epochs + 1)
     )
     best = run.history.epoch[run.history.val_accuracy.idxmax()]
     with torch.inference_mode():
         maps = model(gallery).maps
     for kept, now in zip(run.snapshots[int(best)], maps, strict=True):
-        atol = (
-            1e-4 if topic == "attn_vgg" else 0.02 * now.max().item()
-        )  # the others are kept in half precision
+        # All but those of AttnVGG are in half precision.
+        atol = 1e-4 if stem == "attn_vgg" else 0.02 * now.max().item()
         torch.testing.assert_close(kept, now, atol=atol, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("variant", shipped.VARIANTS)
-def test_every_form_fits_the_images_of_every_preset(variant, name):
-    """Each size that training shows it; on the meta device, where the largest network costs nothing."""
-    preset = shipped.adapt(shipped.VARIANTS[variant].topic, PRESETS[name])
+def test_every_variant_takes_the_images_of_every_preset(variant, name):
+    """In all sizes of training; on the meta device, where the largest network costs nothing."""
+    preset = shipped.adapt(shipped.study_of(variant), PRESETS[name])
     zoom = preset.data.get("zoom", 1)
     with torch.device("meta"):
         model = shipped.build(variant, preset)
@@ -93,7 +92,8 @@ def test_every_form_fits_the_images_of_every_preset(variant, name):
             assert model(torch.rand(2, 1, size, size)).logits.shape == (2, 10)
 
 
-def test_train_keeps_the_gallery(tmp_path):
+@pytest.mark.slow
+def test_training_keeps_the_maps_of_the_gallery(tmp_path):
     data = load(size=32, fragments=0, counts={"train": 64, "val": 10, "test": shipped.GALLERY})
     _, run = shipped.train(
         "softmax", Preset("tiny", 0.0625, recipe=Recipe(epochs=1)), data, tmp_path
@@ -103,16 +103,14 @@ def test_train_keeps_the_gallery(tmp_path):
     }
 
 
-def test_an_unknown_topic_lists_the_valid_ones():
-    with pytest.raises(
-        ValueError,
-        match="unknown topic 'vgg': choose one of attn_vgg, channel_and_spatial_attention, learn",
-    ):
+def test_an_unknown_study_raises_and_lists_the_valid_ones():
+    with pytest.raises(ValueError, match=r"'vgg'.*attn_vgg, channel_and_spatial_attention, learn"):
         shipped.adapt("vgg", PRESETS["cpu"])
 
 
-def test_an_unknown_form_lists_the_valid_ones():
-    with pytest.raises(
-        ValueError, match="unknown variant 'hard': choose one of sigmoid, softmax, repaired"
-    ):
-        shipped.build("hard", PRESETS["cpu"])
+@pytest.mark.parametrize(
+    "use", [lambda name: shipped.build(name, PRESETS["cpu"]), shipped.load, shipped.study_of]
+)
+def test_an_unknown_variant_raises_and_lists_the_valid_ones(use):
+    with pytest.raises(ValueError, match=r"'hard'.*sigmoid, softmax, repaired"):
+        use("hard")

@@ -1,0 +1,101 @@
+"""Intervals, paired differences and Holm's correction, against SciPy and by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from course_utils.studies import statistics
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 40])
+def test_the_quantile_is_half_of_scipys_interval(freedom):
+    for level in (0.5, 0.95, 0.99):
+        low, high = stats.t.interval(level, freedom)
+        assert statistics.quantile(freedom, level) == pytest.approx((high - low) / 2, rel=1e-10)
+
+
+@pytest.mark.parametrize("arguments", [(0,), (4, 0.0), (4, 1.0)])
+def test_the_quantile_checks_its_arguments(arguments):
+    with pytest.raises(ValueError, match=f"got {arguments[0]} and"):
+        statistics.quantile(*arguments)
+
+
+@given(
+    st.lists(st.floats(-1, 1), min_size=2, max_size=8).filter(lambda values: np.std(values) > 1e-3)
+)
+def test_intervals_are_those_of_scipy(values):
+    mean, margin = statistics.interval(values)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval()
+    assert [mean - margin, mean + margin] == pytest.approx([low, high], rel=1e-9, abs=1e-9)
+
+
+def test_one_run_has_no_interval():
+    with pytest.raises(ValueError, match="got 1"):
+        statistics.interval([0.5])
+
+
+def scores_of_runs(variants=("sigmoid", "average"), seeds=(0, 1, 2, 3), seed=0):
+    """Random scores of some runs, in random order."""
+    draw = np.random.default_rng(seed)
+    rows = [
+        {"variant": v, "seed": s, "accuracy": draw.normal(0.9, 0.02), "loss": draw.random()}
+        for v in variants
+        for s in seeds
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=seed)
+
+
+def test_differences_are_those_of_scipys_paired_t_test():
+    scores = scores_of_runs()
+    found = statistics.differences(scores, [("sigmoid", "average")], ("accuracy", "loss"))
+    assert found.index.tolist() == [
+        ("sigmoid", "average", "accuracy"),
+        ("sigmoid", "average", "loss"),
+    ]
+    by_variant = scores.sort_values("seed").set_index("variant")
+    for column in ("accuracy", "loss"):
+        one, other = (by_variant.loc[v, column].to_numpy() for v in ("sigmoid", "average"))
+        test, row = stats.ttest_rel(one, other), found.loc["sigmoid", "average", column]
+        low, high = test.confidence_interval(0.95)
+        assert [row["mean"], row["margin"], row["p"]] == pytest.approx(
+            [(one - other).mean(), (high - low) / 2, test.pvalue], rel=1e-9
+        )
+
+
+def test_seeds_that_only_one_variant_has_are_left_out():
+    scores = scores_of_runs()
+    fewer = scores[~((scores.variant == "average") & (scores.seed == 3))]
+    found = statistics.differences(fewer, [("sigmoid", "average")])
+    expected = statistics.differences(scores[scores.seed < 3], [("sigmoid", "average")])
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_equal_runs_do_not_differ():
+    row = statistics.differences(scores_of_runs(), [("sigmoid", "sigmoid")]).iloc[0]
+    assert row.tolist() == [0, 0, 1]
+
+
+def test_a_constant_difference_has_no_margin():
+    scores = scores_of_runs()
+    scores["accuracy"] = scores["variant"].map({"sigmoid": 0.75, "average": 0.5})
+    assert statistics.differences(scores, [("sigmoid", "average")]).iloc[0].tolist() == [0.25, 0, 0]
+
+
+def test_holm_by_hand():
+    p = pd.Series([0.01, 0.04, 0.03, 0.005], index=list("abcd"))
+    assert statistics.holm(p).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm(p).index.tolist() == list("abcd")
+    assert statistics.holm(pd.Series([0.9, 0.8])).tolist() == [1, 1]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_keeps_the_order_and_is_at_most_bonferroni(p):
+    p = pd.Series(p)
+    adjusted = statistics.holm(p)
+    assert (adjusted >= p).all()
+    assert (adjusted <= (p * len(p)).clip(upper=1) + 1e-12).all() or len(p.unique()) < len(p)
+    assert adjusted[p.sort_values().index].is_monotonic_increasing
+    assert adjusted.min() == pytest.approx(min(1, p.min() * len(p)))
