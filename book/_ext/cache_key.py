@@ -54,7 +54,14 @@ def set_cache_path(app, config):
     config.nb_execution_cache_path = str(here)
 
 
+def only_read(app):
+    """Execute nothing if only links are checked: these are in the text of the notebooks."""
+    if app.builder.name == "linkcheck":
+        app.config.nb_execution_mode = "off"
+
+
 def setup(app):
-    """Set the path when the configuration is read; myst-nb looks at it later (builder-inited)."""
+    """Run before myst-nb reads its settings, which it does at builder-inited (priority 500)."""
     app.connect("config-inited", set_cache_path)
+    app.connect("builder-inited", only_read, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
