@@ -90,9 +90,7 @@ def describe(variant: str, classes: tuple[str, ...], preset: Preset) -> checkpoi
     return checkpoints.Description(_NAMES[chosen.network], classes, preset.image_size, options)
 
 
-def build(
-    variant: str, classes: tuple[str, ...], preset: Preset, *, seed: int = 0
-) -> AttnVGG | VGG:
+def build(variant: str, classes: tuple[str, ...], preset: Preset, *, seed: int = 0) -> nn.Module:
     """Return the network of a variant at a preset's width, freshly initialised.
 
     Raises:

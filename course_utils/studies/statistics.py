@@ -40,10 +40,10 @@ def interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float
     Raises:
         ValueError: If there are fewer than two values.
     """
-    values = pd.Series(list(values), dtype=float)
-    if len(values) < 2:
-        raise ValueError(f"expected at least two values for an interval, got {len(values)}")
-    return float(values.mean()), quantile(len(values) - 1, level) * float(values.sem())
+    runs = pd.Series(list(values), dtype=float)
+    if len(runs) < 2:
+        raise ValueError(f"expected at least two values for an interval, got {len(runs)}")
+    return float(runs.mean()), quantile(len(runs) - 1, level) * float(runs.sem())
 
 
 def differences(

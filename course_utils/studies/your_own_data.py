@@ -43,7 +43,7 @@ SHARES = (1 / 16, 1 / 8, 1 / 4)  # of the squares
 DRAWS = 3  # of random squares
 
 
-def build(variant: str, classes: tuple[str, ...], *, seed: int = 0) -> AttnVGG:
+def build(variant: str, classes: tuple[str, ...], *, seed: int = 0) -> nn.Module:
     """Return the network of a variant, freshly initialised.
 
     Raises:
@@ -142,7 +142,7 @@ def _orders(
     images: Float[Tensor, "N C S S"], maps: tuple[Tensor, ...]
 ) -> dict[str, list[Float[Tensor, "N 1 G G"]]]:
     """Return the orders in which squares are blanked: by maps, at random, and by brightness."""
-    orders = {}
+    orders: dict[str, list[Tensor]] = {}
     for tap, m in enumerate(maps, 1):
         squares = F.adaptive_avg_pool2d(m, GRID)
         orders |= {f"map {tap}, highest": [squares], f"map {tap}, lowest": [-squares]}
