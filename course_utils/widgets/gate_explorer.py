@@ -22,7 +22,7 @@ from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
 
 CELLS = 8  # the window moves in eighths of the image and is two eighths wide
-KINDS = {
+GATES = {
     "conv": ConvGate,
     "squeeze": SqueezeExcitation,
     "spatial": SpatialAttention,
@@ -44,7 +44,7 @@ class GateExplorer(anywidget.AnyWidget):
     _esm = module("gate_explorer")
     _css = style()
 
-    gate = traitlets.Int(1, min=0, max=4, help="index into `KINDS`").tag(sync=True)
+    gate = traitlets.Int(1, min=0, max=4, help="index into `GATES`").tag(sync=True)
     image = traitlets.Int(0).tag(sync=True)
     row = traitlets.Int(3, min=0, max=CELLS - 2, help="window's top, in eighths").tag(sync=True)
     column = traitlets.Int(3, min=0, max=CELLS - 2, help="window's left edge").tag(sync=True)
@@ -55,7 +55,7 @@ class GateExplorer(anywidget.AnyWidget):
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
-    # All traits below have one entry per gate, in the order of `KINDS`.
+    # All traits below have one entry per gate, in the order of `GATES`.
     features = traitlets.Bytes().tag(sync=True)  # each (N, C, H, H) uint8
     grids = traitlets.List(help="channels and side of the features").tag(sync=True)
     lows = traitlets.List(traitlets.Float(), help="value stored as 0").tag(sync=True)
@@ -98,7 +98,7 @@ class GateExplorer(anywidget.AnyWidget):
                 don't form a square grid whose side is a multiple of 8; or if images, labels, boxes
                 and features differ in number.
         """
-        gates = dict(zip(KINDS, (conv, squeeze, spatial, second_order, streamlined)))
+        gates = dict(zip(GATES, (conv, squeeze, spatial, second_order, streamlined)))
         for name, (gate, features, _) in gates.items():
             _check_gate(name, gate, features)
             counts = [len(images), len(labels), len(boxes), len(features)]
@@ -133,8 +133,8 @@ class GateExplorer(anywidget.AnyWidget):
 def _check_gate(name: str, gate: Gate, features: Tensor) -> None:
     """Raise if the page can't compute the gate's weights, or can't place the window on its grid."""
     alignment = getattr(gate, "align", torch.sigmoid)  # gates without a choice use sigmoid
-    if type(gate) is not KINDS[name] or alignment is not torch.sigmoid:
-        raise ValueError(f"expected {name} to be {KINDS[name].__name__} with sigmoid, got {gate}")
+    if type(gate) is not GATES[name] or alignment is not torch.sigmoid:
+        raise ValueError(f"expected {name} to be {GATES[name].__name__} with sigmoid, got {gate}")
     height, width = features.shape[-2:]
     if height != width or not width or width % CELLS:
         raise ValueError(

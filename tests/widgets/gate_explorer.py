@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from course_utils.attention import gates
-from course_utils.widgets.gate_explorer import KINDS, GateExplorer
+from course_utils.widgets.gate_explorer import GATES, GateExplorer
 
 SIZE, N = 32, 3
-NAMES = list(KINDS)
+NAMES = list(GATES)
 GRIDS = {
     "conv": (4, 8),
     "squeeze": (6, 16),

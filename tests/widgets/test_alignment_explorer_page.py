@@ -1,4 +1,4 @@
-"""The page half: its arithmetic and every number it says are the package's."""
+"""AlignmentExplorer in a page: weights and displayed values are the package's."""
 
 import re
 

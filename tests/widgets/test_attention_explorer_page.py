@@ -1,4 +1,4 @@
-"""The explorer of chapter 01: what it says is what the package computes."""
+"""AttentionExplorer in a page: what it reports is what the package computes."""
 
 import re
 

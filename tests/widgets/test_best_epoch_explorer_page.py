@@ -1,4 +1,4 @@
-"""The page half: its distributions are scipy's, its expectation is the package's."""
+"""BestEpochExplorer in a page: distributions are SciPy's, the expectation is the package's."""
 
 import re
 

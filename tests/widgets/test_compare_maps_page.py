@@ -1,4 +1,4 @@
-"""The page half: maps are enlarged as torch does it, and every score is the package's."""
+"""CompareMaps in a page: maps are upsampled as in torch, scores are the package's."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the widget of chapter 07 is given: features in steps, what was learned, and g for every version of a network."""
+"""The traits of DoesGMatter: rounded features, learned parameters, and g for every version."""
 
 import copy
 import itertools

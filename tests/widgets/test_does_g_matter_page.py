@@ -1,4 +1,4 @@
-"""The page half: weights and logits are the network's, whatever g is, and so is every number it says."""
+"""DoesGMatter in a page: maps, logits and displayed values are the network's for every g."""
 
 import json
 import re
@@ -18,6 +18,7 @@ from tests.widgets.does_g_matter import (
     KINDS,
     SIZE,
     N,
+    parts,
     traits_of,
     with_guides,
 )

@@ -1,4 +1,4 @@
-"""The page half: every weight is the package's, and so is every number it says."""
+"""GateExplorer in a page: weights and displayed values are the package's."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the widget of chapter 10 is given: with all channels and the ReLU, its parts make the package's map."""
+"""The traits of GradcamExplorer: all channels with the ReLU give the map of `gradcam`."""
 
 import numpy as np
 import pytest

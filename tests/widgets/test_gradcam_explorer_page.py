@@ -1,4 +1,4 @@
-"""The page half: every map is Grad-CAM of the channels kept, and so is every number it says."""
+"""GradcamExplorer in a page: maps and displayed values are the package's."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The page half: every weight is the package's, and so is every number it says."""
+"""KindsExplorer in a page: weights and displayed values are the package's."""
 
 import copy
 import json

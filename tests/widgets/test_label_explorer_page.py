@@ -1,4 +1,4 @@
-"""The page half: every share it says is that of the package's metrics, on the maps that it was given."""
+"""LabelExplorer in a page: every share is what the package's metrics compute."""
 
 import json
 import re

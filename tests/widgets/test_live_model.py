@@ -1,4 +1,4 @@
-"""What the widget of chapter 00 is given: a network without its batch norms, and strokes that draw digits again."""
+"""The traits of LiveModel: a network with folded batch norms, and strokes that redraw digits."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Drawing on LiveModel, by mouse, keys and example: it answers as PyTorch does, and fetches nothing before a stroke."""
+"""Drawing on LiveModel by mouse, keys and example: it answers as PyTorch does."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""The quiz in a static page: by mouse, by keyboard, on a phone, and in every chapter."""
+"""The quiz in a static page: by mouse, by keyboard, and in every chapter."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The page half: every rate is PyTorch's, step for step, and so is every number it says."""
+"""ScheduleExplorer in a page: every rate is PyTorch's, step by step."""
 
 import math
 import random

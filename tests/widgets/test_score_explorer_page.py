@@ -1,4 +1,4 @@
-"""The page half: its arithmetic and every number it says are the package's."""
+"""ScoreExplorer in a page: scores and displayed values are the package's."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""What the widget of chapter 09 is given: a table of runs as lists, None where a variant has no such score."""
+"""The traits of SeedsExplorer: a table of runs as lists, None where a score is missing."""
 
 import json
 

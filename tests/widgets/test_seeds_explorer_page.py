@@ -1,4 +1,4 @@
-"""The page half: every mean, interval and verdict is SciPy's."""
+"""SeedsExplorer in a page: every mean, interval and verdict is SciPy's."""
 
 import json
 import re

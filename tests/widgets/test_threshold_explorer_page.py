@@ -1,4 +1,4 @@
-"""The page half: its counts, rates, curves and costs are scikit-learn's and torchmetrics'."""
+"""ThresholdExplorer in a page: counts, rates and curves are scikit-learn's."""
 
 import math
 import re
