@@ -17,7 +17,7 @@ from tests.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 TARGETS = set(
-    re.findall(r"^([\w./]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 )
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -35,7 +35,7 @@ def test_every_command_is_there(path):
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":  # what stands in code, a line each
         text = "\n".join(re.findall(r"`+([^`]+)`+", text))
-    for command in re.findall(r"""(?:^|run: |\|\| |")make ((?:[\w./=]+ ?)+)""", text, re.MULTILINE):
+    for command in re.findall(r"""(?:^|run: |\|\| |")make ((?:[\w./=-]+ ?)+)""", text, re.MULTILINE):
         assert {word for word in command.split() if "=" not in word} <= TARGETS
     for module in {*re.findall(r"python -m ([\w.]+)", text)} - {
         "pip",
