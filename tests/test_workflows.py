@@ -35,7 +35,8 @@ def test_every_command_is_there(path):
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":  # what stands in code, a line each
         text = "\n".join(re.findall(r"`+([^`]+)`+", text))
-    for command in re.findall(r"""(?:^|run: |\|\| |")make ((?:[\w./=-]+ ?)+)""", text, re.MULTILINE):
+    make = r"""(?:^|run: |\|\| |")make ((?:[\w./=-]+ ?)+)"""
+    for command in re.findall(make, text, re.MULTILINE):
         assert {word for word in command.split() if "=" not in word} <= TARGETS
     for module in {*re.findall(r"python -m ([\w.]+)", text)} - {
         "pip",
@@ -107,7 +108,8 @@ def test_the_citation_is_complete():
 def test_the_files_that_the_contributing_page_names_are_there():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     names = re.findall(
-        r"`(?:\.venv/bin/python -m book\.rehearse )?((?:[\w.-]+/)*[\w-]+\.(?:py|ipynb|md|txt|toml|yml))`",
+        r"`(?:\.venv/bin/python -m book\.rehearse )?"
+        r"((?:[\w.-]+/)*[\w-]+\.(?:py|ipynb|md|txt|toml|yml))`",
         text,
     )
     assert len(names) > 8
