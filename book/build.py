@@ -24,12 +24,18 @@ JUPYTER_BOOK = (sys.executable, "-c", "from jupyter_book.cli.main import main; m
 OPTIONS = ("--quiet", "--warningiserror", "--nitpick", "--keep-going")
 
 
-def run(*command: str) -> int:
+def run(*command: str, quiet: bool = False) -> int:
     """Run a command in the repository's root and return its exit status.
 
     Variables that are already set, such as COURSE_PRESET, win over those of `ENVIRONMENT`.
+
+    Args:
+        *command: The program and its arguments.
+        quiet: Hide what it prints to standard output. Warnings and errors are still shown.
     """
-    return subprocess.run(command, cwd=ROOT, env={**ENVIRONMENT, **os.environ}).returncode
+    output = subprocess.DEVNULL if quiet else None
+    environment = {**ENVIRONMENT, **os.environ}
+    return subprocess.run(command, cwd=ROOT, env=environment, stdout=output).returncode
 
 
 def build() -> int:
@@ -37,7 +43,7 @@ def build() -> int:
     # If a notebook fails here, Jupyter Book executes it again and shows which cell failed.
     run(sys.executable, "-m", "book.execute")
     print("Writing the pages; messages appear only if something is wrong.", flush=True)
-    if run(*JUPYTER_BOOK, "build", ".", *OPTIONS):
+    if run(*JUPYTER_BOOK, "build", ".", *OPTIONS, quiet=True):
         print("\nThe book was not built; see the first warning or error above.", file=sys.stderr)
         return 1
     if run(sys.executable, "-m", "book.stills"):

@@ -1,4 +1,4 @@
-"""The bibliography lists what the text, the slides and the package cite, and nothing else."""
+"""The bibliography lists exactly what the pages, the slides and the package cite."""
 
 import re
 
@@ -11,9 +11,8 @@ from tests.paths import ROOT
 ENTRIES = parse_file(ROOT / "book" / "references.bib", bib_format="bibtex").entries
 NAME = r"[A-ZÄÖÜ][\w'-]+"
 # "Hu, Shen and Sun 2018", "Gao et al. (2019)", "Williams 1992", "Student's t distribution (1908)"
-CITATION = re.compile(
-    rf"\b({NAME})(?:(?:, {NAME})*,? and {NAME}|,? et al\.|'s t distribution)?,? \(?((?:19|20)\d\d)\b"
-)
+AFTER_THE_FIRST = rf"(?:(?:, {NAME})*,? and {NAME}|,? et al\.|'s t distribution)?"
+CITATION = re.compile(rf"\b({NAME}){AFTER_THE_FIRST},? \(?((?:19|20)\d\d)\b")
 
 NO_PAPERS = {
     ("June", "2026"),
@@ -23,7 +22,7 @@ NO_PAPERS = {
 
 
 def texts() -> dict[str, str]:
-    """Everything that cites, line breaks and signs of comments removed."""
+    """All texts that cite, without line breaks and comment signs."""
     found = {}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         found[path.name] = "\n".join(
@@ -51,12 +50,15 @@ NAMED = {
 
 
 def named(entry) -> tuple[str, str]:
-    """How a text names a paper: its first author and its year."""
+    """The first author and the year of a paper, with which a text names it."""
     return str(entry.persons["author"][0].rich_last_names[0]), entry.fields["year"]
 
 
-def test_the_form_of_a_citation_is_seen():
-    text = "as Hu, Shen and Sun 2018 and (Gao et al. 2019) have it, and Holm (1979), Buerhop-Lutz et al. 2018; in 2020"
+def test_citations_are_found():
+    text = (
+        "as Hu, Shen and Sun 2018 and (Gao et al. 2019) have it, and Holm (1979), "
+        "Buerhop-Lutz et al. 2018; in 2020"
+    )
     assert CITATION.findall(text) == [
         ("Hu", "2018"),
         ("Gao", "2019"),

@@ -1,17 +1,20 @@
-"""The page that names what the course stands on."""
+"""The page that lists the packages the course depends on."""
 
 import re
+import tomllib
 from importlib import metadata
 from itertools import chain
 
 import pytest
 
 from book._ext import licences
-from tests.test_repository import PROJECT
+from tests.paths import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 class About(dict):
-    """Metadata of a package, as importlib gives it."""
+    """Metadata of a package, with the interface of importlib."""
 
     def get_all(self, name):
         return self.get(name)
@@ -37,20 +40,20 @@ class About(dict):
         ({}, "not stated in its metadata"),
     ],
 )
-def test_a_licence_is_named_as_its_package_names_it(monkeypatch, about, name):
+def test_the_licence_is_the_one_in_the_metadata(monkeypatch, about, name):
     monkeypatch.setattr(licences.metadata, "metadata", lambda package: About(about))
     assert licences.licence("any") == name
 
 
-def test_every_package_that_is_asked_for_is_listed_with_its_licence(page, site):
+def test_every_required_package_is_listed_with_its_licence(page, site):
     page.goto(f"{site}/book/credits.html")
     rows = [row.split("\t") for row in page.locator("article table tbody tr").all_inner_texts()]
     listed = {name.strip(): [cell.strip() for cell in rest] for name, *rest in rows}
     requirements = chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
-    asked = {re.match(r"[\w.-]+", requirement)[0] for requirement in requirements} - {
+    required = {re.match(r"[\w.-]+", requirement)[0] for requirement in requirements} - {
         PROJECT["name"]
     }
-    assert listed.keys() == asked
+    assert listed.keys() == required
     for name, (version, licence, _) in listed.items():
         assert version == metadata.version(name)
         assert licence == licences.licence(name)

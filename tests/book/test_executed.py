@@ -1,4 +1,4 @@
-"""When a page was executed, and with which versions."""
+"""The sentence at the end of a page: when it was executed, and with which versions."""
 
 import re
 import sqlite3
@@ -12,26 +12,24 @@ from jupyter_cache.base import CacheBundleIn
 from sphinx.util.i18n import format_date
 
 from book._ext import cache_key, executed
-from tests.book.test_pages import CHAPTERS, PAGES
+from tests.book.pages import CHAPTERS, PAGES
 from tests.paths import ROOT
 
-DAY = r"\d{1,2} (January|February|March|April|May|June|July|August|September|October|November|December) \d{4}"
+MONTHS = "January February March April May June July August September October November December"
+DAY = rf"\d{{1,2}} ({'|'.join(MONTHS.split())}) \d{{4}}"
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_a_chapter_says_when_it_ran_and_with_what(html, name):
+def test_a_chapter_names_day_duration_preset_and_versions(html, name):
     text = (html / f"{name}.html").read_text(encoding="utf-8")
-    said = re.search(r'<p class="course-executed">(.*?)</p>', text)[1]
-    versions = ", ".join(
-        rf"{re.escape(part)} \d[\w.+]*" for part in ("Python", *list(cache_key.SHOWN)[:-1])
-    )
-    last = list(cache_key.SHOWN)[-1]
-    pattern = rf"Executed on {DAY} in (\d+ min )?\d+ s at the preset cpu, with {versions} and {last} \d[\w.+]*\."
-    assert re.fullmatch(pattern, said), said
+    sentence = re.search(r'<p class="course-executed">(.*?)</p>', text)[1]
+    *first, last = (rf"{name} \d[\w.+]*" for name in ("Python", *cache_key.SHOWN))
+    when = rf"Executed on {DAY} in (\d+ min )?\d+ s at the preset (smoke|cpu|gpu)"
+    assert re.fullmatch(rf"{when}, with {', '.join(first)} and {last}\.", sentence), sentence
 
 
 @pytest.mark.parametrize("name", [page for page in PAGES if page not in CHAPTERS])
-def test_another_page_says_when_it_was_built(html, name):
+def test_another_page_names_the_day_of_the_build(html, name):
     text = (html / f"{name}.html").read_text(encoding="utf-8")
     assert re.search(
         rf'<p class="course-executed">Built on {DAY}( from commit [0-9a-f]{{7,}}(-dirty)?)?\.</p>',
@@ -57,10 +55,10 @@ def test_the_day_is_that_of_the_execution(tmp_path, notebook, monkeypatch):
     cache.cache_notebook_bundle(bundle, check_validity=False)
     with closing(sqlite3.connect(tmp_path / "cache" / "global.db")) as records, records:
         records.execute("UPDATE nbcache SET created = '2026-02-03 23:59:00.000000'")
-    said = executed.executed(tmp_path / "cache", notebook)
-    assert (
-        said
-        == "Executed on 3 February 2026 in 3 min 12 s at the preset smoke, with Python 3.11.0 and PyTorch 2.9.0."
+    sentence = executed.executed(tmp_path / "cache", notebook)
+    assert sentence == (
+        "Executed on 3 February 2026 in 3 min 12 s at the preset smoke, "
+        "with Python 3.11.0 and PyTorch 2.9.0."
     )
 
 
@@ -71,11 +69,9 @@ def test_a_duration_in_words(seconds, words):
     assert executed.duration(seconds) == words
 
 
-def test_a_folder_without_commits_has_a_day_only(tmp_path):
-    assert (
-        executed.built(tmp_path)
-        == f"Built on {format_date('%-d %B %Y', date=datetime.now(UTC), language='en')}."
-    )
+def test_a_folder_without_commits_has_only_a_day(tmp_path):
+    today = format_date("%-d %B %Y", date=datetime.now(UTC), language="en")
+    assert executed.built(tmp_path) == f"Built on {today}."
 
 
 def test_a_new_version_is_a_new_cache(monkeypatch):

@@ -1,4 +1,4 @@
-"""The Sphinx extensions and the widget host, on small cases of their own."""
+"""The Sphinx extensions and the widget host, on small examples."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,8 @@ from course_utils.widgets import ScheduleExplorer
 
 HOSTILE = "</script><!-- <script> \" ' \\ \u2028 &amp;"
 ESM = """export default { render({ model, el }) {
-  const text = () => { el.textContent = model.get('text') + '|' + new Float32Array(model.get('data').buffer)[1]; };
+  const second = () => new Float32Array(model.get('data').buffer)[1];
+  const text = () => { el.textContent = model.get('text') + '|' + second(); };
   model.on('change:text', text); text();
   el.onclick = () => { model.set('text', 'clicked'); model.save_changes(); };
 } }"""
@@ -34,11 +35,12 @@ def any_model(text, esm=ESM):
 
 
 def trait_data(model):
-    model["state"]["data"] = {}  # as a bytes trait is written: the value is in the buffers
+    # ipywidgets writes a trait of bytes like this; its value is in the buffers.
+    model["state"]["data"] = {}
     return model
 
 
-def test_hostile_text_changes_nothing_but_itself(page, show_states):
+def test_hostile_text_is_shown_as_text(page, show_states):
     state = {"a": trait_data(any_model(HOSTILE)), "b": trait_data(any_model("plain"))}
     widgets = show_states(state, "a", "b")
     assert (
@@ -51,7 +53,7 @@ def test_hostile_text_changes_nothing_but_itself(page, show_states):
     assert "clicked" not in widgets.nth(0).inner_text()
 
 
-def test_a_broken_module_says_so_in_place(page, show_states):
+def test_a_broken_module_leaves_a_message_in_its_position(page, show_states):
     state = {
         "a": trait_data(any_model("x", "throw new Error('no luck')")),
         "b": trait_data(any_model("fine")),
@@ -63,7 +65,7 @@ def test_a_broken_module_says_so_in_place(page, show_states):
     page.errors.clear()
 
 
-def test_other_widgets_point_to_a_running_notebook(show_states):
+def test_other_widgets_refer_to_a_running_notebook(show_states):
     slider = {"model_name": "IntSliderModel", "state": {"value": 3}}
     widgets = show_states({"a": slider}, "a")
     assert widgets.nth(0).inner_text().startswith("This control needs a running notebook.")
@@ -90,7 +92,7 @@ def test_linked_widgets_follow_each_other(page, show_states, link, back):
     assert values() == [first if back else last, first, 0.3, first if back else last]
 
 
-def test_state_is_small():
+def test_the_state_in_a_page_is_small():
     slim, files = static_widgets.slim({"state": {"a": any_model("x"), "b": any_model("y")}})
     assert files == {}
     assert sorted(slim["sources"].values()) == ["", ESM]
@@ -123,7 +125,5 @@ def test_the_cache_key_follows_the_package_and_the_preset(tmp_path, change):
         ),
     ],
 )
-def test_thebe_goes_and_data_in_which_its_name_stands_by_chance_stays(
-    filename, attributes, dropped
-):
+def test_thebe_is_removed_but_data_with_its_letters_stays(filename, attributes, dropped):
     assert lean_theme.is_thebe(SimpleNamespace(filename=filename, attributes=attributes)) is dropped

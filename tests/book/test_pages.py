@@ -1,84 +1,130 @@
+"""Tests that only look at pages. Every page is loaded once for all of them."""
+
 import re
+from itertools import pairwise
 
 import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
 
-from tests.browser import guarded
+from book import stills
+from tests.book.pages import CHAPTERS, PAGES, READY, check_that_widgets_answer
+from tests.browser import PHONE, guarded, violations
+from tests.paths import ROOT
 
-PAGES = [
-    "book/index",
-    "notebooks/00_start_here",
-    "notebooks/01_what_is_attention",
-    "notebooks/02_score_functions",
-    "notebooks/03_alignment_functions",
-    "notebooks/05_kinds_of_attention",
-    "notebooks/08_channel_and_spatial_attention",
-    "notebooks/06_attn_vgg",
-    "notebooks/07_learn_to_pay_attention",
-    "notebooks/10_training",
-    "notebooks/11_results",
-    "notebooks/13_grad_cam",
-    "notebooks/14_attention_vs_grad_cam",
-    "notebooks/15_beyond_one_label",
-    "notebooks/16_your_own_data",
-    "notebooks/17_source_audit",
-    "book/how_to_use",
-    "book/instructor_guide",
-    "book/notation",
-    "book/glossary",
-    "book/troubleshooting",
-    "book/api",
-    "book/api_core",
-    "book/api_plots",
-    "book/api_attention",
-    "book/api_data",
-    "book/api_models",
-    "book/api_explain",
-    "book/api_training",
-    "book/api_studies",
-    "book/api_widgets",
-    "book/api_exercises",
-    "book/references",
-    "book/credits",
-    "book/changelog",
-]
-CHAPTERS = [page for page in PAGES if page.startswith("notebooks")]
+LAPTOP = {"width": 1280, "height": 900}
+PAPER = {"width": 720, "height": 1000}  # A4 without its margins
 
 
-def test_every_page_of_the_book_is_listed_here(html):
+@pytest.fixture(scope="module")
+def loaded(request, chromium, site):
+    """A page, loaded once for all tests of this module."""
+    with guarded(chromium) as page:
+        page.name = request.param
+        # A colour that is just changing from light to dark has no contrast of its own.
+        page.emulate_media(color_scheme="light", reduced_motion="reduce")
+        page.goto(f"{site}/{page.name}.html")
+        page.wait_for_selector("html[data-theme]")
+        if page.name in CHAPTERS:
+            page.wait_for_selector(READY)
+        yield page
+
+
+@pytest.fixture
+def opened(loaded):
+    """The page on a laptop's screen, whatever the test before has done with it."""
+    loaded.set_viewport_size(LAPTOP)
+    loaded.emulate_media(media="screen")
+    return loaded
+
+
+each_page = pytest.mark.parametrize("loaded", PAGES, indirect=True)
+each_chapter = pytest.mark.parametrize("loaded", CHAPTERS, indirect=True)
+
+
+def test_the_book_has_the_pages_of_its_contents(html):
     built = {
         path.relative_to(html).with_suffix("").as_posix() for path in html.glob("[bn]*ook*/*.html")
     }
     assert built == set(PAGES)
-
-
-@pytest.fixture(scope="module")
-def opened(request, chromium, site):
-    """A page, loaded once for all the tests that only look at it."""
-    with guarded(chromium) as page:
-        page.goto(f"{site}/{request.param}.html")
-        yield page
-
-
-each_page = pytest.mark.parametrize("opened", PAGES, indirect=True)
-each_chapter = pytest.mark.parametrize("opened", CHAPTERS, indirect=True)
+    assert len(PAGES) == len(set(PAGES))
 
 
 @each_page
-def test_pages_open_complete_and_fit(opened):
+def test_pages_are_complete_and_fit_the_window(opened):
     assert opened.locator("article h1").count() == 1
-    complete = (
-        "[...document.querySelectorAll('article img')].every(i => i.complete && i.naturalWidth > 0)"
+    assert opened.evaluate(
+        "[...document.querySelectorAll('article img')]"
+        ".every(image => image.complete && image.naturalWidth > 0)"
     )
-    assert opened.evaluate(complete)
-    for width in (360, 1280):
-        opened.set_viewport_size({"width": width, "height": 900})
-        assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+    for size in (PHONE, LAPTOP):
+        opened.set_viewport_size(size)
+        assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth"), size
+
+
+@each_page
+def test_pages_are_accessible_in_light_and_in_dark(opened):
+    theme = opened.locator("html")
+    assert theme.get_attribute("data-theme") == "light"
+    assert violations(opened) == []
+    opened.evaluate("document.documentElement.dataset.theme = 'dark'")
+    try:
+        # No other rule depends on colours.
+        assert violations(opened, ["color-contrast"]) == []
+    finally:
+        opened.evaluate("document.documentElement.dataset.theme = 'light'")
+
+
+@each_page
+def test_no_level_of_headings_is_skipped(opened):
+    headings = "[...document.querySelectorAll('article :is(h1, h2, h3, h4, h5, h6)')]"
+    levels = opened.evaluate(f"{headings}.map(heading => Number(heading.tagName[1]))")
+    assert levels[0] == 1
+    assert all(now <= before + 1 for before, now in pairwise(levels)), levels
+
+
+@each_page
+def test_the_text_of_a_page_brings_no_code(html, loaded):
+    """Scripts belong to the theme and the course. Texts and outputs have data only."""
+    source = (html / f"{loaded.name}.html").read_text(encoding="utf-8")
+    article = BeautifulSoup(source, "html.parser").find("article")
+    for script in article.find_all("script"):
+        assert script["type"].startswith("application/vnd.jupyter.widget-")
+    assert article.find_all(["iframe", "object", "embed"]) == []
+    handlers = [tag for tag in article.find_all(True) if any(a.startswith("on") for a in tag.attrs)]
+    assert handlers == []
+
+
+@each_page
+def test_print_leaves_out_what_is_useful_only_on_a_screen(opened):
+    opened.set_viewport_size(PAPER)
+    opened.emulate_media(media="print")
+    around = "#pst-primary-sidebar, #pst-secondary-sidebar, .bd-header-article, .prev-next-footer"
+    controls = ":is(button, .headerlink, .course-controls):not(.course-quiz *)"
+    assert opened.locator(f":is({around}):visible").count() == 0
+    assert opened.locator(f"{controls}:visible").count() == 0
+    assert opened.locator("article h1:visible").count() == 1
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    wide = "[...document.querySelectorAll('article :is(pre, img)')]"
+    right = opened.evaluate(f"{wide}.map(element => element.getBoundingClientRect().right)")
+    assert max(right, default=0) <= PAPER["width"]
+    assert opened.locator("article details[open]").count() == 0
+    for summary in opened.locator("article details.hide summary").all():
+        assert summary.inner_text().startswith("Show ")
 
 
 @each_chapter
-def test_code_and_text_outputs_fit_the_column_of_a_laptop(opened):
-    wide = "[...document.querySelectorAll('article pre')].filter(p => p.scrollWidth > p.clientWidth + 1)"
-    assert opened.evaluate(f"{wide}.map(p => p.textContent)") == []
+def test_widgets_are_printed_and_their_stills_are_not(opened):
+    opened.emulate_media(media="print")
+    assert opened.locator(".course-widget").first.bounding_box()["height"] > 100
+    assert opened.locator(".course-still:visible").count() == 0
+
+
+@each_chapter
+def test_code_and_text_outputs_fit_the_column(opened):
+    blocks = "[...document.querySelectorAll('article pre')]"
+    wide = f"{blocks}.filter(block => block.scrollWidth > block.clientWidth + 1)"
+    assert opened.evaluate(f"{wide}.map(block => block.textContent)") == []
 
 
 @each_chapter
@@ -89,29 +135,73 @@ def test_every_figure_has_alt_text(opened):
 
 
 @each_chapter
-def test_chapters_show_what_they_computed_and_hide_solutions(opened):
+def test_chapters_show_their_results_and_hide_solutions(opened):
     text = opened.locator("article").inner_text()
     assert "Traceback" not in text
     assert "needs a running notebook" not in text
-    assert "preset cpu" in text
+    assert re.search(r"preset (smoke|cpu|gpu)\b", text)
     solutions = opened.locator("details.hide:has-text('Show a solution')")
     assert solutions.count() >= 2
     assert solutions.evaluate_all("all => all.some(details => details.open)") is False
-    said = solutions.locator(".cell_output").all_text_contents()
-    assert sum("Right" in output for output in said) >= 2
+    outputs = solutions.locator(".cell_output").all_text_contents()
+    assert sum("Right" in output for output in outputs) >= 2
 
 
 @each_chapter
 def test_chapters_open_in_colab_and_binder(opened):
     links = opened.evaluate("[...document.querySelectorAll('a')].map(a => a.href)")
-    path, name = (
-        "attention-in-cnns/attention-in-cnns",
-        opened.url.partition("/html/")[2].removesuffix(".html"),
+    repository = "attention-in-cnns/attention-in-cnns"
+    notebook = f"colab.research.google.com/github/{repository}/blob/main/{opened.name}.ipynb"
+    assert any(notebook in link for link in links)
+    assert any(f"mybinder.org/v2/gh/{repository}/main" in link for link in links)
+
+
+@each_chapter
+def test_widgets_fit_a_phone(opened):
+    opened.set_viewport_size(PHONE)
+    for widget in opened.locator(".course-widget").all():
+        box = widget.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= PHONE["width"]
+
+
+@each_chapter
+def test_every_widget_has_a_still_picture_that_names_it(opened, html):
+    """For readers without JavaScript; `test_stills` shows a page to one of them."""
+    widgets = opened.locator(".course-widget, .course-quiz")
+    labels = widgets.evaluate_all("all => all.map(w => w.getAttribute('aria-label'))")
+    written = opened.locator("noscript.course-still").all_text_contents()
+    assert len(written) == len(labels) > 0
+    for label, text in zip(labels, written):
+        still = BeautifulSoup(text, "html.parser")
+        assert still.figcaption.text == stills.SENTENCE
+        assert still.img["alt"].startswith(label)
+        assert re.search(r"\d", still.img["alt"])
+        with Image.open(html / "notebooks" / still.img["src"]) as picture:
+            assert picture.width > 250
+            assert picture.height > 100
+
+
+@each_chapter
+def test_widgets_answer_on_a_server(opened):
+    check_that_widgets_answer(opened)
+
+
+def test_the_search_page_is_accessible(page, site):
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.goto(f"{site}/search.html")
+    page.wait_for_selector("html[data-theme]")
+    assert violations(page) == []
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    assert violations(page, ["color-contrast"]) == []
+
+
+def test_the_check_of_accessibility_finds_violations(page):
+    page.set_content(
+        '<html lang="en"><title>t</title><main><p style="color: #aaa">pale</p>'
+        '<img src="data:,"></main>'
     )
-    assert any(
-        f"colab.research.google.com/github/{path}/blob/main/{name}.ipynb" in link for link in links
-    )
-    assert any(f"mybinder.org/v2/gh/{path}/main" in link for link in links)
+    assert {rule for rule, _ in violations(page)} == {"color-contrast", "image-alt"}
 
 
 def test_formulas_are_typeset_offline(page, site):
@@ -126,22 +216,33 @@ def test_formulas_are_typeset_offline(page, site):
 
 
 def test_internal_links_and_anchors_resolve(html):
-    missing = []
+    texts, missing = {}, []
     for name in PAGES:
         source = html / f"{name}.html"
         for link in re.findall(r'<a[^>]*href="([^"]+)"', source.read_text(encoding="utf-8")):
             path, _, anchor = link.partition("#")
-            if re.match(r"\w+:", path):
+            if re.match(r"\w+:", path):  # leaves the book
                 continue
             target = (source.parent / path).resolve() if path else source
-            if not target.exists() or (
-                anchor and f'id="{anchor}"' not in target.read_text(encoding="utf-8")
-            ):
+            if not target.exists():
                 missing.append((name, link))
+            elif anchor:
+                text = texts.setdefault(target, target.read_text(encoding="utf-8"))
+                if f'id="{anchor}"' not in text:
+                    missing.append((name, link))
     assert missing == []
 
 
-def test_search_finds_a_word_of_a_chapter(page, site):
-    page.goto(f"{site}/search.html?q=competition")
-    page.wait_for_selector("#search-results li a")
-    assert "AttnVGG" in page.locator("#search-results").inner_text()
+def test_external_links_are_well_formed():
+    """Whether they lead anywhere is for `jupyter-book build --builder linkcheck .`, weekly."""
+    files = [*ROOT.glob("*.md"), *ROOT.glob("book/*.md"), *ROOT.glob("lecture/*.md")]
+    files += [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("course_utils/**/*.py")]
+    links = {
+        link.rstrip(".,;:")
+        for path in files
+        for link in re.findall(r"""https?:[^\s<>"'`\\)\]}{]*+(?!{)""", path.read_text("utf-8"))
+    }
+    here = r"http://(localhost|127\.0\.0\.1):\d+/?"
+    good = r"https://([a-z0-9-]+\.)+[a-z]{2,}(/([\w.~:/?#@!$&*+,;=-]|%[0-9A-Fa-f]{2})*)?"
+    assert len(links) > 20
+    assert [link for link in links if not re.fullmatch(f"{here}|{good}", link, re.ASCII)] == []

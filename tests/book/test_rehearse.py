@@ -1,4 +1,4 @@
-"""The rehearsal's own judgement; `make rehearsal` and the weekly workflow run the chapters."""
+"""How the rehearsal judges a run; `make rehearsal` and the weekly workflow run the chapters."""
 
 import re
 
@@ -25,7 +25,7 @@ def chapter(*outputs, source=SETUP):
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
 )
-def test_the_set_up_cell_installs_the_wheel_with_the_students_line(path):
+def test_the_set_up_cell_installs_the_wheel_and_changes_nothing_else(path):
     before, after = (nbformat.read(path, as_version=4) for _ in range(2))
     rehearse.with_wheel(after, WHEEL)
     changed = [
@@ -37,12 +37,12 @@ def test_the_set_up_cell_installs_the_wheel_with_the_students_line(path):
     assert (requirement.name, requirement.url) == ("course-utils", WHEEL.as_uri())
 
 
-def test_a_notebook_that_installs_from_elsewhere_is_refused():
-    with pytest.raises(ValueError, match=f"no set-up cell installs from {REPOSITORY}"):
+def test_a_notebook_that_installs_from_elsewhere_is_rejected():
+    with pytest.raises(ValueError, match=REPOSITORY):
         rehearse.with_wheel(chapter(source="%pip install course-utils"), WHEEL)
 
 
-def test_a_version_that_the_installation_replaced_is_named():
+def test_replaced_versions_are_named():
     before = rehearse.parse("numpy==2.0.2\ntorch==2.11.0+cpu\ntqdm==4.67.3\n")
     after = rehearse.parse(
         f"course-utils @ {WHEEL.as_uri()}\nlightning==2.6.6\nnumpy==2.0.2\ntorch==2.15.0\n"
@@ -51,19 +51,26 @@ def test_a_version_that_the_installation_replaced_is_named():
     assert rehearse.replaced(before, {**before, "lightning": "2.6.6"}) == []
 
 
-def test_the_cell_that_failed_is_shown_with_what_the_set_up_cell_said():
-    said = nbformat.v4.new_output("stream", text="ERROR: no matching distribution\n")
+def test_a_failed_cell_is_shown_with_the_output_of_the_set_up_cell():
+    printed = nbformat.v4.new_output("stream", text="ERROR: no matching distribution\n")
     error = nbformat.v4.new_output(
         "error", ename="ZeroDivisionError", evalue="division by zero", traceback=[]
     )
-    found = rehearse.failure(chapter([said], [error]))
+    found = rehearse.failure(chapter([printed], [error]))
     for part in ("a / b", "ZeroDivisionError: division by zero", "no matching distribution"):
         assert part in found
-    assert rehearse.failure(chapter([said], [])) is None
+    assert rehearse.failure(chapter([printed], [])) is None
 
 
-def test_the_freeze_is_of_versions_that_the_course_allows():
-    """Else the set-up cell would replace one; and what it lists is complete enough to tell that torch stays."""
+def test_without_colabs_python_one_sentence_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(rehearse, "has_python", lambda: False)
+    assert rehearse.main([]) == 1
+    message = capsys.readouterr().err
+    assert f"python install {rehearse.PYTHON}" in message
+    assert message.count("\n") == 1
+
+
+def test_the_frozen_versions_include_those_that_must_not_be_replaced():
     lines = rehearse.FREEZE.read_text(encoding="utf-8").splitlines()
     assert lines == sorted(set(lines))
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)

@@ -1,4 +1,4 @@
-"""Which build of PyTorch `make` installs, on machines that are made up here."""
+"""Which build of PyTorch `make` installs, on simulated machines."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from book.tools import torch_backend
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine with or without a GPU, whose index of CPU builds answers or not."""
+    """Simulate a machine, with or without a GPU, whose index of CPU builds answers or not."""
 
     def made(*, system="Linux", gpu=False, index=True):
         monkeypatch.delenv("UV_TORCH_BACKEND", raising=False)
@@ -22,7 +22,7 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("made_of", "backend", "word"),
+    ("properties", "backend", "word"),
     [
         ({}, "cpu", "CPU build"),
         ({"gpu": True}, "", "GPU: installing PyTorch's default"),
@@ -30,8 +30,8 @@ def machine(monkeypatch):
         ({"system": "Darwin"}, "", "this system"),
     ],
 )
-def test_the_build_fits_the_machine(machine, made_of, backend, word):
-    machine(**made_of)
+def test_the_build_fits_the_machine(machine, properties, backend, word):
+    machine(**properties)
     chosen, reason = torch_backend.choose("uv")
     assert chosen == backend
     assert word in reason
@@ -44,7 +44,7 @@ def test_the_environment_variable_decides(machine, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_the_index_is_asked_through_uv_and_may_refuse(tmp_path, monkeypatch, status):
+def test_the_index_answers_through_uv(tmp_path, monkeypatch, status):
     uv = tmp_path / "uv"
     uv.write_text(f"#!{sys.executable}\nimport sys\nsys.exit({status})\n", encoding="utf-8")
     uv.chmod(0o755)
@@ -52,7 +52,7 @@ def test_the_index_is_asked_through_uv_and_may_refuse(tmp_path, monkeypatch, sta
     assert torch_backend.cpu_index_answers(str(uv)) is (status == 0)
 
 
-def test_an_index_that_hangs_is_not_waited_for(monkeypatch):
+def test_a_hanging_index_counts_as_no_answer(monkeypatch):
     def hang(command, **options):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 

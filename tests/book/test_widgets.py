@@ -1,26 +1,22 @@
-"""The widgets of the static page: alive without a kernel, over http and from the disk."""
-
-import re
+"""Widgets in the pages of the book, which have no kernel. See also `test_pages`."""
 
 import numpy as np
 import pytest
 
-from tests.book.test_pages import CHAPTERS
+from tests.book.pages import CHAPTERS, READY, check_that_widgets_answer
 
 PLAYERS = ["notebooks/00_start_here", "notebooks/06_attn_vgg"]
-MORE_THAN_ONE = {"notebooks/00_start_here": 2}
-READY = "html[data-widgets=ready]"
 
 
 def pictures(page):
-    """What the canvases show, as one string each: equal strings are equal pixels."""
+    """What the canvases show, as one data URL each."""
     return page.evaluate(
         "[...document.querySelectorAll('.course-gallery canvas')].map(c => c.toDataURL())"
     )
 
 
 def pixels(page):
-    """The first canvas, (rows × columns, RGBA)."""
+    """The pixels of the first canvas, as an array (rows × columns, 4)."""
     values = page.evaluate(
         """() => { const c = document.querySelector('.course-gallery canvas');
                    return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }"""
@@ -29,21 +25,10 @@ def pixels(page):
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_every_widget_of_a_chapter_says_something_and_answers(page, root, name):
-    page.goto(f"{root}/{name}.html")
+def test_widgets_answer_on_the_disk(page, html, name):
+    page.goto(f"{html.as_uri()}/{name}.html")
     page.wait_for_selector(READY)
-    widgets = page.locator(".course-widget").all()
-    assert len(widgets) == MORE_THAN_ONE.get(name, 1)
-    for widget in widgets:
-        assert len(widget.get_attribute("aria-label")) > 5
-        before = widget.inner_text(), widget.screenshot()
-        assert re.search(r"\d", widget.locator(".course-status").inner_text())
-        slider = widget.locator("input[type=range]:visible").first
-        slider.focus()
-        at_home = slider.input_value() == slider.get_attribute("min")
-        slider.press("End" if at_home else "Home")
-        assert (widget.inner_text(), widget.screenshot()) != before
-    assert len({widget.get_attribute("aria-label") for widget in widgets}) == len(widgets)
+    check_that_widgets_answer(page)
 
 
 @pytest.mark.parametrize("name", PLAYERS)
@@ -66,7 +51,7 @@ def test_the_keyboard_moves_the_maps(page, root, name):
     assert pictures(page) == before
 
 
-def test_controls_change_what_they_say(page, site):
+def test_controls_change_what_their_labels_promise(page, site):
     page.goto(f"{site}/notebooks/06_attn_vgg.html")
     page.wait_for_selector(READY)
     widget, before = page.locator(".course-widget"), pictures(page)
@@ -80,9 +65,8 @@ def test_controls_change_what_they_say(page, site):
     assert pictures(page) != before
     widget.get_by_label("a colour scale for each map").uncheck()
     widget.get_by_label("Opacity").press("Home")
-    assert (
-        np.median(np.ptp(pixels(page)[:, :3], axis=1)) == 0
-    )  # grey again: only the box has a colour
+    # The image is grey again; only the box has a colour.
+    assert np.median(np.ptp(pixels(page)[:, :3], axis=1)) == 0
 
 
 def test_play_runs_through_the_epochs_and_stops(page, site):
@@ -99,11 +83,12 @@ def test_play_runs_through_the_epochs_and_stops(page, site):
 
 
 def test_numbers_and_pictures_are_those_of_the_traits(page, site):
-    """Recompute in numpy, from the state in the page, what the widget says and paints."""
+    """Recompute texts and pictures with NumPy from the state in the page."""
     page.goto(f"{site}/notebooks/06_attn_vgg.html")
     page.wait_for_selector(READY)
     state = page.evaluate(
-        """() => { const s = JSON.parse(document.querySelector('script[type*="widget-state"]').textContent);
+        """() => { const script = document.querySelector('script[type*="widget-state"]');
+                   const s = JSON.parse(script.textContent);
                    const m = Object.values(s.state).find((m) => 'epochs' in m.state);
                    return {...m.state, ...Object.fromEntries(m.buffers.map(b => [b.path[0],
                      [...Uint8Array.from(atob(b.data), c => c.charCodeAt(0))]]))}; }"""
@@ -123,14 +108,3 @@ def test_numbers_and_pictures_are_those_of_the_traits(page, site):
         last = read("maps")[: epochs * count * h * w].reshape(epochs, count, h, w)[epoch, n]
         assert f"{100 * energy[0, epoch, n]:.0f} % inside" in captions[n]
         assert float(captions[n].split()[-1]) == pytest.approx(last.max(), rel=0.06)
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_it_fits_a_phone(page, site, name):
-    page.set_viewport_size({"width": 360, "height": 700})
-    page.goto(f"{site}/{name}.html")
-    page.wait_for_selector(READY)
-    for widget in page.locator(".course-widget").all():
-        box = widget.bounding_box()
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= 360
