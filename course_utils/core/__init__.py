@@ -1,15 +1,15 @@
-"""What everything else may import; nothing here knows about attention.
+"""Helpers that every room may import; none of them knows about attention.
 
 - `boxes`: from masks to boxes, and from boxes to filled regions.
-- `checks`: options chosen by name, and sizes.
-- `eval_mode`: run a network in evaluation mode and leave it as it was.
+- `checks`: checks of options and sizes that don't load PyTorch.
+- `eval_mode`: run a network in evaluation mode, and restore its mode.
 - `files`: the cache folder, and files that are written whole or not at all.
-- `progress`: the progress bar.
 - `profiling`: parameters, multiply-adds, seconds, memory.
+- `progress`: the progress bar.
 - `resampling`: bootstrap intervals.
 - `seeds`: seeds derived from the seed of a run.
-- `targets`: the class that a method is asked to explain.
-- `tensor_checks`: shapes and values of tensors that come from outside.
+- `targets`: the class that a method explains.
+- `tensor_checks`: checks of the shapes of tensors and the values of maps.
 """
 
 import lazy_loader

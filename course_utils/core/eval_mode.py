@@ -1,4 +1,4 @@
-"""Looking at a network without changing it."""
+"""Evaluation mode for a while: run a network without changing it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from torch import nn
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """The network in evaluation mode and without gradients; each of its parts gets its own mode back, whatever happens.
+    """Yield the network in evaluation mode and with gradients off, and restore its mode afterwards.
 
-    Not in torch's inference mode: what is computed or moved there can never be trained again.
+    Each module gets back the mode that it had, even if the block raises. A network that is partly
+    frozen has modules in both modes, which ``network.train()`` would lose.
+
+    The block runs in `torch.no_grad`, not in `torch.inference_mode`: a tensor that is computed, or
+    a parameter that is moved to another device, in inference mode could never be trained again.
     """
     modes = [(module, module.training) for module in network.modules()]
     try:

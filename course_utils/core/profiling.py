@@ -1,4 +1,4 @@
-"""What a network or a function costs: parameters, multiply-adds, seconds, and memory kept for the backward pass."""
+"""The cost of a network or a function: parameters, multiply-adds, seconds, and memory."""
 
 from __future__ import annotations
 
@@ -18,26 +18,31 @@ from course_utils.core.eval_mode import evaluating
 
 
 def device_name() -> str:
-    """The GPU's name, or the processor's with the threads that are used."""
+    """Return the name of the GPU, or of the processor with the number of threads in use."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
+    # On Linux, `platform.processor` returns the architecture only, or nothing.
     cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return f"{found[1] if found else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    model = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    name = model[1] if model else platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
 
 
 def parameters(module: nn.Module) -> int:
-    """How many parameters a module has."""
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
-    """Multiplications, each with its addition, in the convolutions and matrix products of one forward pass.
+    """Return the number of multiply-add operations in one forward pass.
 
-    Papers call them FLOPs or MACs. Element-by-element work is left out, as in their tables, and so is what runs as one
-    fused kernel, such as an LSTM. Module and inputs may be on the meta device, where the largest network is counted in
-    a moment and without memory, unless a part of it looks at the values of its scores, as sparsemax and entmax do. The
-    module is left as it was.
+    One multiplication with its addition counts as one. Papers call them FLOPs or MACs. Only
+    convolutions and matrix products are counted: element-wise operations are left out, as in the
+    tables of papers, and so are fused kernels such as an LSTM.
+
+    The module and the inputs may be on the meta device. There, even a very large network is counted
+    in a moment and needs no memory. It does not work for modules that look at the values of their
+    scores, such as sparsemax and entmax. The module itself is not changed.
     """
     with evaluating(module), FlopCounterMode(display=False) as counter:
         module(*inputs)
@@ -45,44 +50,54 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
 
 
 def seconds(function: Callable[..., object], *inputs: Tensor, repeats: int = 5) -> float:
-    """The shortest of several runs, after one that does not count: other work on the machine only ever adds to it.
+    """Return the time of the fastest of several runs, after one warm-up run.
+
+    The minimum is used because other load on the machine can only slow a run down.
+
+    Args:
+        function: Function to call.
+        inputs: Its arguments. If one of them is on an accelerator, each run waits until the
+            accelerator has finished.
+        repeats: Number of timed runs, at least 1.
 
     Raises:
-        ValueError: fewer repeats than one.
+        ValueError: If `repeats` is less than 1.
     """
     if repeats < 1:
         raise ValueError(f"expected at least one repeat, got {repeats}")
-    waits = any(tensor.device.type != "cpu" for tensor in inputs)
+    on_accelerator = any(tensor.device.type != "cpu" for tensor in inputs)
 
     def run() -> None:
         function(*inputs)
-        if waits:  # an accelerator returns before it is done
+        if on_accelerator:  # its work is only queued when the call returns
             torch.accelerator.synchronize()
 
-    run()
+    run()  # warm-up: the first run also allocates memory and chooses kernels
     return min(timeit.repeat(run, timer=perf_counter, number=1, repeat=repeats))
 
 
 class _Saved:
-    """A tensor in a box that can be seen to go when autograd lets it go."""
+    """A tensor in an object of its own, which disappears when autograd releases it."""
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
 
 
 def saved_bytes(function: Callable[..., object], *inputs: Tensor) -> int:
-    """The bytes that a function keeps for the backward pass, were the gradient for each input wanted; exact.
+    """Return the exact number of bytes that a function saves for the backward pass.
 
-    Autograd hands each tensor that it saves to a hook; those that it still holds when the function is done are counted.
-    Each storage counts once and as a whole, however many tensors view it: a view keeps all of its storage alive. Inputs
-    and parameters that the backward pass needs count too.
+    A gradient is assumed to be wanted for each floating-point input. Autograd passes each tensor
+    that it saves to a hook; what it still holds when the function returns is counted. A storage
+    counts once and as a whole, even if several tensors view it or a view needs a part only, because
+    a view keeps all of its storage alive. Inputs and parameters that the backward pass needs count
+    too.
     """
     held = weakref.WeakSet()
 
     def pack(tensor: Tensor) -> _Saved:
-        held.add(
-            saved := _Saved(tensor.detach())
-        )  # with its graph, an output would hold on to itself for ever
+        # Detached: an output that is saved with its own graph would keep itself alive for ever.
+        saved = _Saved(tensor.detach())
+        held.add(saved)
         return saved
 
     inputs = [x.detach().requires_grad_() if x.is_floating_point() else x for x in inputs]
@@ -90,7 +105,8 @@ def saved_bytes(function: Callable[..., object], *inputs: Tensor) -> int:
         torch.enable_grad(),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor),
     ):
-        result = function(*inputs)  # the name keeps the graph alive, and with it what it holds
+        result = function(*inputs)  # the variable keeps the graph alive, and so what it saved
     storages = [saved.tensor.untyped_storage() for saved in held]
     del result
+    # By address, so that a storage counts once.
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

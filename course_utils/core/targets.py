@@ -1,4 +1,4 @@
-"""The class of each image that a method is asked to explain."""
+"""Target classes: for which class of each image a method explains the logit."""
 
 from __future__ import annotations
 
@@ -6,22 +6,30 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Targets = Int[Tensor, " B"] | int | None  # one an image, one for all, or the one that is predicted
+# One class per image, one class for all images, or None for the predicted class.
+Targets = Int[Tensor, " B"] | int | None
 
 
 def target_classes(classes: Targets, logits: Float[Tensor, "B classes"]) -> Int[Tensor, " B"]:
-    """The class to look at for each image: as given, one for all, or else the one with the highest logit.
+    """Return the target class of each image.
+
+    Args:
+        classes: One class per image, or one for all images. If None, the class with the highest
+            logit.
+        logits: Output of the network for these images.
 
     Raises:
-        ValueError: classes that do not fit the logits.
+        ValueError: If the classes aren't integers from 0 to the number of classes − 1, or are
+            neither one nor as many as the images.
     """
     if classes is None:
         return logits.argmax(dim=1)
     given = torch.as_tensor(classes, device=logits.device)
     n, last = len(logits), logits.shape[1] - 1
-    good = given.shape in ((), (n,)) and not given.is_floating_point() and given.dtype != torch.bool
-    if not good or not ((given >= 0) & (given <= last)).all():
+    # A boolean or a float would pass the comparison below, but as a class it is a mistake.
+    integers = not given.is_floating_point() and given.dtype != torch.bool
+    if given.shape not in ((), (n,)) or not integers or not ((given >= 0) & (given <= last)).all():
         raise ValueError(
             f"expected a class from 0 to {last} for each of {n} images, got {given.tolist()}"
         )
-    return given.long().expand(n)
+    return given.long().expand(n)  # a single class () → (B,)

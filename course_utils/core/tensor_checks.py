@@ -1,4 +1,8 @@
-"""Checks of tensors that come from outside: their shapes and their values."""
+"""Checks of tensors that a caller passes in: their shapes, and the values of maps.
+
+Jaxtyping checks shapes in the tests only. These checks run for everybody, where a wrong tensor
+would give a wrong result without an error, or an error that doesn't name the cause.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,32 @@ from torch import Tensor
 
 
 def check_maps(maps: Float[Tensor, "B 1 h w"]) -> None:
-    """Refuse maps that can't be scored.
+    """Check that maps can be scored.
 
     Raises:
-        ValueError: negative or non-finite values.
+        ValueError: If a value is negative, NaN or infinite.
     """
     if not (maps.isfinite().all() and (maps >= 0).all()):
         raise ValueError(
-            f"expected finite, non-negative maps, got values from {maps.min():.3g} to {maps.max():.3g}"
+            "expected finite, non-negative maps, "
+            f"got values from {maps.min():.3g} to {maps.max():.3g}"
         )
 
 
 def check_shape(name: str, given: Tensor, *sizes: int | None) -> None:
-    """Check the shape of an input; None stands for any size.
+    """Check the shape of a tensor.
+
+    Args:
+        name: Name of the tensor, for the error message.
+        given: The tensor.
+        sizes: Expected size of each dimension. None stands for any size.
 
     Raises:
-        ValueError: another shape.
+        ValueError: If the number of dimensions or a size differs.
     """
-    if given.ndim != len(sizes) or any(
-        size not in (None, found) for size, found in zip(sizes, given.shape)
+    same_rank = given.ndim == len(sizes)
+    if not same_rank or any(
+        expected not in (None, actual) for expected, actual in zip(sizes, given.shape)
     ):
-        expected = ", ".join("any" if size is None else str(size) for size in sizes)
-        raise ValueError(f"expected {name} of shape ({expected}), got {tuple(given.shape)}")
+        shape = ", ".join("any" if size is None else str(size) for size in sizes)
+        raise ValueError(f"expected {name} of shape ({shape}), got {tuple(given.shape)}")

@@ -14,7 +14,7 @@ x, y = torch.rand(N), torch.rand(N)
 
 
 @pytest.mark.parametrize(
-    ("function", "inputs", "numbers"),
+    ("function", "inputs", "values"),
     [
         (torch.exp, [x], N),  # keeps its output
         (torch.sin, [x], N),  # keeps its input
@@ -23,11 +23,8 @@ x, y = torch.rand(N), torch.rand(N)
         (torch.mul, [x, y], 2 * N),
         (torch.mul, [x, x], N),  # one storage
         (lambda x: x.exp().exp(), [x], 2 * N),
-        (
-            lambda x: (x.sin(), x.cos(), x.view(10, 10).mT.sin()),
-            [x],
-            N,
-        ),  # three views of one storage
+        # three views of one storage
+        (lambda x: (x.sin(), x.cos(), x.view(10, 10).mT.sin()), [x], N),
         (lambda x: x[:3].sin(), [x], N),  # a view keeps all of its storage
         (lambda x: x[:3].clone().sin(), [x], 3),
         (lambda x: x.softmax(dim=0), [x], N),
@@ -37,22 +34,21 @@ x, y = torch.rand(N), torch.rand(N)
         (nn.Linear(4, 5), [torch.rand(3, 4)], 3 * 4 + 4 * 5),
     ],
 )
-def test_known_functions(function, inputs, numbers):
-    assert saved_bytes(function, *inputs) == 4 * numbers
+def test_known_functions(function, inputs, values):
+    assert saved_bytes(function, *inputs) == 4 * values
     with torch.no_grad():
-        assert saved_bytes(lambda *doubles: function(*doubles), *inputs) == 4 * numbers
+        assert saved_bytes(lambda *same: function(*same), *inputs) == 4 * values
     assert not any(tensor.requires_grad for tensor in inputs)
 
 
-def test_the_size_of_a_number_counts():
+def test_bytes_per_value_count():
     assert saved_bytes(torch.exp, x.double()) == 8 * N
-    assert (
-        saved_bytes(lambda x, mask: x.masked_fill(mask, 0), x, x > 0.5) == N
-    )  # a mask of one byte a number
+    # a mask has one byte per value
+    assert saved_bytes(lambda x, mask: x.masked_fill(mask, 0), x, x > 0.5) == N
     assert saved_bytes(lambda x, mask: x.masked_fill(mask, 0).exp(), x, x > 0.5) == 5 * N
 
 
-def test_each_run_counts_alone():
+def test_earlier_runs_do_not_count():
     assert [saved_bytes(torch.exp, x) for _ in range(3)] == [4 * N] * 3
 
 
@@ -71,15 +67,14 @@ def test_attention_grows_with_the_positions_and_self_attention_with_their_square
         assert kept == kept_anyway + scaled_queries + 4 * K * K
 
 
-@pytest.mark.parametrize("module", [SelfAttention(Attention(scores.multiplicative), 8, 4, 4)])
-def test_self_attention_by_the_piece(module):
-    K = 32
+def test_self_attention_keeps_inputs_projections_parameters_and_weights():
+    K, module = 32, SelfAttention(Attention(scores.multiplicative), 8, 4, 4)
     inputs, projections, weights = K * 8, 3 * K * 4, 3 * 8 * 4
     assert saved_bytes(module, torch.rand(1, K, 8)) == 4 * (inputs + projections + weights + K * K)
 
 
-def test_every_head_keeps_weights_of_its_own():
-    profiling = [
+def test_each_head_keeps_its_own_weights():
+    kept = [
         [
             saved_bytes(
                 MultiHead(Attention(scores.multiplicative), 8, heads), *[torch.rand(1, K, 8)] * 3
@@ -88,15 +83,14 @@ def test_every_head_keeps_weights_of_its_own():
         ]
         for heads in (1, 2, 4)
     ]
-    quadratic = [
-        large - 2 * small for small, large in profiling
-    ]  # what grows with K alone is gone, but for a constant
+    # The difference removes what grows with K alone; only a constant is left of it.
+    quadratic = [large - 2 * small for small, large in kept]
     assert quadratic[1] - quadratic[0] == 4 * (128**2 - 2 * 64**2)
     assert quadratic[2] - quadratic[1] == 2 * 4 * (128**2 - 2 * 64**2)
 
 
-def test_the_shortest_run_counts_and_the_first_does_not(monkeypatch):
-    """On a clock of its own: a machine that is busy would decide a test that reads the real one."""
+def test_fastest_run_counts_and_the_warm_up_does_not(monkeypatch):
+    """With a clock of its own, because a busy machine would decide the test with a real one."""
     now, takes = [0.0], iter([0.25, 3.0, 0.5, 2.0])
     monkeypatch.setattr(profiling, "perf_counter", lambda: now[0])
 
@@ -107,13 +101,13 @@ def test_the_shortest_run_counts_and_the_first_does_not(monkeypatch):
     assert next(takes, "all taken") == "all taken"
 
 
-def test_inputs_are_handed_on():
+def test_function_gets_the_inputs():
     given = []
     assert seconds(lambda *inputs: given.append(inputs), x, y, repeats=2) > 0
     assert [tuple(map(id, inputs)) for inputs in given] == [(id(x), id(y))] * 3
 
 
-def test_an_accelerator_is_waited_for(monkeypatch):
+def test_timer_waits_for_an_accelerator(monkeypatch):
     events = []
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda: events.append("waited"))
     seconds(lambda x: events.append("ran"), torch.empty(3, device="meta"), repeats=2)
@@ -123,8 +117,8 @@ def test_an_accelerator_is_waited_for(monkeypatch):
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_no_repeat_is_no_measurement():
-    with pytest.raises(ValueError, match="expected at least one repeat, got 0"):
+def test_repeats_below_1_are_refused():
+    with pytest.raises(ValueError, match="got 0"):
         seconds(torch.exp, x, repeats=0)
 
 
@@ -138,8 +132,8 @@ def test_multiply_adds_by_hand():
     assert parameters(conv) == 5 * 3 * 9
 
 
-def test_what_attention_adds_to_a_vgg_of_full_width():
-    """Two blocks, on 28² and 14²: 1 × 1 convolutions to 256 channels of l and g, and from these to 1."""
+def test_multiply_adds_of_the_attention_in_a_vgg_of_full_width():
+    """Two blocks, on 28² and 14²: 1 × 1 convolutions from l and g to 256 channels, then to 1."""
     with torch.device("meta"):
         x = torch.rand(1, 3, 224, 224)
         attention, average = (multiply_adds(AttnVGG(2, alignment=a), x) for a in ("sigmoid", None))
@@ -150,7 +144,7 @@ def test_what_attention_adds_to_a_vgg_of_full_width():
     assert average - plain == 2 * (256 + 512)
 
 
-def test_counting_changes_nothing():
+def test_counting_leaves_the_network_as_it_was():
     model = AttnVGG(2, width=0.0625, dropout=0.5)
     model.attention.eval()
     multiply_adds(model, torch.rand(1, 3, 32, 32))
