@@ -106,7 +106,7 @@ def both_labels(variant: str, seed: int, preset: Preset, home: Path) -> None:
         model, log = study.memorise(variant, labels, preset, data, into / labels, seed=seed)
         description = results.describe(variant, data.classes, preset)
         with replacing(into / f"{labels}.safetensors") as new:
-            checkpoints.save(new, model, description, half=True)
+            checkpoints.write(new, model, description, half=True)
         output, truth, _ = predict(model, data.test)
         answers = classification_report(output.logits, truth)["value"]
         # Both networks are asked for the same class, or the maps would differ for that alone.

@@ -85,7 +85,7 @@ def _save_network(run: Run, description: checkpoints.Description, into: Path, va
     model = description.build()
     load_weights(model, run.weights)
     with replacing(into / f"{variant}.safetensors") as new:
-        checkpoints.save(new, model, description, half=True)
+        checkpoints.write(new, model, description, half=True)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ NETWORKS = {
     "soft_attention": SoftAttentionCNN,
     "vgg": VGG,
 }
-GATES = {
+RESNET_GATES = {
     "cbam": gates.CBAM,
     "second_order": gates.SecondOrder,
     "squeeze_excitation": gates.SqueezeExcitation,
@@ -43,7 +43,7 @@ class Description:
         network: Name of the network, a key of `NETWORKS`.
         classes: Names of the classes, in the order of the logits.
         image_size: Side of the training images, in pixels.
-        options: Options of the network, by name; the gate of a `ResNet` is a key of `GATES`.
+        options: Options of the network, by name; the gate of a `ResNet` is a key of `RESNET_GATES`.
     """
 
     network: str
@@ -66,11 +66,11 @@ class Description:
                 f"{self.network} has no option {min(unknown)!r}: it has {', '.join(valid)}"
             )
         if kind is ResNet and options.get("gate") is not None:
-            if options["gate"] not in GATES:
+            if options["gate"] not in RESNET_GATES:
                 raise ValueError(
-                    f"unknown gate {options['gate']!r}: choose one of {', '.join(GATES)}"
+                    f"unknown gate {options['gate']!r}: choose one of {', '.join(RESNET_GATES)}"
                 )
-            options["gate"] = GATES[options["gate"]]
+            options["gate"] = RESNET_GATES[options["gate"]]
         return kind(len(self.classes), **options)
 
 
@@ -85,13 +85,13 @@ def option_names(network: str) -> list[str]:
     return [name for name in signature(NETWORKS[network]).parameters if name != "num_classes"]
 
 
-def save(path: Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
+def write(path: Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
     """Write the weights of a network and its description into one file.
 
     Args:
         path: The file to write.
         model: The network.
-        description: What `load` needs to build the network again.
+        description: What `read` needs to build the network again.
         half: Store the weights in half precision, which halves the size of the file.
 
     Raises:
@@ -102,8 +102,8 @@ def save(path: Path, model: nn.Module, description: Description, *, half: bool =
     save_file(weights, path, {"description": json.dumps(asdict(description))})
 
 
-def load(path: Path) -> tuple[nn.Module, Description]:
-    """Load a network that `save` wrote, in evaluation mode, with its description.
+def read(path: Path) -> tuple[nn.Module, Description]:
+    """Read a network that `write` wrote, in evaluation mode, with its description.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -146,4 +146,4 @@ def maps(variant: str, seed: int = 0, home: Path = SHIPPED) -> dict[int, tuple[T
 
 def network(variant: str, home: Path = SHIPPED) -> nn.Module:
     """Return the trained network of a variant's first seed, in evaluation mode."""
-    return checkpoints.load(home / f"{variant}.safetensors")[0]
+    return checkpoints.read(home / f"{variant}.safetensors")[0]

@@ -134,7 +134,7 @@ def test_maps_are_measured_and_collected(trained, tmp_path, monkeypatch):
     assert attention_vs_grad_cam.cascades(into).step.max() > 13
     labels = attention_vs_grad_cam.labels(into)
     assert set(labels.labels) == {"true", "random"}
-    assert checkpoints.load(into / "random_labels.safetensors")[1].network == "attn_vgg"
+    assert checkpoints.read(into / "random_labels.safetensors")[1].network == "attn_vgg"
 
 
 @pytest.mark.slow

@@ -19,8 +19,8 @@ from course_utils.models.weights import halved
 def test_every_network_is_the_same_after_saving_and_loading(network, options, tmp_path):
     description = checkpoints.Description(network, ("a", "b", "c"), 32, options)
     model = description.build().eval()
-    checkpoints.save(tmp_path / "model.safetensors", model, description)
-    again, read = checkpoints.load(tmp_path / "model.safetensors")
+    checkpoints.write(tmp_path / "model.safetensors", model, description)
+    again, read = checkpoints.read(tmp_path / "model.safetensors")
     assert read == description
     assert not again.training
     images = torch.rand(1, 3, 32, 32)
@@ -31,11 +31,11 @@ def test_half_precision_halves_the_file_and_hardly_changes_the_logits(tmp_path):
     description = checkpoints.Description("attn_vgg", ("a", "b"), 32, {"width": 0.125})
     model = description.build().eval()
     for half in (False, True):
-        checkpoints.save(tmp_path / f"{half}.safetensors", model, description, half=half)
+        checkpoints.write(tmp_path / f"{half}.safetensors", model, description, half=half)
     size = {half: (tmp_path / f"{half}.safetensors").stat().st_size for half in (False, True)}
     assert size[True] < 0.6 * size[False]
     images = torch.rand(1, 3, 32, 32)
-    again, _ = checkpoints.load(tmp_path / "True.safetensors")
+    again, _ = checkpoints.read(tmp_path / "True.safetensors")
     torch.testing.assert_close(again(images).logits, model(images).logits, atol=1e-2, rtol=1e-2)
 
 
@@ -47,12 +47,12 @@ def test_values_beyond_half_precision_are_refused():
 
 def test_files_that_are_not_checkpoints_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing"):
-        checkpoints.load(tmp_path / "missing")
+        checkpoints.read(tmp_path / "missing")
     (tmp_path / "text").write_text("text")
     save_file({"w": torch.zeros(1)}, tmp_path / "undescribed")
     for name in ("text", "undescribed"):
         with pytest.raises(ValueError, match=rf"{name} is not a checkpoint"):
-            checkpoints.load(tmp_path / name)
+            checkpoints.read(tmp_path / name)
 
 
 @pytest.mark.parametrize(
