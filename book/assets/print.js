@@ -1,4 +1,4 @@
-/* Paper is white: a page that is read in the dark is printed in light colours, pictures included. */
+/* Paper is white, so a page in dark mode is printed in light colours, pictures included. */
 (() => {
   "use strict";
   let theme;

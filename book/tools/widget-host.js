@@ -1,9 +1,10 @@
 /* Runs the book's widgets in a static page: no kernel, no server, no request.
 
-   Sphinx has written the state of every widget into the page, and a mark where each one stands. A widget is an
-   anywidget: an ES module, given as text, that draws itself from its traits. This script gives it a model to read.
-   It is a classic script and imports the modules from blobs, because browsers refuse modules on file://. What a
-   widget asks for later than that (`load`) comes as a classic script too, which leaves it in `courseData`. */
+   Sphinx has written the state of every widget into the page, and a mark where each widget belongs.
+   A widget is an anywidget: an ES module, given as text, that draws itself from its traits. This
+   script gives it a model to read. It is a classic script and imports the modules from blobs,
+   because browsers refuse modules on file://. Data that a widget loads later (`load`) comes as a classic
+   script too, which leaves it in `courseData`. */
 (() => {
   "use strict";
   const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
@@ -16,7 +17,7 @@
   const decode = (base64) =>
     new DataView(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer);
 
-  /** The trait that a script of the page's own leaves for us; what failed is tried again when it is asked for again. */
+  /** Load a trait from a script beside the page; after a failure, the next call tries again. */
   function fetched({ key, src }) {
     if (!files.has(key)) {
       files.set(
@@ -39,7 +40,7 @@
     return files.get(key);
   }
 
-  /** What a widget sees of its traits; with no kernel behind it, the page's own state is the truth. */
+  /** The model that a widget reads and writes; without a kernel, it's the only state there is. */
   class Model {
     #state;
     #listeners = new Map();
@@ -87,7 +88,7 @@
     send() {}
   }
 
-  /** One trait follows another, as ipywidgets' jsdlink has it. */
+  /** Let one trait follow another, as ipywidgets' jsdlink does. */
   function follow([leader, from], [follower, to]) {
     const tell = () => models.get(follower).set(to, models.get(leader).get(from));
     models.get(leader).on(`change:${from}`, tell);

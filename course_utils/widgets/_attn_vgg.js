@@ -1,10 +1,11 @@
-/* The forward pass of a small AttnVGG: 3 × 3 convolutions, batch norm folded into them, taps before the pools, softmax
-   attention, a head a descriptor. A feature map is { values, channels, rows, columns }, channel by channel, row by row. */
+/* The forward pass of a small AttnVGG: 3 × 3 convolutions with folded batch norm, taps before the
+   pools, softmax attention, and one head per descriptor. A feature map is an object
+   { values, channels, rows, columns }, stored channel by channel and row by row. */
 
 const BLOCKS = [2, 2, 3, 3, 3];
 const TAPS = [2, 3]; // convolutions of each block; the blocks that are attended to
 
-/** A number from the 16 bits of half precision. */
+/** Decode the 16 bits of a half-precision value. */
 function half(bits) {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
@@ -12,7 +13,7 @@ function half(bits) {
   return sign * (exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24);
 }
 
-/** Tensors of given shapes, one after the other in half precision, as { values, shape }. */
+/** Read tensors of the given shapes, stored in half precision one after the other. */
 function unpacked(view, shapes) {
   let at = 0;
   return shapes.map((shape) => {
@@ -23,7 +24,7 @@ function unpacked(view, shapes) {
   });
 }
 
-/** The map with a border of zeros, in which a row follows the other: a step down is `columns + 2` numbers ahead. */
+/** Pad a map with zeros. One step down in the result is `stride` = `columns + 2` values ahead. */
 function padded({ values, channels, rows, columns }) {
   const stride = columns + 2;
   const plane = (rows + 2) * stride + 2;
@@ -39,10 +40,10 @@ function padded({ values, channels, rows, columns }) {
   return { large, stride, plane };
 }
 
-/** A 3 × 3 convolution (outputs, channels, 3, 3) with padding 1, and the ReLU.
+/** A 3 × 3 convolution (outputs, channels, 3, 3) with padding 1, followed by a ReLU.
 
-    Four outputs at a time, and one loop over all positions of the padded map: what it computes at the two columns of the
-    border is thrown away, which costs less than a loop a row does. */
+    It computes four outputs at a time in one loop over all positions of the padded map. The results
+    at the two columns of the border are thrown away, which is faster than one loop per row. */
 function conv3(map, weight, bias) {
   const { rows, columns, channels } = map;
   const outputs = weight.shape[0];
@@ -98,7 +99,7 @@ function conv3(map, weight, bias) {
   return { values, channels: outputs, rows, columns };
 }
 
-/** The highest of each 2 × 2 positions. */
+/** 2 × 2 max-pooling. */
 function pool({ values, channels, rows, columns }) {
   const h = rows >> 1;
   const w = columns >> 1;
@@ -132,7 +133,7 @@ function conv1({ values, channels, rows, columns }, weight) {
   return { values: sums, channels: outputs, rows, columns };
 }
 
-/** Additive attention of local features guided by deeper ones: the weights, and the context they give. */
+/** Additive attention over local features, guided by deeper ones: the weights and the context. */
 function attention(local, deep, [projectLocal, projectGlobal, score, bias]) {
   const { rows, columns, channels } = local;
   const positions = rows * columns;
@@ -155,10 +156,10 @@ function attention(local, deep, [projectLocal, projectGlobal, score, bias]) {
   return { map: { values: weights, rows, columns }, context };
 }
 
-/** Classify an image, grey values in [0, 1] and as many rows as columns.
+/** Classify a square grey image with values in [0, 1].
 
-    `tensors` has what `live_model.folded` packs, in its order. Returns the logits, which are logarithms of probabilities,
-    and the two maps. */
+    `tensors` are those of `live_model.folded`, in its order. Returns the logits, which are
+    logarithms of probabilities, and the two maps. */
 function forward(tensors, image, size) {
   const next = tensors.values();
   const take = (count) => Array.from({ length: count }, () => next.next().value);

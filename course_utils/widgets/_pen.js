@@ -1,6 +1,7 @@
-/* A pen for a sheet of size × size pixels: by mouse, finger or keys. Points are x, y in pixels of the sheet. */
+/* Drawing on a sheet of size × size pixels with the mouse, a finger or the keyboard. Points are
+   x, y in pixels of the sheet. */
 
-/** Add ink along the line from one point to another, as `strokes.inked` does: a sheet of numbers from 0 to 1. */
+/** Add ink with values up to 1 along a line between two points, as `strokes.inked` does. */
 function ink(sheet, size, [x0, y0], [x1, y1], width) {
   const dx = x1 - x0;
   const dy = y1 - y0;
@@ -26,7 +27,9 @@ function ink(sheet, size, [x0, y0], [x1, y1], width) {
   }
 }
 
-/** The box around all ink above a tenth, as digits have theirs: x0, y0, x1, y1, ends excluded; none on an empty sheet. */
+/** Return the box x0, y0, x1, y1 (ends excluded) around all ink above 0.1, if there is any.
+
+    The boxes of the data set's digits have the same threshold. */
 function boxAround(sheet, size) {
   const inky = [...sheet.keys()].filter((i) => sheet[i] > 0.1);
   const x = inky.map((i) => i % size);
@@ -36,11 +39,12 @@ function boxAround(sheet, size) {
     : undefined;
 }
 
-/** Let a node be drawn on: calls `begin` and `go` with a point and `end` without, and `hover` when keys have moved the pen.
+/** Let a node be drawn on.
+
+    A stroke calls `begin` and `go` with a point, then `end`; moving the pen by keys calls `hover`.
 
     The arrow keys move the pen by two pixels, with Shift by one; Space puts it down or lifts it. */
 function drawable(node, size, { begin, go, end, hover }) {
-  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   let at = [size / 2, size / 2];
   let finger;
   let keys = false; // the pointer that draws; whether the pen of the keys is down
@@ -72,9 +76,10 @@ function drawable(node, size, { begin, go, end, hover }) {
       return;
     }
     if (!(event.buttons & 1)) {
-      return lift(); // it was released where nobody told us
+      return lift(); // the button was released outside of the window
     }
-    const all = event.getCoalescedEvents?.() ?? []; // a quick hand makes more moves than there are pictures of the screen
+    // A quick hand makes several moves between two frames; browsers deliver them as one event.
+    const all = event.getCoalescedEvents?.() ?? [];
     for (const one of all.length ? all : [event]) {
       go(point(one));
     }
@@ -94,7 +99,7 @@ function drawable(node, size, { begin, go, end, hover }) {
   });
   node.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey) {
-      return; // the browser's own
+      return; // shortcuts of the browser
     }
     if (event.key === " " && !event.repeat) {
       if (keys) {
@@ -103,9 +108,9 @@ function drawable(node, size, { begin, go, end, hover }) {
         keys = true;
         begin(at);
       }
-    } else if (event.key in steps) {
+    } else if (event.key in ARROWS) {
       at = at.map((v, i) =>
-        Math.min(size, Math.max(0, v + steps[event.key][i] * (event.shiftKey ? 1 : 2))),
+        Math.min(size, Math.max(0, v + ARROWS[event.key][i] * (event.shiftKey ? 1 : 2))),
       );
       if (keys) {
         go(at);

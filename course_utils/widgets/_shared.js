@@ -1,29 +1,53 @@
-/* Shared by all widgets: small helpers, prepended to each widget's module. */
+/* Helpers that all widgets share. They are prepended to each widget's module, because a module that
+   is loaded from text has no address and can't import its neighbours. */
 
-/** An element with properties, attributes (aria-…, role) and children. */
-const element = (tag, properties = {}, ...children) => {
+/** Create an element with properties, attributes (aria-…, role) and children. */
+function element(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    name in node ? (node[name] = value) : node.setAttribute(name, value);
+    if (name in node) {
+      node[name] = value;
+    } else {
+      node.setAttribute(name, value);
+    }
   }
   node.append(...children);
   return node;
-};
+}
 
-/** Binary traits arrive as a DataView at any offset; typed arrays want aligned memory of their own. */
+/** Create an SVG element with attributes and children. */
+function svg(name, attributes = {}, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [attribute, value] of Object.entries(attributes)) {
+    node.setAttribute(attribute, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+/** Read a binary trait, which arrives as a DataView at any offset. */
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+
+/** Read a binary trait as float32, from a copy: such arrays must start at a multiple of 4 bytes. */
 const floats = (view) => new Float32Array(bytes(view).slice().buffer);
 
-/** A trait that a static page fetches when it is first asked for (`_lazy`); a notebook has it at hand. */
+/** Read a trait that a static page loads on demand (`_lazy`) and a notebook has already. */
 const later = async (model, name) => (model.load ? model.load(name) : model.get(name));
 
-/** A control bound to a trait, in both directions; `show` writes the value beside it. */
+/** Call `draw` whenever one of the traits changes. */
+function onChange(model, traits, draw) {
+  for (const trait of traits) {
+    model.on(`change:${trait}`, draw);
+  }
+}
+
+/** Bind an input to a trait, in both directions; `show` formats the value displayed beside it. */
 function control(model, trait, label, input, show = (value) => value) {
-  const output = element("output", { "aria-live": "off" }); // the widget's own status speaks
+  // Screen readers hear the status line of the widget; they need not hear this output as well.
+  const output = element("output", { "aria-live": "off" });
+  const property = input.type === "checkbox" ? "checked" : "value";
   const read = () => {
-    input.type === "checkbox"
-      ? (input.checked = model.get(trait))
-      : (input.value = model.get(trait));
+    input[property] = model.get(trait);
     output.textContent = show(model.get(trait));
     if (input.type === "range") {
       input.setAttribute("aria-valuetext", output.textContent);
@@ -35,13 +59,8 @@ function control(model, trait, label, input, show = (value) => value) {
   });
   model.on(`change:${trait}`, read);
   read();
-  return element(
-    "label",
-    { className: "course-control" },
-    element("span", {}, label),
-    input,
-    output,
-  );
+  const text = element("span", {}, label);
+  return element("label", { className: "course-control" }, text, input, output);
 }
 
 const slider = (model, trait, label, { min, max, step = 1, show }) =>
@@ -50,17 +69,35 @@ const slider = (model, trait, label, { min, max, step = 1, show }) =>
 const checkbox = (model, trait, label) =>
   control(model, trait, label, element("input", { type: "checkbox" }), () => "");
 
-/** Choose one of several texts; the trait holds its number. */
-const choice = (model, trait, label, texts) =>
-  control(
-    model,
-    trait,
-    label,
-    element("select", {}, ...texts.map((text, i) => new Option(text, i))),
-    () => "",
-  );
+/** A list to choose from; the trait holds the index of the chosen text. */
+function choice(model, trait, label, texts) {
+  const options = texts.map((text, i) => new Option(text, i));
+  return control(model, trait, label, element("select", {}, ...options), () => "");
+}
 
-/** Paint rows of values in [0, 1] through a palette of 256 RGB colours onto a canvas of its own. */
+/** The line that describes in words what the widget shows; screen readers announce its changes. */
+const statusLine = () => element("p", { className: "course-status", "aria-live": "polite" });
+
+/** The frame of a widget, with a name for screen readers. */
+const widgetFrame = (name, ...children) =>
+  element("div", { className: "course-widget", role: "group", "aria-label": name }, ...children);
+
+/** A row of sliders, lists and buttons. */
+const controlRow = (...children) => element("div", { className: "course-controls" }, ...children);
+
+/** A palette of 256 greys, for images. */
+const GREY = Uint8Array.from({ length: 3 * 256 }, (_, i) => Math.floor(i / 3));
+
+/** The colours of a palette from left to right, beside a text on the values that they stand for. */
+function colourScale(palette) {
+  const values = Array.from({ length: 256 }, (_, i) => i / 255);
+  const ramp = painted(values, 256, palette);
+  ramp.setAttribute("aria-hidden", "true"); // the text says it all
+  const text = element("span");
+  return { node: element("div", { className: "course-scale" }, ramp, text), text };
+}
+
+/** Paint rows of values in [0, 1] onto a new canvas, one pixel per value. */
 function painted(values, width, palette, scale = 1) {
   const canvas = element("canvas", { width, height: values.length / width });
   const image = new ImageData(canvas.width, canvas.height);
@@ -72,7 +109,14 @@ function painted(values, width, palette, scale = 1) {
   return canvas;
 }
 
-/** Draw a picture over all of a canvas, cell by cell, and on it a box in pixels of the image; returns the context. */
+/** Paint the n-th of several grey images, stored in one byte per pixel. */
+function paintedImage(images, n, width, height = width) {
+  const area = width * height;
+  const values = Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255);
+  return painted(values, width, GREY);
+}
+
+/** Draw a picture over a whole canvas, without smoothing, and a box in pixels of the image. */
 function framed(canvas, picture, box, zoom) {
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
@@ -85,7 +129,7 @@ function framed(canvas, picture, box, zoom) {
   return context;
 }
 
-/** A bar, from 0 to 1 unless `show` says otherwise when it fills it. */
+/** A bar for a value from 0 to 1, or from `low` to `high` if `show` gets them. */
 function meter(label) {
   const fill = element("span");
   const node = element(
@@ -94,15 +138,15 @@ function meter(label) {
     fill,
   );
   const show = (value, low = 0, high = 1) => {
-    for (const [name, number] of Object.entries({ now: value, min: low, max: high })) {
-      node.setAttribute(`aria-value${name}`, number);
-    }
+    node.setAttribute("aria-valuenow", value);
+    node.setAttribute("aria-valuemin", low);
+    node.setAttribute("aria-valuemax", high);
     fill.style.width = `${(100 * (value - low)) / (high - low || 1)}%`;
   };
   return { node, show };
 }
 
-/** Choose a place on a grid by dragging or with the arrow keys; the trait holds its number, row by row. */
+/** Choose a position on a grid by dragging or with the arrow keys; the trait counts row by row. */
 function placeable(model, trait, node, columns, rows) {
   const within = (i, n) => Math.min(n - 1, Math.max(0, i));
   const go = (x, y) => {
@@ -111,16 +155,14 @@ function placeable(model, trait, node, columns, rows) {
   };
   const point = (event) => {
     const box = node.getBoundingClientRect();
-    go(
-      Math.floor(((event.clientX - box.left) / box.width) * columns),
-      Math.floor(((event.clientY - box.top) / box.height) * rows),
-    );
+    const x = ((event.clientX - box.left) / box.width) * columns;
+    const y = ((event.clientY - box.top) / box.height) * rows;
+    go(Math.floor(x), Math.floor(y));
   };
-  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   node.tabIndex = 0;
   node.classList.add("course-placeable");
   node.addEventListener("pointerdown", (event) => {
-    node.setPointerCapture(event.pointerId);
+    node.setPointerCapture(event.pointerId); // the drag goes on outside of the node
     point(event);
   });
   node.addEventListener("pointermove", (event) => {
@@ -129,27 +171,22 @@ function placeable(model, trait, node, columns, rows) {
     }
   });
   node.addEventListener("keydown", (event) => {
-    if (!(event.key in steps)) {
+    if (!(event.key in ARROWS)) {
       return;
     }
-    event.preventDefault();
+    event.preventDefault(); // arrow keys would scroll the page
+    const [dx, dy] = ARROWS[event.key];
     const at = model.get(trait);
-    const [dx, dy] = steps[event.key];
     go((at % columns) + dx, Math.floor(at / columns) + dy);
   });
 }
 
-/** An SVG element with attributes and children. */
-function svg(name, attributes = {}, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [attribute, value] of Object.entries(attributes)) {
-    node.setAttribute(attribute, value);
-  }
-  node.append(...children);
-  return node;
-}
+/** The step that each arrow key makes, across and down. */
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** Where each of `size` pixels falls in a row of `cells`, as torch has it with align_corners=False. */
+/** Return for each of `size` pixels its two neighbours among `cells`, and the second one's share.
+
+    The convention is that of torch's `interpolate` with align_corners=False. */
 function spots(cells, size) {
   return Array.from({ length: size }, (_, i) => {
     const at = Math.max(0, ((i + 0.5) * cells) / size - 0.5);
@@ -158,7 +195,7 @@ function spots(cells, size) {
   });
 }
 
-/** A map (h, w), row by row, enlarged bilinearly to (height, width). */
+/** Upsample a map (h, w), row by row, bilinearly to (height, width). */
 function enlarge(map, [h, w], [height, width]) {
   const down = spots(h, height);
   const across = spots(w, width);
@@ -175,8 +212,9 @@ function enlarge(map, [h, w], [height, width]) {
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const dot = (a, b) => a.reduce((total, value, i) => total + value * b[i], 0);
 
-/** Exponentials over their sum, along one row of scores; a score of -Infinity gets 0. */
+/** Softmax along one row of scores; a score of -Infinity gets the weight 0. */
 function softmax(scores, temperature = 1) {
+  // Subtracting the highest score changes no weight, and keeps the exponentials from overflowing.
   const highest = scores.reduce((a, b) => Math.max(a, b), -Infinity);
   const powers = Float64Array.from(scores, (r) => Math.exp((r - highest) / temperature));
   const total = sum(powers);
@@ -185,6 +223,6 @@ function softmax(scores, temperature = 1) {
 
 const percent = (value) => `${(100 * value).toFixed(0)} %`;
 
-/** A number to two digits, as short as it can be written. */
+/** A value to two significant digits. */
 const short = (value) =>
   value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toPrecision(2);

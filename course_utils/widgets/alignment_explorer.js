@@ -1,6 +1,8 @@
-/* AlignmentExplorer: scores → weights, for eight positions on a line and for the grid of an image. */
+/* AlignmentExplorer: from scores to weights, on a line of eight positions and on images. */
 
-/** The weights of any alignment; `at` holds the coordinates of each position, `centre` those of the window's middle. */
+/** Return the weights of any alignment.
+
+    `at` holds the coordinates of each position, `centre` those of the window's centre. */
 function align(
   name,
   scores,
@@ -16,7 +18,7 @@ function align(
   return entmax(r, { softmax: 1, sparsemax: 2, entmax: alpha }[name]);
 }
 
-/** Halve the interval of the threshold until it cannot be halved again. */
+/** α-entmax by bisection: the threshold is narrowed down to the last bit. */
 function entmax(r, alpha) {
   if (alpha === 1) {
     return softmax(r);
@@ -25,10 +27,15 @@ function entmax(r, alpha) {
   const power = 1 / (alpha - 1);
   const x = r.map((score) => (alpha - 1) * (score - highest)); // the highest is 0
   const above = (threshold) => x.map((value) => Math.max(0, value - threshold) ** power);
+  // At the low end the weights sum to 1 or more, at the high end to 0.
   let low = -1;
-  let high = 0; // the weights sum to 1 or more at the low end, to 0 at the high end
+  let high = 0;
   for (let middle = -0.5; low < middle && middle < high; middle = (low + high) / 2) {
-    sum(above(middle)) >= 1 ? (low = middle) : (high = middle);
+    if (sum(above(middle)) >= 1) {
+      low = middle;
+    } else {
+      high = middle;
+    }
   }
   const weights = above(low);
   const total = sum(weights);
@@ -47,12 +54,12 @@ function local(r, centre, at, window) {
   );
 }
 
-const LIMIT = 8;
-const COUNT = 8; // scores from -LIMIT to LIMIT, positions on the line
+const LIMIT = 8; // scores go from -LIMIT to LIMIT
+const COUNT = 8; // positions on the line
 const zeros = (weights) => weights.filter((weight) => weight === 0).length;
 const written = (weight) => (weight === 0 ? "0" : weight.toFixed(3));
 
-/** A row a position: its score under a slider, its weight as a bar from 0 to 1. */
+/** One row per position: a slider for its score, and a bar for its weight from 0 to 1. */
 function positionRow(model, i) {
   const input = element("input", {
     type: "range",
@@ -135,9 +142,7 @@ function render({ model, el }) {
   const size = model.get("size");
   const grid = model.get("grid");
   const cells = grid * grid;
-  const area = size * size;
   const palette = bytes(model.get("palette"));
-  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
   const images = bytes(model.get("images"));
   const mapScores = floats(model.get("map_scores"));
   const inside = floats(model.get("inside"));
@@ -151,7 +156,7 @@ function render({ model, el }) {
   const map = element("canvas", { width: 4 * size, height: 4 * size, role: "img" });
   const under = element("figcaption");
   placeable(model, "position", map, grid, grid);
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
+  const status = statusLine();
 
   function drawImage(name, options) {
     const n = model.get("image");
@@ -165,16 +170,7 @@ function render({ model, el }) {
     const a = align(name, scores, { ...options, at: onGrid, centre: place });
     const total = sum(a);
     const highest = Math.max(...a);
-    framed(
-      picture,
-      painted(
-        Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255),
-        size,
-        grey,
-      ),
-      box,
-      4,
-    );
+    framed(picture, paintedImage(images, n, size), box, 4);
     const coloured = painted(a, grid, palette, 1 / (highest || 1));
     a.forEach((weight, i) => {
       if (weight === 0) {
@@ -196,10 +192,15 @@ function render({ model, el }) {
     );
     map.setAttribute(
       "aria-label",
-      `Its ${cells} weights; ${share} of their sum lies in the box${isLocal ? ". Arrow keys move the centre of the window" : ""}`,
+      `Its ${cells} weights; ${share} of their sum lies in the box` +
+        (isLocal ? ". Arrow keys move the centre of the window" : ""),
     );
-    under.textContent = `weights, raw: ${short(Math.min(...a))} to ${short(highest)}; ${zeros(a)} of ${cells} exactly zero (left empty)${isLocal ? ". Drag the centre" : ""}`;
-    return `On test image ${n + 1}, ${share} of the weight lies in the box, and chance is ${percent(model.get("chances")[n])}.`;
+    under.textContent =
+      `weights, raw: ${short(Math.min(...a))} to ${short(highest)}; ` +
+      `${zeros(a)} of ${cells} are exactly zero (left empty)` +
+      (isLocal ? ". Drag the centre" : "");
+    const chance = percent(model.get("chances")[n]);
+    return `On test image ${n + 1}, ${share} of the weight lies in the box; chance is ${chance}.`;
   }
 
   const only = { alpha: "entmax", window: "local", centre: "local" };
@@ -241,7 +242,10 @@ function render({ model, el }) {
     const context = dot(a, values);
     line.show(a, context);
     more.disabled = Math.max(...scores) + 1 > LIMIT;
-    status.textContent = `${name}: the weights sum to ${sum(a).toFixed(3)} and ${zeros(a)} of ${COUNT} are exactly zero; the context, ▼, is ${context.toFixed(3).replace("-", "−")}. ${drawImage(name, options)}`;
+    status.textContent =
+      `${name}: the weights sum to ${sum(a).toFixed(3)}, and ${zeros(a)} of ${COUNT} are exactly ` +
+      `zero; the context, ▼, is ${context.toFixed(3).replace("-", "−")}. ` +
+      drawImage(name, options);
   }
 
   const change = (scores, added) => {
@@ -267,12 +271,9 @@ function render({ model, el }) {
     "Start again",
   );
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Alignment explorer" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Alignment explorer",
+      controlRow(
         choice(model, "alignment", "Alignment", names),
         ...Object.values(settings),
         more,
@@ -289,9 +290,7 @@ function render({ model, el }) {
       ),
       ...rows.map(({ node }) => node),
       line.node,
-      element(
-        "div",
-        { className: "course-controls" },
+      controlRow(
         slider(model, "image", "Test image", {
           min: 0,
           max: model.get("labels").length - 1,
@@ -312,19 +311,21 @@ function render({ model, el }) {
       status,
     ),
   );
-  for (const trait of [
-    "scores",
-    "alignment",
-    "log_temperature",
-    "alpha",
-    "window",
-    "centre",
-    "image",
-    "position",
-    "added",
-  ]) {
-    model.on(`change:${trait}`, draw);
-  }
+  onChange(
+    model,
+    [
+      "scores",
+      "alignment",
+      "log_temperature",
+      "alpha",
+      "window",
+      "centre",
+      "image",
+      "position",
+      "added",
+    ],
+    draw,
+  );
   draw();
 }
 

@@ -1,4 +1,4 @@
-/* AttentionExplorer: a query on one image, its scaled dot products with all keys, and their softmax over the image. */
+/* AttentionExplorer: the softmax of one query's scaled dot products with an image's keys. */
 
 function render({ model, el }) {
   const size = model.get("size");
@@ -14,7 +14,6 @@ function render({ model, el }) {
   const area = size * size;
   const count = images.length / area;
   const width = keys.length / count / positions;
-  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
   const keyAt = (image, i) =>
     Float64Array.from(
@@ -52,14 +51,8 @@ function render({ model, el }) {
   const map = canvas("The weights");
   shown.setAttribute("role", "application");
   map.setAttribute("role", "img");
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const scaleText = element("span");
-  const ramp = painted(
-    Array.from({ length: 256 }, (_, i) => i / 255),
-    256,
-    palette,
-  );
-  ramp.setAttribute("aria-hidden", "true");
+  const status = statusLine();
+  const colours = colourScale(palette);
 
   function box(context, region) {
     const inside = [...region.keys()].filter((i) => region[i]);
@@ -90,11 +83,7 @@ function render({ model, el }) {
     const top = weights.indexOf(highest);
     const inside = sum(pixels.filter((_, i) => region[i])) / sum(pixels);
     const chance = sum(region) / area;
-    const input = painted(
-      Array.from(images.subarray(image * area, (image + 1) * area), (v) => v / 255),
-      size,
-      grey,
-    );
+    const input = paintedImage(images, image, size);
 
     const left = shown.getContext("2d");
     const right = map.getContext("2d");
@@ -111,20 +100,19 @@ function render({ model, el }) {
       chosen === 0
         ? `the key at row ${Math.floor(place / grid) + 1}, column ${(place % grid) + 1}`
         : names[chosen - 1];
-    scaleText.textContent = `weights from 0 to ${short(highest)}`;
+    colours.text.textContent = `weights from 0 to ${short(highest)}`;
     status.textContent =
-      `The query is ${asks}: ${percent(inside)} of the weight lies in the digit's box; chance is ${percent(chance)}. ` +
-      `The highest weight, ${short(highest)}, is at row ${Math.floor(top / grid) + 1}, column ${(top % grid) + 1}; an even weight would be ${short(1 / positions)}.`;
+      `The query is ${asks}: ${percent(inside)} of the weight lies in the digit's box; ` +
+      `chance is ${percent(chance)}. ` +
+      `The highest weight, ${short(highest)}, is at row ${Math.floor(top / grid) + 1}, ` +
+      `column ${(top % grid) + 1}; a uniform weight would be ${short(1 / positions)}.`;
   }
 
   placeable(model, "position", shown, grid, grid);
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Attention explorer" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Attention explorer",
+      controlRow(
         choice(model, "query", "Query", ["the key where I drag", ...names]),
         slider(model, "image", "Image", { min: 0, max: count - 1, show: (i) => i + 1 }),
         slider(model, "power", "Temperature", {
@@ -140,14 +128,13 @@ function render({ model, el }) {
         element("figure", {}, shown, element("figcaption", {}, "image, box and query")),
         element("figure", {}, map, element("figcaption", {}, "weights")),
       ),
-      element("div", { className: "course-scale" }, ramp, scaleText),
+      colours.node,
       status,
     ),
   );
-  model.on("change:position", () => model.set("query", 0)); // who drags wants to see what is dragged
-  for (const trait of ["image", "position", "query", "power"]) {
-    model.on(`change:${trait}`, draw);
-  }
+  // Readers who drag the query want to see its weights, and not those of a given query.
+  model.on("change:position", () => model.set("query", 0));
+  onChange(model, ["image", "position", "query", "power"], draw);
   draw();
 }
 

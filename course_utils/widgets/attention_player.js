@@ -1,4 +1,4 @@
-/* AttentionPlayer: epoch × tap × opacity over a gallery of test images. */
+/* AttentionPlayer: the attention maps of a gallery of test images, by epoch and tap. */
 
 function render({ model, el }) {
   const size = model.get("size");
@@ -10,36 +10,24 @@ function render({ model, el }) {
   const images = bytes(model.get("images"));
   const maps = floats(model.get("maps"));
   const energy = floats(model.get("energy"));
-  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
   const count = labels.length;
-  const area = size * size;
   const ordinal = ["first", "second", "third", "fourth"];
 
-  /* the maps of a tap start after those of the taps before it */
+  // The maps of a tap start after those of the taps before it.
   const starts = shapes.map((_, t) =>
     shapes.slice(0, t).reduce((sum, [h, w]) => sum + epochs.length * count * h * w, 0),
   );
   const tapMaps = (t) => maps.subarray(starts[t], starts[t + 1] ?? maps.length);
   const highest = shapes.map((_, t) => tapMaps(t).reduce((a, b) => Math.max(a, b), 0));
 
-  const pictures = labels.map((label, n) => {
+  const pictures = labels.map((_, n) => {
     const canvas = element("canvas", { width: 2 * size, height: 2 * size, role: "img" });
     const caption = element("figcaption");
-    const input = painted(
-      Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255),
-      size,
-      grey,
-    );
+    const input = paintedImage(images, n, size);
     return { canvas, caption, input, figure: element("figure", {}, canvas, caption) };
   });
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const scaleText = element("span");
-  const ramp = painted(
-    Array.from({ length: 256 }, (_, i) => i / 255),
-    256,
-    palette,
-  );
-  ramp.setAttribute("aria-hidden", "true");
+  const status = statusLine();
+  const colours = colourScale(palette);
 
   function draw() {
     const e = model.get("epoch");
@@ -80,14 +68,17 @@ function render({ model, el }) {
       caption.replaceChildren(...lines.map((line) => element("span", {}, line)));
       canvas.setAttribute(
         "aria-label",
-        `Test image ${n + 1} with a whole ${labels[n]}; ${percent(inside)} of the ${ordinal[t]} map lies in its box`,
+        `Test image ${n + 1} with a whole ${labels[n]}; ` +
+          `${percent(inside)} of the ${ordinal[t]} map lies in its box`,
       );
       sum += inside;
     });
-    scaleText.textContent = own
+    colours.text.textContent = own
       ? "each map from its own minimum to its own maximum"
       : `all maps from 0 to ${short(highest[t])}`;
-    status.textContent = `After epoch ${epochs[e]}, ${percent(sum / count)} of the ${ordinal[t]} map lies in the digit's box, on average; chance is ${percent(model.get("chance"))}.`;
+    status.textContent =
+      `After epoch ${epochs[e]}, ${percent(sum / count)} of the ${ordinal[t]} map lies in the ` +
+      `digit's box, on average; chance is ${percent(model.get("chance"))}.`;
   }
 
   let timer;
@@ -103,7 +94,7 @@ function render({ model, el }) {
       return stop();
     }
     play.textContent = "Stop";
-    status.setAttribute("aria-live", "off"); // one announcement at the end, not one an epoch
+    status.setAttribute("aria-live", "off"); // one announcement at the end, not one per epoch
     const step = () => {
       model.set("epoch", (model.get("epoch") + 1) % epochs.length);
       model.save_changes();
@@ -115,9 +106,7 @@ function render({ model, el }) {
     step();
   });
 
-  const controls = element(
-    "div",
-    { className: "course-controls" },
+  const controls = controlRow(
     slider(model, "epoch", "Epoch", { min: 0, max: epochs.length - 1, show: (e) => epochs[e] }),
     play,
     choice(
@@ -130,18 +119,15 @@ function render({ model, el }) {
     checkbox(model, "own_scale", "a colour scale for each map"),
   );
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Attention player" },
+    widgetFrame(
+      "Attention player",
       controls,
       element("div", { className: "course-gallery" }, ...pictures.map(({ figure }) => figure)),
-      element("div", { className: "course-scale" }, ramp, scaleText),
+      colours.node,
       status,
     ),
   );
-  for (const trait of ["epoch", "tap", "opacity", "own_scale"]) {
-    model.on(`change:${trait}`, draw);
-  }
+  onChange(model, ["epoch", "tap", "opacity", "own_scale"], draw);
   draw();
   return stop;
 }

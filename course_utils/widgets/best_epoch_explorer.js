@@ -1,8 +1,8 @@
-/* BestEpochExplorer: test images, epochs and a true accuracy → what one epoch shows, what the best of them shows. */
+/* BestEpochExplorer: the accuracy of one epoch, and that of the best of several. */
 
-/** The probabilities of 0 to n right answers of n, each right with probability p. */
+/** The binomial distribution: the probabilities of 0 to n right answers out of n. */
 function binomial(n, p) {
-  const factorial = new Float64Array(n + 1); // its logarithm
+  const factorial = new Float64Array(n + 1); // as logarithms: 10,000! is far too large
   for (let k = 1; k <= n; k++) {
     factorial[k] = factorial[k - 1] + Math.log(k);
   }
@@ -13,13 +13,16 @@ function binomial(n, p) {
   );
 }
 
-/** The probabilities that at most 0 to n are right. */
+/** The cumulative distribution: the probabilities of at most 0 to n right answers. */
 function atMost(single) {
   let total = 0;
-  return single.map((probability) => Math.min(1, (total += probability)));
+  return single.map((probability) => {
+    total += probability;
+    return Math.min(1, total); // rounding can exceed 1
+  });
 }
 
-/** The probabilities of the highest of so many such numbers. */
+/** The distribution of the highest of several independent counts. */
 const highest = (below, epochs) =>
   below.map((f, k) => f ** epochs - (k ? below[k - 1] ** epochs : 0));
 
@@ -27,10 +30,10 @@ const highest = (below, epochs) =>
 const bestOf = (below, epochs) =>
   below.slice(0, -1).reduce((total, f) => total + 1 - f ** epochs, 0) / (below.length - 1);
 
-/** How likely it is that the best epoch shows more than the truth. */
+/** The probability that the best epoch shows more than the true accuracy. */
 function flattered(below, epochs, p) {
   const n = below.length - 1;
-  const k = Math.floor(n * p + 1e-9); // the most right answers that are not more than the truth
+  const k = Math.floor(n * p + 1e-9); // the largest count that doesn't exceed the truth
   return 1 - below[k] ** epochs;
 }
 
@@ -55,7 +58,7 @@ const named = (x, anchor, fill, name) =>
     name,
   );
 
-/** Both distributions over the accuracies around the truth, and where truth and expectation stand. */
+/** Draw both distributions, with lines at the true accuracy and at the expectation. */
 function drawn(n, p, epochs, single, best, expected) {
   const spread = Math.sqrt((p * (1 - p)) / n);
   const low = Math.max(0, p - 4.5 * spread);
@@ -108,7 +111,7 @@ function drawn(n, p, epochs, single, best, expected) {
 
 function render({ model, el }) {
   const picture = svg("svg", { viewBox: "0 0 400 176", role: "img", class: "course-values" });
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
+  const status = statusLine();
 
   function draw() {
     const n = images(model.get("power"));
@@ -120,22 +123,22 @@ function render({ model, el }) {
     picture.replaceChildren(...drawn(n, p, epochs, single, highest(below, epochs), expected));
     picture.setAttribute(
       "aria-label",
-      `Two distributions of the accuracy that ${grouped(n)} test images show: of one epoch around the truth ${share(p)}, and of the best of ${epochs} around ${share(expected)}`,
+      `Two distributions of the accuracy on ${grouped(n)} test images: for one epoch around the ` +
+        `truth, ${share(p)}, and for the best of ${epochs} around ${share(expected)}`,
     );
     const above = flattered(below, epochs, p);
     const cases = above < 0.995 ? `${percent(above)} of all cases` : "almost all cases";
     status.textContent =
-      `Every epoch is right about ${share(p)} of all images. On ${grouped(n)} test images the best of ${epochs} is expected to show ${(100 * expected).toFixed(2)} %: ` +
-      `${points(expected - p)} points are luck, ${(n * (expected - p)).toFixed(1)} images. It shows more than the truth in ${cases}.`;
+      `Every epoch classifies ${share(p)} of all images correctly. On ${grouped(n)} test images, ` +
+      `the best of ${epochs} is expected to show ${(100 * expected).toFixed(2)} %: ` +
+      `${points(expected - p)} points, or ${(n * (expected - p)).toFixed(1)} images, are ` +
+      `selection bias. It exceeds the truth in ${cases}.`;
   }
 
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Explorer of the best epoch" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Explorer of the best epoch",
+      controlRow(
         slider(model, "power", "Test images", {
           min: 2,
           max: 4,
@@ -154,9 +157,7 @@ function render({ model, el }) {
       status,
     ),
   );
-  for (const trait of ["power", "epochs", "accuracy"]) {
-    model.on(`change:${trait}`, draw);
-  }
+  onChange(model, ["power", "epochs", "accuracy"], draw);
   draw();
 }
 

@@ -1,6 +1,6 @@
-/* CompareMaps: the maps of two methods on one image, a divider between them, and the scores of each. */
+/* CompareMaps: two maps of one image with a divider between them, and the scores of each. */
 
-/** Intersection over union of the region with what is found. */
+/** Intersection over union of a region and the positions that a map found. */
 function overlap(found, region) {
   let both = 0;
   let either = 0;
@@ -11,7 +11,10 @@ function overlap(found, region) {
   return both / either;
 }
 
-/** The highest overlap that a threshold can give. It can't part equals, and enlarging rounds them apart. */
+/** The highest IoU over all thresholds.
+
+    A threshold can't separate equal values. Upsampling makes them differ by rounding, so values
+    count as equal up to a relative difference of 1e-6. */
 function bestOverlap(map, region) {
   const order = Array.from(map.keys()).sort((i, j) => map[j] - map[i]);
   const covered = sum(region);
@@ -26,7 +29,9 @@ function bestOverlap(map, region) {
   return best;
 }
 
-/** The scores of an enlarged map against a region of zeros and ones; `spread` is NaN for a map that is zero everywhere. */
+/** The scores of an upsampled map for a region of zeros and ones.
+
+    `spread`, the effective share, is NaN for a map that is zero everywhere. */
 function scores(map, region) {
   const total = sum(map);
   const highest = map.reduce((a, b) => Math.max(a, b), 0);
@@ -65,11 +70,21 @@ const MEASURES = [
   ["spread", "effective share"],
 ];
 const decimals = (value) => (Number.isNaN(value) ? "none" : value.toFixed(2));
+
+/** Where the maximum lies; a map with several equal maxima can have some of them inside. */
+function pointsWhere(pointing) {
+  if (pointing === 1) {
+    return "inside";
+  }
+  return pointing === 0 ? "outside" : `inside with ${percent(pointing)} of its maxima`;
+}
+
 const inWords = ({ pointing, energy, best, half, spread }) =>
   Number.isNaN(spread)
     ? "is zero everywhere, so it points nowhere"
-    : `points ${pointing === 1 ? "inside" : pointing === 0 ? "outside" : `inside with ${percent(pointing)} of its maxima`}, has ${percent(energy)} of its energy inside, ` +
-      `a best IoU of ${decimals(best)}, an IoU of ${decimals(half)} at half its maximum, and fills ${percent(spread)} of the image`;
+    : `points ${pointsWhere(pointing)}, has ${percent(energy)} of its energy inside, ` +
+      `a best IoU of ${decimals(best)}, an IoU of ${decimals(half)} at half its maximum, ` +
+      `and fills ${percent(spread)} of the image`;
 
 function render({ model, el }) {
   const [channels, height, width] = model.get("shape");
@@ -84,10 +99,11 @@ function render({ model, el }) {
   const sizes = model.get("sizes");
   const numbers = floats(model.get("maps"));
   const starts = [];
-  sizes.reduce(
-    (start, [count, h, w]) => (starts.push(start), start + labels.length * count * h * w),
-    0,
-  );
+  let length = 0; // of the maps of all methods so far
+  for (const [count, h, w] of sizes) {
+    starts.push(length);
+    length += labels.length * count * h * w;
+  }
 
   /** The raw map of a method for an image and a class; a method without classes has one. */
   const raw = (method, n, target) => {
@@ -160,14 +176,8 @@ function render({ model, el }) {
   });
 
   const caption = element("figcaption");
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(
-    Array.from({ length: 256 }, (_, i) => i / 255),
-    256,
-    palette,
-  );
-  const scaleText = element("span");
-  ramp.setAttribute("aria-hidden", "true");
+  const status = statusLine();
+  const colours = colourScale(palette);
   const cell = (tag, properties) =>
     element(tag, {
       style:
@@ -188,7 +198,9 @@ function render({ model, el }) {
     "table",
     {
       style:
-        "width: 100%; max-width: 32rem; margin: .4rem auto; table-layout: fixed; font-size: .85rem; font-variant-numeric: tabular-nums; border-collapse: collapse; color: inherit",
+        "width: 100%; max-width: 32rem; margin: .4rem auto; table-layout: fixed; " +
+        "font-size: .85rem; font-variant-numeric: tabular-nums; border-collapse: collapse; " +
+        "color: inherit",
     },
     element(
       "thead",
@@ -198,7 +210,7 @@ function render({ model, el }) {
         {},
         cell("td"),
         ...heads,
-        cell("th", { scope: "col", textContent: "an even map" }),
+        cell("th", { scope: "col", textContent: "uniform map" }),
       ),
     ),
     element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row))),
@@ -216,7 +228,7 @@ function render({ model, el }) {
     return { large, lowest, highest, title, grid: `${h} × ${w}`, scores: scores(large, region) };
   };
 
-  function drawPicture(n, target, region, sides) {
+  function drawPicture(n, region, sides) {
     const context = picture.getContext("2d");
     const cut = Math.round((model.get("divider") / 100) * picture.width);
     const shared = model.get("shared");
@@ -255,13 +267,16 @@ function render({ model, el }) {
       context.fillRect(cut - thick / 2, 0, thick, picture.height);
     }
     const range = ({ lowest, highest: high }) => `${short(lowest)} to ${short(high)}`;
-    caption.textContent = `raw, left: ${range(sides[0])} on ${sides[0].grid}; right: ${range(sides[1])} on ${sides[1].grid}`;
-    scaleText.textContent = shared
+    caption.textContent =
+      `raw, left: ${range(sides[0])} on ${sides[0].grid}; ` +
+      `right: ${range(sides[1])} on ${sides[1].grid}`;
+    colours.text.textContent = shared
       ? `both maps from 0 to ${short(highest)}`
       : "each map from 0 to its own maximum";
     picture.setAttribute(
       "aria-label",
-      `Image ${n + 1}, a ${classes[labels[n]]}, under two maps: ${sides[0].title} on the left ${model.get("divider")} %, ${sides[1].title} on the rest`,
+      `Image ${n + 1}, a ${classes[labels[n]]}, under two maps: ${sides[0].title} on the left ` +
+        `${model.get("divider")} %, ${sides[1].title} on the rest`,
     );
   }
 
@@ -271,7 +286,7 @@ function render({ model, el }) {
     const region = unpacked(packed, n, area);
     const sides = ["left", "right"].map((trait) => looked(trait, n, target, region));
     const chance = sum(region) / area;
-    drawPicture(n, target, region, sides);
+    drawPicture(n, region, sides);
     sides.forEach((side, i) => {
       heads[i].textContent = `${["left", "right"][i]}: ${side.title}`;
     });
@@ -282,22 +297,20 @@ function render({ model, el }) {
       rows[r][3].textContent = decimals(key === "spread" ? 1 : chance);
     });
     const said =
-      `Image ${n + 1}, a ${classes[labels[n]]}; its region is ${percent(chance)} of the image, which is what an even map, or chance, scores. ` +
+      `Image ${n + 1}, a ${classes[labels[n]]}; its region is ${percent(chance)} of the image, ` +
+      "which is also the score of a uniform map (chance). " +
       sides
         .map((side, i) => `${["Left", "Right"][i]}, ${side.title}: it ${inWords(side.scores)}.`)
         .join(" ");
     if (status.textContent !== said) {
-      status.textContent = said; // a divider that moves says nothing new
+      status.textContent = said; // not while the divider moves: screen readers would repeat it
     }
   }
 
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Comparison of two maps" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Comparison of two maps",
+      controlRow(
         slider(model, "image", "Image", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
         choice(model, "left", "Left", methods),
         choice(model, "right", "Right", methods),
@@ -316,14 +329,12 @@ function render({ model, el }) {
         { className: "course-stack", style: "max-width: 24rem" },
         element("figure", {}, picture, caption),
       ),
-      element("div", { className: "course-scale" }, ramp, scaleText),
+      colours.node,
       table,
       status,
     ),
   );
-  for (const trait of ["image", "left", "right", "target", "divider", "opacity", "shared"]) {
-    model.on(`change:${trait}`, draw);
-  }
+  onChange(model, ["image", "left", "right", "target", "divider", "opacity", "shared"], draw);
   draw();
 }
 

@@ -1,12 +1,15 @@
 /* DoesGMatter: from local features and g to weights, contexts and logits, for any g between two. */
 
-/** A row of numbers cut into pieces of the given lengths, from the start. */
+/** Cut an array into pieces of the given lengths. */
 function cut(numbers, lengths) {
   let at = 0;
-  return lengths.map((length) => numbers.subarray(at, (at += length)));
+  return lengths.map((length) => {
+    at += length;
+    return numbers.subarray(at - length, at);
+  });
 }
 
-/** Numbers of which only those above zero were kept, and a bit for each that says whether it is. */
+/** Restore features of which only the non-zero ones were stored; one bit per feature marks them. */
 function spread(bits, values) {
   const all = new Uint8Array(8 * bits.length);
   for (let i = 0, next = 0; i < all.length; i++) {
@@ -17,7 +20,7 @@ function spread(bits, values) {
   return all;
 }
 
-/** What each network has learned: steps, u, scale and shift by tap; weight by class, then by tap; bias. */
+/** The parameters of each network by tap, as `Learned` in Python lists them. */
 function unpacked(numbers, channels, networks) {
   const all = sum(channels);
   const classes = (numbers.length / networks - 4 * all) / (all + 1);
@@ -45,7 +48,7 @@ function unpacked(numbers, channels, networks) {
   });
 }
 
-/** Scores of all positions, as the paper writes them: ⟨u, l + g⟩, or ⟨l, g⟩, which may be divided by √C. */
+/** The scores of all positions: ⟨u, l + g⟩ for pc, otherwise ⟨l, g⟩ (over √C if scaled). */
 function scoresOf(compatibility, l, g, u) {
   const root = compatibility === "scaled_dp" ? Math.sqrt(g.length) : 1;
   return l.map((vector) => {
@@ -57,7 +60,7 @@ function scoresOf(compatibility, l, g, u) {
   });
 }
 
-/** The weights of each tap and the logits: softmax combines by a sum, sigmoid by a mean. */
+/** The weights of each tap, and the logits. With sigmoid the context is a mean, not a sum. */
 function attended([compatibility, alignment], learned, local, guides) {
   const logits = Float64Array.from(learned.bias);
   const maps = local.map((l, tap) => {
@@ -67,7 +70,11 @@ function attended([compatibility, alignment], learned, local, guides) {
         ? softmax(r)
         : Float64Array.from(r, (score) => 1 / (1 + Math.exp(-score)));
     const context = new Float64Array(l[0].length);
-    l.forEach((vector, i) => vector.forEach((value, j) => (context[j] += a[i] * value)));
+    l.forEach((vector, i) => {
+      vector.forEach((value, j) => {
+        context[j] += a[i] * value;
+      });
+    });
     if (alignment === "sigmoid") {
       context.forEach((_, j) => (context[j] /= l.length));
     }
@@ -80,13 +87,13 @@ function attended([compatibility, alignment], learned, local, guides) {
   return { maps, logits };
 }
 
-/** g on the straight line between two. */
+/** A vector on the straight line between two, at t from 0 to 1. */
 const between = (own, other, t) =>
   own.map((part, tap) =>
     Float64Array.from(part, (value, j) => value + t * (other[tap][j] - value)),
   );
 
-const WAY = [0, 0.25, 0.5, 0.75, 1]; // where the ranges of colours and bars are taken
+const WAY = [0, 0.25, 0.5, 0.75, 1]; // the values of t that fix the ranges of colours and bars
 const signed = (value) => value.toFixed(1).replace("-", "−");
 const listed = (texts) =>
   `${texts.slice(0, -1).join(", ")}${texts.length > 1 ? " and " : ""}${texts.at(-1)}`;
@@ -102,10 +109,7 @@ function render({ model, el }) {
   const channels = model.get("channels");
   const labels = model.get("labels");
   const boxes = model.get("boxes");
-  const images = cut(
-    bytes(model.get("images")),
-    labels.map(() => size * size),
-  );
+  const images = bytes(model.get("images"));
   const positions = grids.map((side) => side * side);
   const inside = cut(
     floats(model.get("inside")),
@@ -115,16 +119,15 @@ function render({ model, el }) {
   const all = floats(model.get("guides"));
   const whole = spread(bytes(model.get("above_zero")), bytes(model.get("features")));
   const palette = bytes(model.get("palette"));
-  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
-  /** The guides of a network and an image, by tap: 0 is its own, then those of the other layers. */
+  /** The guides of a network and an image, by tap; version 0 is the network's own. */
   function guides(variant, n, version) {
     const depth = sum(channels);
     const from = ((variant * labels.length + n) * (1 + draws) + version) * depth;
     return cut(all.subarray(from, from + depth), channels);
   }
 
-  /** The local features of a network and an image: by tap, a vector a position. */
+  /** The local features of a network and an image: by tap, one vector per position. */
   function features(variant, n) {
     const lengths = grids.map((side, tap) => side * side * channels[tap]);
     const length = sum(lengths);
@@ -158,15 +161,11 @@ function render({ model, el }) {
     );
     return { own, now, texts, node };
   });
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(
-    Array.from({ length: 256 }, (_, i) => i / 255),
-    256,
-    palette,
-  );
-  ramp.setAttribute("aria-hidden", "true");
+  const status = statusLine();
+  const colours = colourScale(palette);
+  colours.text.textContent = "each map from 0 to the highest weight that it reaches on the way";
 
-  /** What stays while t moves: the features, the two ends, and the ranges along the way. */
+  /** What stays the same while t moves: the features, both ends, and the ranges along the way. */
   let scene;
   let shown;
   function prepare() {
@@ -187,13 +186,10 @@ function render({ model, el }) {
       Math.max(...way.map(({ maps }) => maps[tap].reduce((a, b) => Math.max(a, b)))),
     );
     const seen = way.flatMap(({ logits }) => [...logits]);
-    return (scene = {
-      at,
-      first: way[0],
-      highest,
-      low: Math.min(...seen),
-      high: Math.max(...seen),
-    });
+    const low = Math.min(...seen);
+    const high = Math.max(...seen);
+    scene = { at, first: way[0], highest, low, high };
+    return scene;
   }
 
   function show() {
@@ -205,16 +201,7 @@ function render({ model, el }) {
     const name = names[variant];
     const box = boxes[n];
     const best = largest(logits);
-    framed(
-      picture,
-      painted(
-        Array.from(images[n], (v) => v / 255),
-        size,
-        grey,
-      ),
-      box,
-      zoom,
-    );
+    framed(picture, paintedImage(images, n, size), box, zoom);
     picture.setAttribute("aria-label", `Test image ${n + 1} with a whole ${labels[n]}`);
     overPicture.textContent = `a ${labels[n]}`;
     const shares = maps.map((a, tap) => percent(dot(a, inside[n][tap]) / sum(a)));
@@ -230,7 +217,8 @@ function render({ model, el }) {
       );
       node.setAttribute(
         "aria-label",
-        `Map ${tap + 1}, ${grids[tap]} × ${grids[tap]}; ${shares[tap]} of it lies in the box. Colours from 0 to ${short(highest[tap])}`,
+        `Map ${tap + 1}, ${grids[tap]} × ${grids[tap]}; ${shares[tap]} of it lies in the box. ` +
+          `Colours from 0 to ${short(highest[tap])}`,
       );
     });
     rows.forEach(({ own, now, texts, node }, m) => {
@@ -245,15 +233,19 @@ function render({ model, el }) {
     });
     const changes = logits.map((value, m) => Math.abs(value - first.logits[m]));
     const change = Math.max(...changes);
+    const rounding = change.toExponential(0).replace("-", "−");
     const moved = change > 1e-9 * Math.max(1, high - low);
     status.textContent =
-      `${name}, test image ${n + 1}, other layers ${model.get("draw") + 1}, t = ${t.toFixed(2)}: it says ${best}; it is a ${labels[n]}. ` +
+      `${name}, test image ${n + 1}, other layers ${model.get("draw") + 1}, t = ${t.toFixed(2)}: ` +
+      `the network answers ${best}; the digit is a ${labels[n]}. ` +
       (t === 0
-        ? "This is its own g. "
+        ? "This is the network's own g. "
         : moved
           ? `Since t = 0 the logit of ${largest(changes)} has changed most, by ${short(change)}. `
-          : `The logits did not move: since t = 0 none has changed by more than ${change.toExponential(0).replace("-", "−")}, which is rounding. `) +
-      `${listed(shares)} of the maps lie in the box; chance is ${percent(model.get("chances")[n])}.`;
+          : `The logits did not move: since t = 0 none has changed by more than ${rounding}, ` +
+            "which is a rounding error. ") +
+      `${listed(shares)} of the maps lie in the box; ` +
+      `chance is ${percent(model.get("chances")[n])}.`;
   }
 
   const head = element(
@@ -262,12 +254,9 @@ function render({ model, el }) {
     ...["", "logit, own g", "", "logit now", ""].map((text) => element("span", {}, text)),
   );
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Does g matter" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Does g matter",
+      controlRow(
         slider(model, "t", "From its own g (0) to that of other layers (1)", {
           min: 0,
           max: 1,
@@ -293,19 +282,12 @@ function render({ model, el }) {
         element("figure", {}, picture, overPicture),
         ...panels.map(({ node, caption }) => element("figure", {}, node, caption)),
       ),
-      element(
-        "div",
-        { className: "course-scale" },
-        ramp,
-        element("span", {}, "each map from 0 to the highest weight that it reaches on the way"),
-      ),
+      colours.node,
       element("div", { className: "course-readout" }, head, ...rows.map(({ node }) => node)),
       status,
     ),
   );
-  for (const trait of ["variant", "image", "draw", "t"]) {
-    model.on(`change:${trait}`, show);
-  }
+  onChange(model, ["variant", "image", "draw", "t"], show);
   show();
 }
 

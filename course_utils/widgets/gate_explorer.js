@@ -1,10 +1,13 @@
-/* GateExplorer: features that meet a gate, and what becomes of its weights when the features of a window change. */
+/* GateExplorer: how the weights of a gate change when the features in a window change. */
 
-/** What was learned, by name: a matrix is a list of rows, a vector one row. */
+/** Read the parameters by name, each as a list of rows. */
 function unpacked(numbers, shapes) {
   let at = 0;
   const rows = ([count, length]) =>
-    Array.from({ length: count }, () => numbers.subarray(at, (at += length)));
+    Array.from({ length: count }, () => {
+      at += length;
+      return numbers.subarray(at - length, at);
+    });
   return Object.fromEntries(shapes.map(([name, shape]) => [name, rows(shape)]));
 }
 
@@ -13,7 +16,7 @@ const times = (matrix, vector) => matrix.map((row) => dot(row, vector));
 const mean = (row) => sum(row) / row.length;
 const everywhere = (weights, positions) => weights.map((a) => new Float64Array(positions).fill(a));
 
-/** The weights of each gate for features x, a row of positions a channel; p holds what the gates have learned. */
+/** The weights of each gate for features x (one row per channel); p are its parameters. */
 const GATES = {
   conv(p, x) {
     const [bias] = p["conv.project.bias"];
@@ -86,11 +89,11 @@ const TITLES = [
   "Second order",
   "Streamlined",
 ];
-const WINDOW = 2; // cells a side
+const WINDOW = 2; // cells along each side
 const BEFORE = "#d95f02";
 const AFTER = "#2a788e";
 
-/** How far two sets of weights are apart: the largest change, how many changed, where, and how far from the window. */
+/** Compare weights: the largest change, how many changed, where, and how far from the window. */
 function compared(name, before, after, columns, [top, left, side]) {
   const positions = before[0].length;
   const where = new Float64Array(positions);
@@ -119,7 +122,7 @@ function compared(name, before, after, columns, [top, left, side]) {
       }
       reach = Math.max(reach, outside(i));
       if (name === "conv" || (name === "spatial" ? c === 0 : i === 0)) {
-        changed += 1; // weights of its own only
+        changed += 1; // count each weight once, not once per place that it's used at
       }
     }),
   );
@@ -198,14 +201,12 @@ function channelChart() {
 function render({ model, el }) {
   const size = model.get("size");
   const cells = model.get("cells");
-  const area = size * size;
   const labels = model.get("labels");
   const grids = model.get("grids");
   const images = bytes(model.get("images"));
   const stored = bytes(model.get("features"));
   const names = Object.keys(GATES);
   const palette = bytes(model.get("palette"));
-  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
   const learned = unpacked(floats(model.get("parameters")), model.get("shapes"));
 
   /** The features that reach gate g in image n. */
@@ -228,14 +229,8 @@ function render({ model, el }) {
   const [picture, change, first, second] = [canvas(), canvas(), canvas(), canvas()];
   const captions = Array.from({ length: 4 }, () => element("figcaption"));
   const chart = channelChart();
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(
-    Array.from({ length: 256 }, (_, i) => i / 255),
-    256,
-    palette,
-  );
-  const scaleText = element("span");
-  ramp.setAttribute("aria-hidden", "true");
+  const status = statusLine();
+  const colours = colourScale(palette);
 
   function draw() {
     const n = model.get("image");
@@ -293,14 +288,7 @@ function render({ model, el }) {
         context.strokeRect(left * cell, top * cell, extent * cell, extent * cell);
       }
     };
-    show(
-      picture,
-      painted(
-        Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255),
-        size,
-        grey,
-      ),
-    );
+    show(picture, paintedImage(images, n, size));
     show(change, painted(where, side, palette, 1 / (largest[0] || 1)));
     [first, second].forEach((node, i) =>
       show(node, painted(gated[i], side, palette, 1 / (highest > 0 ? highest : 1))),
@@ -310,7 +298,8 @@ function render({ model, el }) {
     captions[1].textContent = `how much the weights changed, raw: ${range(where)}`;
     captions[2].textContent = `gated features, merged: ${range(gated[0])}`;
     captions[3].textContent = `the same with the window × ${strength}: ${range(gated[1])}`;
-    scaleText.textContent = `gated features: 0 to ${short(highest)}; changes: 0 to ${short(largest[0])}`;
+    colours.text.textContent =
+      `gated features: 0 to ${short(highest)}; ` + `changes: 0 to ${short(largest[0])}`;
 
     const within = [...where.keys()].filter(inside);
     const inWindow = (weights) => weights.map((row) => mean(within.map((i) => row[i])));
@@ -325,8 +314,14 @@ function render({ model, el }) {
     const found =
       changed === 0
         ? "no weight changes"
-        : `${changed} of ${count} weights change, ${place}; the largest change is from ${from.toFixed(3)} to ${to.toFixed(3)}${name === "spatial" ? "" : `, in channel ${largest[1] + 1}`}`;
-    status.textContent = `${TITLES[g]} (${model.get("sources")[g]}) on image ${n + 1}, a ${labels[n]}: with the window's features multiplied by ${strength}, ${found}. Outside the window the gated features ${spill ? `change by up to ${short(spill)}` : "stay as they are"}.`;
+        : `${changed} of ${count} weights change, ${place}; ` +
+          `the largest change is from ${from.toFixed(3)} to ${to.toFixed(3)}` +
+          (name === "spatial" ? "" : `, in channel ${largest[1] + 1}`);
+    const outside = spill ? `change by up to ${short(spill)}` : "stay as they are";
+    status.textContent =
+      `${TITLES[g]} (${model.get("sources")[g]}) on image ${n + 1}, a ${labels[n]}: ` +
+      `with the window's features multiplied by ${strength}, ${found}. ` +
+      `Outside the window the gated features ${outside}.`;
     picture.setAttribute(
       "aria-label",
       `Image ${n + 1}, a ${labels[n]}, with its box and the window`,
@@ -343,18 +338,16 @@ function render({ model, el }) {
     chart.show(
       inWindow(before),
       inWindow(after),
-      `Weights of ${before.length} channels in the window, before and after: ${range(inWindow(before))}, then ${range(inWindow(after))}`,
+      `Weights of ${before.length} channels in the window, before and after: ` +
+        `${range(inWindow(before))}, then ${range(inWindow(after))}`,
     );
   }
 
   const place = { min: 0, max: cells - WINDOW, show: (i) => i + 1 };
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Gate explorer" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Gate explorer",
+      controlRow(
         choice(model, "gate", "Gate", TITLES),
         slider(model, "image", "Image", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
         slider(model, "strength", "Window times", { min: 0, max: 3, step: 0.25 }),
@@ -368,7 +361,7 @@ function render({ model, el }) {
           element("figure", {}, node, captions[i]),
         ),
       ),
-      element("div", { className: "course-scale" }, ramp, scaleText),
+      colours.node,
       chart.node,
       element(
         "div",
@@ -381,9 +374,7 @@ function render({ model, el }) {
       status,
     ),
   );
-  for (const trait of ["gate", "image", "strength", "row", "column"]) {
-    model.on(`change:${trait}`, draw);
-  }
+  onChange(model, ["gate", "image", "strength", "row", "column"], draw);
   draw();
 }
 

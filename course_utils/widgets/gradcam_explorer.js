@@ -1,6 +1,6 @@
 /* GradcamExplorer: channels × weights = a map, for any layer, class and number of channels. */
 
-/** Where each layer's numbers lie: for every image its activations (K, positions), for every class its weights (K). */
+/** Where each layer's activations (N, K, positions) and weights (N, classes, K) start. */
 function places(shapes, images, classes) {
   let a = 0;
   let w = 0;
@@ -20,14 +20,14 @@ const channelsOf = (numbers, { a, channels, positions }, n) =>
 const weightsOf = (numbers, { w, channels }, n, classes, c) =>
   numbers.subarray(w + (n * classes + c) * channels, w + (n * classes + c + 1) * channels);
 
-/** What each channel adds to the map on average, and the channels in the order of its size. */
+/** Each channel's mean contribution to the map, and the channels by its absolute value. */
 function additions(A, alpha) {
   const adds = Float64Array.from(A, (channel, k) => alpha[k] * (sum(channel) / channel.length));
   const order = [...adds.keys()].sort((i, j) => Math.abs(adds[j]) - Math.abs(adds[i]) || i - j);
   return { adds, order };
 }
 
-/** The map of the first channels of an order; the last word has the ReLU. */
+/** The map of the first channels of an order, with a ReLU at the end if wanted. */
 function mapOf(A, alpha, order, kept, relu) {
   const map = new Float64Array(A[0].length);
   for (const k of order.slice(0, kept)) {
@@ -38,7 +38,7 @@ function mapOf(A, alpha, order, kept, relu) {
   return relu ? map.map((value) => Math.max(0, value)) : map;
 }
 
-/** The share of what is above 0 that lies in the box, and the share of the highest points that do. */
+/** The energy of the positive part in the box, and the share of the maxima that lie there. */
 function scores(map, { rows, columns }, size, [x0, y0, x1, y1]) {
   const large = enlarge(
     map.map((value) => Math.max(0, value)),
@@ -67,7 +67,7 @@ function scores(map, { rows, columns }, size, [x0, y0, x1, y1]) {
 const minus = (text) => String(text).replaceAll("-", "−");
 const plain = (value) => minus(value === 0 ? "0" : short(value));
 
-/** Signed bars side by side in one order, those that are kept in colour. */
+/** Signed bars side by side; those of kept channels are coloured. */
 function bars(node, values, kept, name) {
   const width = 320;
   const height = 62;
@@ -96,7 +96,8 @@ function bars(node, values, kept, name) {
   );
   node.setAttribute(
     "aria-label",
-    `${name} of ${values.length} channels, from ${plain(Math.min(...values))} to ${plain(Math.max(...values))}; the first ${kept} are kept`,
+    `${name} of ${values.length} channels, from ${plain(Math.min(...values))} to ` +
+      `${plain(Math.max(...values))}; the first ${kept} are kept`,
   );
 }
 
@@ -113,7 +114,6 @@ function render({ model, el }) {
   const layers = places(model.get("shapes"), labels.length, classes.length);
   const names = model.get("layers");
   const palette = bytes(model.get("palette"));
-  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
   const canvas = () => element("canvas", { width: zoom * size, height: zoom * size, role: "img" });
   const picture = canvas();
@@ -130,14 +130,8 @@ function render({ model, el }) {
   const above = chart();
   const below = chart();
   const caption = (text) => element("figcaption", {}, text);
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(
-    Array.from({ length: 256 }, (_, i) => i / 255),
-    256,
-    palette,
-  );
-  const scaleText = element("span");
-  ramp.setAttribute("aria-hidden", "true");
+  const status = statusLine();
+  const colours = colourScale(palette);
 
   const many = slider(model, "kept", "Channels kept", {
     min: 1,
@@ -145,7 +139,7 @@ function render({ model, el }) {
     show: (n) => Math.min(n, layers[model.get("layer")].channels),
   });
 
-  /** Another layer has another number of channels: all stay all. */
+  /** Adapt the slider to the channels of another layer; "all channels" stays "all channels". */
   let before = layers[model.get("layer")].channels;
   function resize() {
     const { channels } = layers[model.get("layer")];
@@ -157,7 +151,7 @@ function render({ model, el }) {
     show();
   }
 
-  /** The end of the colour scale, from maps of all channels: it stays while channels come and go. */
+  /** The end of the colour scale, from maps of all channels: removing one doesn't move it. */
   function end(A, layer, n, own) {
     const all = [...A.keys()];
     const of = (c) =>
@@ -192,16 +186,7 @@ function render({ model, el }) {
     const range = `${plain(low)} to ${plain(high)}`;
     const chance = percent(model.get("chances")[n]);
 
-    framed(
-      picture,
-      painted(
-        Array.from(images.subarray(n * size * size, (n + 1) * size * size), (v) => v / 255),
-        size,
-        grey,
-      ),
-      boxes[n],
-      zoom,
-    );
+    framed(picture, paintedImage(images, n, size), boxes[n], zoom);
     framed(
       map,
       painted(
@@ -227,12 +212,16 @@ function render({ model, el }) {
     picture.setAttribute("aria-label", `Test image ${n + 1}: ${classes[labels[n]]}, in a box`);
     map.setAttribute(
       "aria-label",
-      `Its map, ${layer.rows} × ${layer.columns}, from ${range}; ${percent(energy)} of what is above 0 lies in the box`,
+      `Its map, ${layer.rows} × ${layer.columns}, from ${range}; ` +
+        `${percent(energy)} of the positive part lies in the box`,
     );
     overPicture.textContent = `${classes[labels[n]]}, in its box`;
     overMap.textContent = `for ${classes[c]}: ${range}`;
     const cut = Math.max(high, relu ? 0 : -low) > most * (1 + 1e-9) ? "; beyond it one colour" : "";
-    scaleText.textContent = `from ${relu ? "0" : plain(-most)} to ${plain(most)}, the highest of ${own ? "this class" : "all classes"} with all channels${cut}`;
+    const lowest = relu ? "0" : plain(-most);
+    const among = own ? "this class" : "all classes";
+    colours.text.textContent =
+      `from ${lowest} to ${plain(most)}, ` + `the highest of ${among} with all channels${cut}`;
     const point =
       pointing === 1
         ? "lies in the box"
@@ -240,20 +229,21 @@ function render({ model, el }) {
           ? "lies outside"
           : `is shared, ${percent(pointing)} of it in the box`;
     status.textContent =
-      `Test image ${n + 1} shows ${classes[labels[n]]}, and the network answers ${classes[answers[n]]}. At ${names[model.get("layer")]}, for ${classes[c]}, ${kept} of ${channels} channels are kept. ` +
-      `The map runs from ${range} and is above 0 at ${values.filter((v) => v > 0).length} of ${positions} positions. ` +
+      `Test image ${n + 1} shows ${classes[labels[n]]}, and the network answers ` +
+      `${classes[answers[n]]}. At ${names[model.get("layer")]}, for ${classes[c]}, ` +
+      `${kept} of ${channels} channels are kept. The map runs from ${range} and is above 0 at ` +
+      `${values.filter((v) => v > 0).length} of ${positions} positions. ` +
       (high > 0
-        ? `${percent(energy)} of what is above 0 lies in the box, where chance is ${chance}; the highest point ${point}.`
-        : "Nothing is above 0: these channels speak against the class everywhere, and there is nothing to score.");
+        ? `${percent(energy)} of the positive part lies in the box (chance: ${chance}); ` +
+          `the highest point ${point}.`
+        : "Nothing is above 0: these channels lower the score of the class everywhere, " +
+          "so there is no map to score.");
   }
 
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Explorer of a Grad-CAM map" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Explorer of a Grad-CAM map",
+      controlRow(
         many,
         choice(model, "layer", "Layer", names),
         choice(model, "target", "Class", classes),
@@ -281,13 +271,11 @@ function render({ model, el }) {
           element("figure", {}, below, caption("α × mean activation, in the order of its size")),
         ),
       ),
-      element("div", { className: "course-scale" }, ramp, scaleText),
+      colours.node,
       status,
     ),
   );
-  for (const trait of ["image", "target", "kept", "relu", "own_scale"]) {
-    model.on(`change:${trait}`, show);
-  }
+  onChange(model, ["image", "target", "kept", "relu", "own_scale"], show);
   model.on("change:layer", resize);
   show();
 }

@@ -1,33 +1,36 @@
-/* KindsExplorer: eight kinds of attention on one scene, each computed from the features and what it has learned. */
+/* KindsExplorer: eight kinds of attention on one scene, from the features and their parameters. */
 
-/** What was learned, by name: a matrix is a list of rows, a vector one row. */
+/** Read the parameters by name: a matrix as a list of rows, a vector as one row. */
 function unpacked(numbers, shapes) {
   let at = 0;
   const rows = ([count, length]) =>
-    Array.from({ length: count }, () => numbers.subarray(at, (at += length)));
+    Array.from({ length: count }, () => {
+      at += length;
+      return numbers.subarray(at - length, at);
+    });
   return Object.fromEntries(
     shapes.map(([name, shape]) => [name, rows(shape.length === 1 ? [1, ...shape] : shape)]),
   );
 }
 
-/** A linear map; it reads as many numbers of a vector as it has columns. */
+/** A linear map. A vector may be longer than a row; the rest of it is ignored. */
 const linear = (weight, bias) => (vector) =>
   weight.map((row, i) => dot(row, vector) + (bias ? bias[0][i] : 0));
 
-/** Weights of a query over keys, by scaled dot products and softmax; of each key, as many numbers as the query has. */
+/** The weights of a query over keys, which may be longer: scaled dot products and softmax. */
 const attend = (query, keys, temperature) =>
   softmax(
     keys.map((key) => dot(query, key) / Math.sqrt(query.length)),
     temperature,
   );
 
-/** The vectors combined by their weights, in the first `length` numbers. */
+/** The weighted sum of vectors, in their first `length` features. */
 const combined = (weights, vectors, length) =>
   Array.from({ length }, (_, j) =>
     vectors.reduce((total, vector, i) => total + weights[i] * vector[j], 0),
   );
 
-/** For each kind: from what it learned, the vectors of a scene and what the reader chose, to one weight a position. */
+/** For each kind, its weights for the vectors x, from its parameters p and the reader's choices. */
 const KINDS = {
   learned_query: (p, x, { temperature }) => attend(p["learned_query.query"][0], x, temperature),
 
@@ -83,8 +86,13 @@ const KINDS = {
   capsules: (p, x, { digit, temperature }) => attend(p["capsules.queries"][digit], x, temperature),
 
   multi_dimensional(p, x, { feature, temperature }) {
-    const query = linear(p["multi_dimensional.project_query.weight"])(p["multi_dimensional.query"][0]);
-    const key = linear(p["multi_dimensional.project_key.weight"], p["multi_dimensional.project_key.bias"]);
+    const query = linear(p["multi_dimensional.project_query.weight"])(
+      p["multi_dimensional.query"][0],
+    );
+    const key = linear(
+      p["multi_dimensional.project_key.weight"],
+      p["multi_dimensional.project_key.bias"],
+    );
     const row = p["multi_dimensional.score.weight"][feature];
     return softmax(
       x.map((vector) =>
@@ -125,7 +133,7 @@ const KINDS = {
   },
 };
 
-/** How sure a capsule is that its class is there. */
+/** The probability that a capsule gives its class. */
 function probability(p, x, digit, weights) {
   const row = p["capsules.weight"][digit];
   return (
@@ -137,21 +145,19 @@ function render({ model, el }) {
   const [height, width] = model.get("size");
   const [rows, columns] = model.get("grid");
   const positions = rows * columns;
-  const area = height * width;
   const zoom = 4;
   const images = bytes(model.get("images"));
   const features = bytes(model.get("features"));
   const coordinates = floats(model.get("coordinates"));
   const inside = floats(model.get("inside"));
   const palette = bytes(model.get("palette"));
-  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
   const learned = unpacked(floats(model.get("parameters")), model.get("shapes"));
   const labels = model.get("labels");
   const step = model.get("step");
   const depth = features.length / labels.length / positions;
   const names = Object.keys(KINDS);
 
-  /** The vectors of a scene: the features of each position, then its place. */
+  /** The vectors of a scene: the features of each position, then its coordinates. */
   const scene = (n) =>
     Array.from({ length: positions }, (_, i) => {
       const from = (n * positions + i) * depth;
@@ -168,14 +174,8 @@ function render({ model, el }) {
   const map = canvas();
   const under = element("figcaption");
   const overMap = element("figcaption");
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(
-    Array.from({ length: 256 }, (_, i) => i / 255),
-    256,
-    palette,
-  );
-  const scaleText = element("span");
-  ramp.setAttribute("aria-hidden", "true");
+  const status = statusLine();
+  const colours = colourScale(palette);
   placeable(model, "position", shown, columns, rows);
 
   const count = (n, name) => Array.from({ length: n }, (_, i) => `${name} ${i + 1}`);
@@ -190,23 +190,28 @@ function render({ model, el }) {
       "over the blocks",
     ]),
     capsules: choice(model, "digit", "Capsule of", digits),
-    multi_dimensional: slider(model, "feature", "Number", { min: 0, max: valueSize - 1, show: (i) => i + 1 }),
+    multi_dimensional: slider(model, "feature", "Feature", {
+      min: 0,
+      max: valueSize - 1,
+      show: (i) => i + 1,
+    }),
     co_attention: choice(model, "question", "Where is the", digits),
   };
   const titles = {
     learned_query: () => "A learned query",
     self_attention: (o) =>
-      `Self-attention, asked from row ${Math.floor(o.position / columns) + 1}, column ${(o.position % columns) + 1}`,
+      `Self-attention, query at row ${Math.floor(o.position / columns) + 1}, ` +
+      `column ${(o.position % columns) + 1}`,
     multi_head: (o) => `Multi-head, head ${o.head + 1}`,
     multi_hop: (o) => `Multi-hop, hop ${o.hop + 1}`,
     hierarchical: (o) =>
       `Hierarchical, ${["both levels", "within the blocks", "over the blocks"][o.level]}`,
-    capsules: (o) => `Capsules, the one of ${o.digit}`,
-    multi_dimensional: (o) => `Multi-dimensional, number ${o.feature + 1} of ${valueSize}`,
+    capsules: (o) => `Capsules, digit ${o.digit}`,
+    multi_dimensional: (o) => `Multi-dimensional, feature ${o.feature + 1} of ${valueSize}`,
     co_attention: (o) => `Co-attention, asked for the ${o.question}`,
   };
 
-  /** Both boxes, where `framed` drew the first. */
+  /** Draw a picture and both boxes on it. */
   function boxed(node, picture, boxes) {
     const context = framed(node, picture, boxes[0], zoom);
     const [x0, y0, x1, y1] = boxes[1].map((v) => zoom * v);
@@ -247,15 +252,7 @@ function render({ model, el }) {
         sum(weights),
     );
 
-    const context = boxed(
-      shown,
-      painted(
-        Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255),
-        width,
-        grey,
-      ),
-      boxes,
-    );
+    const context = boxed(shown, paintedImage(images, n, width, height), boxes);
     if (asks) {
       context.strokeStyle = "#ffd23f";
       context.strokeRect(
@@ -271,36 +268,33 @@ function render({ model, el }) {
     shown.setAttribute("role", asks ? "application" : "img");
     shown.setAttribute(
       "aria-label",
-      `Scene ${n + 1}: a ${left} in the left image, a ${right} in the right${asks ? ". Drag the position that asks, or move it with the arrow keys" : ""}`,
+      `Scene ${n + 1}: a ${left} in the left image, a ${right} in the right` +
+        (asks ? ". Drag the query's position, or move it with the arrow keys" : ""),
     );
     map.setAttribute(
       "aria-label",
-      `Its ${positions} weights, ${percent(shares[0])} of them in the left box and ${percent(shares[1])} in the right`,
+      `Its ${positions} weights, ${percent(shares[0])} of them in the left box ` +
+        `and ${percent(shares[1])} in the right`,
     );
-    under.textContent = asks
-      ? "the scene; drag the yellow position that asks"
-      : "the scene and its two boxes";
+    under.textContent = asks ? "the scene; drag the yellow query" : "the scene and its two boxes";
     overMap.textContent = `weights, raw: ${short(lowest)} to ${short(highest)}`;
-    scaleText.textContent = `from 0 to ${short(highest)}`;
+    colours.text.textContent = `from 0 to ${short(highest)}`;
+    const sure = name === "capsules" ? probability(learned, x, options.digit, weights) : undefined;
     status.textContent =
-      `${titles[name](options)}: on scene ${n + 1}, ${percent(shares[0])} of the weight lies in the box of the ${left} on the left and ${percent(shares[1])} in that of the ${right} on the right; ` +
-      `chance is ${model.get("chances")[n].map(percent).join(" and ")}. The weights sum to ${sum(weights).toFixed(2)}; the highest is ${short(highest)}, an even one would be ${short(1 / positions)}.` +
+      `${titles[name](options)}: on scene ${n + 1}, ${percent(shares[0])} of the weight lies in ` +
+      `the box of the ${left} on the left and ${percent(shares[1])} in that of the ${right} on ` +
+      `the right; chance is ${model.get("chances")[n].map(percent).join(" and ")}. ` +
+      `The weights sum to ${sum(weights).toFixed(2)}; the highest is ${short(highest)}, ` +
+      `a uniform one would be ${short(1 / positions)}.` +
       (name === "capsules"
-        ? ` The capsule says yes with probability ${probability(learned, x, options.digit, weights).toFixed(2)}.`
+        ? ` The capsule gives the digit a probability of ${sure.toFixed(2)}.`
         : "");
   }
 
   el.append(
-    element(
-      "div",
-      {
-        className: "course-widget",
-        role: "group",
-        "aria-label": "Explorer of the kinds of attention",
-      },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Explorer of the kinds of attention",
+      controlRow(
         choice(model, "kind", "Kind", [
           "a learned query",
           "self-attention",
@@ -326,24 +320,15 @@ function render({ model, el }) {
         element("figure", {}, shown, under),
         element("figure", {}, map, overMap),
       ),
-      element("div", { className: "course-scale" }, ramp, scaleText),
+      colours.node,
       status,
     ),
   );
-  for (const trait of [
-    "kind",
-    "image",
-    "power",
-    "position",
-    "head",
-    "hop",
-    "level",
-    "digit",
-    "feature",
-    "question",
-  ]) {
-    model.on(`change:${trait}`, draw);
-  }
+  onChange(
+    model,
+    ["kind", "image", "power", "position", "head", "hop", "level", "digit", "feature", "question"],
+    draw,
+  );
   draw();
 }
 

@@ -1,6 +1,6 @@
 /* LabelExplorer: the map of one label's own query, and the map that all labels share. */
 
-/** Numbers in half precision, which not every browser can read by itself. */
+/** Read half precision, which not every browser can do by itself. */
 const halves = (view) => {
   const bits = new Uint16Array(bytes(view).slice().buffer);
   return Float64Array.from(bits, (b) => {
@@ -14,7 +14,7 @@ const halves = (view) => {
   });
 };
 
-/** Which share of an enlarged map lies in each box, and which in none of them. */
+/** The share of an upsampled map in each box, and outside of all boxes. */
 function shares(large, size, boxes) {
   const total = sum(large) || 1;
   const inside = boxes.map(([x0, y0, x1, y1]) => {
@@ -51,19 +51,12 @@ function render({ model, el }) {
   const boxes = model.get("boxes");
   const p = model.get("probabilities");
   const palette = bytes(model.get("palette"));
-  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
   const canvas = () => element("canvas", { width: zoom * size, height: zoom * size, role: "img" });
   const pictures = [canvas(), canvas(), canvas()];
   const captions = pictures.map(() => element("figcaption"));
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(
-    Array.from({ length: 256 }, (_, i) => i / 255),
-    256,
-    palette,
-  );
-  const scaleText = element("span");
-  ramp.setAttribute("aria-hidden", "true");
+  const status = statusLine();
+  const colours = colourScale(palette);
   const cell = (tag, textContent, properties = {}) =>
     element(tag, {
       textContent,
@@ -75,7 +68,8 @@ function render({ model, el }) {
     "table",
     {
       style:
-        "width: 100%; max-width: 32rem; margin: .4rem auto; font-size: .85rem; font-variant-numeric: tabular-nums; border-collapse: collapse; color: inherit",
+        "width: 100%; max-width: 32rem; margin: .4rem auto; font-size: .85rem; " +
+        "font-variant-numeric: tabular-nums; border-collapse: collapse; color: inherit",
     },
     element(
       "thead",
@@ -90,7 +84,7 @@ function render({ model, el }) {
     body,
   );
 
-  /** A picture, the boxes of all digits on it, and the chosen one's in full. */
+  /** Draw a picture with dashed boxes around all digits, and a full one around the chosen digit. */
   function drawn(node, picture, n, label) {
     const context = node.getContext("2d");
     context.imageSmoothingEnabled = false;
@@ -115,16 +109,7 @@ function render({ model, el }) {
       shares(map, size, boxes[n]),
     );
 
-    drawn(
-      pictures[0],
-      painted(
-        Array.from(images.subarray(n * size * size, (n + 1) * size * size), (v) => v / 255),
-        size,
-        grey,
-      ),
-      n,
-      label,
-    );
+    drawn(pictures[0], paintedImage(images, n, size), n, label);
     large.forEach((map, i) =>
       drawn(pictures[i + 1], painted(map, size, palette, highest > 0 ? 1 / highest : 0), n, label),
     );
@@ -136,7 +121,7 @@ function render({ model, el }) {
     captions[0].textContent = `image ${n + 1}: ${there}`;
     captions[1].textContent = `map of ${name}: ${range(maps[0])}`;
     captions[2].textContent = `shared map: ${range(maps[1])}`;
-    scaleText.textContent = `both maps from 0 to ${short(highest)}`;
+    colours.text.textContent = `both maps from 0 to ${short(highest)}`;
 
     const row = (head, ...values) =>
       element(
@@ -159,17 +144,17 @@ function render({ model, el }) {
     status.textContent =
       `Image ${n + 1} holds ${there}. Asked for ${name}: the network gives it ${p[n][label]} %. ` +
       (at >= 0
-        ? `Its own map has ${percent(mine.inside[at])} of its energy in the box of ${name}, and the shared map ${percent(all.inside[at])}; chance is ${percent(area.inside[at])}.`
-        : `It is not there, and its map has to lie somewhere: ${percent(1 - mine.elsewhere)} of it is in the boxes of other digits; chance is ${percent(1 - area.elsewhere)}.`);
+        ? `Its own map has ${percent(mine.inside[at])} of its energy in the box of ${name}, ` +
+          `and the shared map ${percent(all.inside[at])}; chance is ${percent(area.inside[at])}.`
+        : `It is not there, but the weights of its map still sum to 1: ` +
+          `${percent(1 - mine.elsewhere)} of it is in the boxes of other digits; ` +
+          `chance is ${percent(1 - area.elsewhere)}.`);
   }
 
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Explorer of the maps of labels" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Explorer of the maps of labels",
+      controlRow(
         slider(model, "image", "Image", { min: 0, max: digits.length - 1, show: (i) => i + 1 }),
         choice(model, "label", "Label", classes),
       ),
@@ -177,18 +162,17 @@ function render({ model, el }) {
         "div",
         {
           style:
-            "display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .6rem; max-width: 44rem; margin: .6rem auto",
+            "display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .6rem; " +
+            "max-width: 44rem; margin: .6rem auto",
         },
         ...pictures.map((picture, i) => element("figure", {}, picture, captions[i])),
       ),
-      element("div", { className: "course-scale" }, ramp, scaleText),
+      colours.node,
       table,
       status,
     ),
   );
-  for (const trait of ["image", "label"]) {
-    model.on(`change:${trait}`, show);
-  }
+  onChange(model, ["image", "label"], show);
   show();
 }
 

@@ -1,6 +1,6 @@
-/* LiveModel: draw a digit among clutter; the network answers from the first stroke on. */
+/* LiveModel: draw a digit among clutter while the network classifies it. */
 
-/** Share of an enlarged map that lies in a box. */
+/** The share of an upsampled map that lies in a box. */
 function inside(large, size, [x0, y0, x1, y1]) {
   const within = large.filter(
     (_, i) => i % size >= x0 && i % size < x1 && i >= y0 * size && i < y1 * size,
@@ -17,13 +17,12 @@ function render({ model, el }) {
   const examples = model.get("examples");
   const labels = model.get("labels");
   const palette = bytes(model.get("palette"));
-  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
   const sheet = new Float32Array(area); // ink
   let paths = [];
   let turn = -1;
   let example;
   let tensors;
-  let loading;
+  let loading = false;
   let failed = "";
   let frame;
   let player;
@@ -32,7 +31,9 @@ function render({ model, el }) {
     width: size,
     height: size,
     role: "application",
-    "aria-label": `Sheet of ${size} × ${size} pixels to draw on: Space puts the pen down or lifts it, the arrow keys move it`,
+    "aria-label":
+      `Sheet of ${size} × ${size} pixels to draw on: ` +
+      "Space puts the pen down or lifts it, the arrow keys move it",
   });
   const cursor = element("span", { className: "course-cursor", "aria-hidden": "true" });
   const pen = element("figcaption", { "aria-live": "polite" }, "draw here");
@@ -54,16 +55,10 @@ function render({ model, el }) {
       row: element("div", { className: "course-row" }, element("span", {}, name), node, text),
     };
   });
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
-  const ramp = painted(
-    Array.from({ length: 256 }, (_, i) => i / 255),
-    256,
-    palette,
-  );
-  const scaleText = element("span");
-  ramp.setAttribute("aria-hidden", "true");
+  const status = statusLine();
+  const colours = colourScale(palette);
 
-  /** What the network sees, in 256 greys: ink over the clutter. */
+  /** The network's input, in 256 grey levels: ink over the clutter. */
   function seen() {
     const from = model.get("background") * area;
     return Uint8Array.from(sheet, (wet, i) =>
@@ -74,7 +69,7 @@ function render({ model, el }) {
   function show() {
     frame = undefined;
     const image = Float32Array.from(seen(), (v) => v / 255);
-    const base = painted(image, size, grey);
+    const base = painted(image, size, GREY);
     const box = boxAround(sheet, size);
     picture.getContext("2d").drawImage(base, 0, 0);
     const answer = box && tensors && forward(tensors, image, size);
@@ -111,42 +106,62 @@ function render({ model, el }) {
       say(`${name} map, ${map.rows} × ${map.columns}:`, range);
       canvas.setAttribute(
         "aria-label",
-        `The ${name} map, from ${range}; ${percent(share)} of it lies in the box around the strokes`,
+        `The ${name} map, from ${range}; ` +
+          `${percent(share)} of it lies in the box around the strokes`,
       );
       return share;
     });
     const probabilities = answer?.logits.map(Math.exp) ?? [];
-    const said = probabilities.indexOf(Math.max(...probabilities));
     bars.forEach(({ set }, c) => set(probabilities[c]));
-    scaleText.textContent = answer ? `both maps from 0 to ${short(most)}` : "both maps from 0";
+    colours.text.textContent = answer ? `both maps from 0 to ${short(most)}` : "both maps from 0";
     status.textContent = answer
-      ? `${example === undefined ? "" : `The example is a ${classes[labels[example]]}. `}The network says ${classes[said]}, with a probability of ${percent(probabilities[said])}. ` +
-        `${percent(shares[0])} of its first map and ${percent(shares[1])} of its second lie in the box around the strokes; chance is ${percent(((box[2] - box[0]) * (box[3] - box[1])) / area)}.`
-      : failed && box
-        ? `The network could not be loaded (${failed}). Draw again to try once more.`
-        : box
-          ? `The network is being loaded: ${(model.get("shapes").reduce((n, shape) => n + shape.reduce((a, b) => a * b, 1), 0) / 1000).toFixed(0)} thousand weights.`
-          : `Draw a digit, 0 to ${classes.length - 1}: with the mouse, with a finger, or with the keys (Space and the arrows). The network is loaded at the first stroke.`;
+      ? described(probabilities, shares, box)
+      : box
+        ? waiting()
+        : `Draw a digit, 0 to ${classes.length - 1}: with the mouse, with a finger, or with the ` +
+          "keys (Space and the arrows). The network is loaded at the first stroke.";
   }
 
-  /** At most one run a picture of the screen, however fast the pen is. */
+  /** What the network answers, and where its maps lie. */
+  function described(probabilities, shares, [x0, y0, x1, y1]) {
+    const best = probabilities.indexOf(Math.max(...probabilities));
+    const chance = ((x1 - x0) * (y1 - y0)) / area;
+    return (
+      (example === undefined ? "" : `The example is a ${classes[labels[example]]}. `) +
+      `The network says ${classes[best]}, with a probability of ${percent(probabilities[best])}. ` +
+      `${percent(shares[0])} of its first map and ${percent(shares[1])} of its second lie in the ` +
+      `box around the strokes; chance is ${percent(chance)}.`
+    );
+  }
+
+  /** Why there is no answer yet. */
+  function waiting() {
+    if (failed) {
+      return `The network could not be loaded (${failed}). Draw again to try once more.`;
+    }
+    const lengths = model.get("shapes").map((shape) => shape.reduce((a, b) => a * b, 1));
+    return `The network is being loaded: ${(sum(lengths) / 1000).toFixed(0)} thousand weights.`;
+  }
+
+  /** Run the network at most once per frame, however fast the pen moves. */
   const refresh = () => {
     frame ??= requestAnimationFrame(show);
   };
 
-  function load() {
+  /** Load the network once; after a failure, the next stroke tries again. */
+  async function load() {
+    if (loading || tensors) {
+      return;
+    }
+    loading = true;
     failed = "";
-    loading ??= later(model, "weights")
-      .then(
-        (view) => {
-          tensors = unpacked(view, model.get("shapes"));
-        },
-        (error) => {
-          failed = error.message;
-          loading = undefined;
-        },
-      )
-      .then(refresh);
+    try {
+      tensors = unpacked(await later(model, "weights"), model.get("shapes"));
+    } catch (error) {
+      failed = error.message;
+    }
+    loading = false;
+    refresh();
   }
 
   function wet([from, to = from]) {
@@ -155,7 +170,7 @@ function render({ model, el }) {
   const begin = (point) => {
     stop();
     load();
-    status.setAttribute("aria-live", "off"); // one announcement a stroke, not one a move
+    status.setAttribute("aria-live", "off"); // one announcement per stroke, not one per move
     paths.push([point]);
     wet([point]);
     refresh();
@@ -182,7 +197,7 @@ function render({ model, el }) {
   };
   const lift = drawable(picture, size, { begin: own, go, end, hover });
 
-  /** All strokes again: with another pen, or some of them gone. */
+  /** Draw all strokes again, after the pen has changed or some of them were removed. */
   function again() {
     sheet.fill(0);
     for (const path of paths) {
@@ -205,7 +220,7 @@ function render({ model, el }) {
     again();
   }
 
-  /** Draw the next example, a point at a time, or at once for readers who want nothing to move. */
+  /** Draw the next example point by point, or at once for readers who asked for reduced motion. */
   function perform() {
     keep(0);
     example = turn = (turn + 1) % examples.length;
@@ -236,12 +251,9 @@ function render({ model, el }) {
     return node;
   };
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Draw a digit for the network" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Draw a digit for the network",
+      controlRow(
         button("Draw an example", perform),
         button("Undo", () => keep(-1)),
         button("Clear", () => keep(0)),
@@ -276,16 +288,14 @@ function render({ model, el }) {
           ),
         ),
       ),
-      element("div", { className: "course-scale" }, ramp, scaleText),
+      colours.node,
       status,
     ),
   );
   hover([size / 2, size / 2], false);
   pen.textContent = "draw here";
   model.on("change:pen", again);
-  for (const trait of ["background", "opacity"]) {
-    model.on(`change:${trait}`, refresh);
-  }
+  onChange(model, ["background", "opacity"], refresh);
   show();
   return () => {
     stop();

@@ -1,15 +1,20 @@
-/* Quiz: answers as buttons; a choice is judged at once. Its own few helpers keep it light beside another widget. */
+/* Quiz: answers as buttons; a choice is judged at once. It has its own few helpers instead of
+   _shared.js, which would make every page with a quiz heavier. */
 
 const node = (tag, properties = {}, ...children) => {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    name in made ? (made[name] = value) : made.setAttribute(name, value);
+    if (name in made) {
+      made[name] = value;
+    } else {
+      made.setAttribute(name, value);
+    }
   }
   made.append(...children);
   return made;
 };
 
-/** Text in which every second part between backticks is code. */
+/** Show text between backticks as code. */
 const written = (text) => text.split("`").map((part, i) => (i % 2 ? node("code", {}, part) : part));
 
 let quizzes = 0;

@@ -1,11 +1,12 @@
 /* ScheduleExplorer: the learning rate of every step of a training. */
 
-const TRAITS = ["schedule", "epochs", "log_rate", "warmup", "every", "factor"]; // in the order of a recipe
+// in the order of a recipe's values
+const TRAITS = ["schedule", "epochs", "log_rate", "warmup", "every", "factor"];
 
 /** Half a cosine from one value to another. */
 const annealed = (start, end, share) => end + ((start - end) / 2) * (Math.cos(Math.PI * share) + 1);
 
-/** For each schedule the rate, from what the reader chose and from the step, counted from 0. */
+/** For each schedule, the rate at a step (counted from 0) for the reader's choices. */
 const SCHEDULES = {
   one_cycle(step, { rate, warmup, total }) {
     const first = rate / 25;
@@ -18,7 +19,7 @@ const SCHEDULES = {
   cosine: (step, { rate, epochs, steps }) => annealed(rate, 0, Math.floor(step / steps) / epochs),
   step: (step, { rate, steps, every, factor }) =>
     rate * factor ** Math.floor(Math.floor(step / steps) / every),
-  constant: (step, { rate }) => rate,
+  constant: (_step, { rate }) => rate,
 };
 
 /** The rate of every step. */
@@ -27,13 +28,16 @@ function rates(name, options) {
   return Float64Array.from({ length: all.total }, (_, step) => SCHEDULES[name](step, all));
 }
 
-/** Three digits. */
+/** A whole number with commas between the thousands. */
+const grouped = (count) => count.toLocaleString("en");
+
+/** A value to three significant digits. */
 const written = (value) =>
   value !== 0 && value < 0.001
     ? value.toExponential(2).replace("e-", "e−")
     : String(Number(value.toPrecision(3)));
 
-/** The curve over its axes: the picture is 400 wide whatever the page, so that its text stays readable on a phone. */
+/** The curve over its axes, 400 units wide on every page so that its text stays readable. */
 function curve() {
   const left = 58;
   const right = 388;
@@ -78,7 +82,8 @@ function curve() {
     const x = (step) => left + ((right - left) * step) / all.length;
     const y = (rate) => bottom - (bottom - top) * height(rate);
 
-    const drawn = new Set([0, highest, all.length - 1]); // every jump of a step, and enough points between
+    // About 500 points are enough, as long as the ends and the maximum are among them.
+    const drawn = new Set([0, highest, all.length - 1]);
     for (let i = 1; i < all.length; i++) {
       if (Math.floor((i * 500) / all.length) > Math.floor(((i - 1) * 500) / all.length)) {
         drawn.add(i);
@@ -125,7 +130,7 @@ function render({ model, el }) {
   const steps = model.get("steps");
   const recipes = model.get("recipes");
   const picture = curve();
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
+  const status = statusLine();
   const settings = {
     warmup: slider(model, "warmup", "Warm-up share", {
       min: 0.05,
@@ -151,7 +156,7 @@ function render({ model, el }) {
     element("button", { type: "button", onclick: load(values) }, name),
   );
 
-  /** Whether a recipe says what is chosen now; what its schedule does not read does not count. */
+  /** Whether the current choices are those of a recipe, in the values that its schedule uses. */
   const same = (values) =>
     TRAITS.every(
       (trait, i) =>
@@ -179,20 +184,21 @@ function render({ model, el }) {
       button.setAttribute("aria-pressed", pressed);
       button.style.boxShadow = pressed ? "inset 0 -3px currentColor" : "";
     }
+    const origin = fits.length ? `as in ${fits.join(" and ")}` : "a schedule of your own";
     const [begins, most, ends] = [all[0], all[highest], all[all.length - 1]].map(written);
     picture.node.setAttribute(
       "aria-label",
       `The learning rate over ${epochs} epochs: from ${begins} over ${most} to ${ends}`,
     );
     status.textContent =
-      `${name.replace("_", " ")}, ${fits.length ? `as ${fits.join(" and ")} has it` : "a schedule of your own"}: the rate begins at ${begins}, is highest with ${most} ` +
-      `in step ${(highest + 1).toLocaleString("en")} (epoch ${Math.floor(highest / steps) + 1}) and ends at ${ends}; its mean over ${all.length.toLocaleString("en")} steps is ${written(sum(all) / all.length)}.`;
+      `${name.replace("_", " ")}, ${origin}: the rate begins at ${begins}, is highest ` +
+      `with ${most} in step ${grouped(highest + 1)} (epoch ${Math.floor(highest / steps) + 1}) ` +
+      `and ends at ${ends}; its mean over ${grouped(all.length)} steps is ${written(sum(all) / all.length)}.`;
   }
 
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Schedule explorer" },
+    widgetFrame(
+      "Schedule explorer",
       element(
         "div",
         { className: "course-controls", role: "group", "aria-label": "Load a recipe" },
@@ -222,9 +228,7 @@ function render({ model, el }) {
       status,
     ),
   );
-  for (const trait of [...TRAITS, "logarithmic"]) {
-    model.on(`change:${trait}`, draw);
-  }
+  onChange(model, [...TRAITS, "logarithmic"], draw);
   draw();
 }
 

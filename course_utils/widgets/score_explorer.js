@@ -1,4 +1,4 @@
-/* ScoreExplorer: a query and a score function, over eight keys in a plane and over the keys of a real image. */
+/* ScoreExplorer: a score function over eight keys in a plane and over the keys of an image. */
 
 /** A matrix, row by row at the start of `p`, times a vector. */
 const times = (p, vector, rows) =>
@@ -7,7 +7,7 @@ const times = (p, vector, rows) =>
   );
 const length = (vector) => Math.hypot(...vector);
 
-/** The scores by name, of a query and a key; `p` holds a module's parameters, one after the other as PyTorch lists them. */
+/** The score of a query and a key by name; `p` holds a module's parameters in PyTorch's order. */
 const SCORES = {
   multiplicative: (q, k) => dot(q, k),
   "scaled multiplicative": (q, k) => dot(q, k) / Math.sqrt(k.length),
@@ -34,10 +34,11 @@ const SCORES = {
       k,
     );
   },
-  "activated general": (q, k, p) => Math.tanh(dot(times(p.subarray(1), q, k.length), k) + p[0]), // b, W
+  // b, W
+  "activated general": (q, k, p) => Math.tanh(dot(times(p.subarray(1), q, k.length), k) + p[0]),
 };
 
-/** W of the general forms in the plane: a turn by an angle in degrees, and a stretch. */
+/** W of the general scores in the plane: a rotation by an angle in degrees, and a stretch. */
 function turn(angle, stretch) {
   const c = stretch * Math.cos((angle * Math.PI) / 180);
   const s = stretch * Math.sin((angle * Math.PI) / 180);
@@ -53,7 +54,7 @@ const signed = (value, digits = 2) =>
   (Number(value.toFixed(digits)) || 0).toFixed(digits).replace("-", "−"); // no −0
 const point = ([x, y]) => `(${signed(x)}, ${signed(y)})`;
 
-/** A row a key: its score on the scale of the plane, and its weight. */
+/** One row per key: its score on the scale of the plane, and its weight. */
 function keyRow(i) {
   const r = element("span");
   const a = element("span");
@@ -135,7 +136,6 @@ function render({ model, el }) {
   const width = features.length / count / cells;
   const queries = floats(model.get("queries"));
   const palette = bytes(model.get("palette"));
-  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
   const learned = {};
   const plane = floats(model.get("plane"));
   const all = floats(model.get("learned"));
@@ -180,16 +180,10 @@ function render({ model, el }) {
   const map = canvas(4 * size, "The weights on the image", "img");
   placeable(model, "position", landscape, side, side);
   placeable(model, "image_position", picture, grid, grid);
-  const ramp = painted(
-    Array.from({ length: 256 }, (_, i) => i / 255),
-    256,
-    palette,
-  );
-  ramp.setAttribute("aria-hidden", "true");
-  const range = element("span");
+  const colours = colourScale(palette);
   const under = element("figcaption");
   const rows = keys.map((_, i) => keyRow(i));
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
+  const status = statusLine();
 
   function drawPlane(name, temperature) {
     const query = places[model.get("position")];
@@ -220,9 +214,13 @@ function render({ model, el }) {
     );
     mark(context, onCanvas, keys, weights, query, mean);
     rows.forEach((row, i) => row.show(scores[i], low, high, weights[i]));
-    range.textContent = `score there: ${signed(low)} to ${signed(high)}`;
+    colours.text.textContent = `score there: ${signed(low)} to ${signed(high)}`;
     const best = scores.indexOf(Math.max(...scores));
-    return `${name}: for the query ${point(query)} key ${best + 1} scores highest, ${signed(scores[best])}, and gets the weight ${weights[best].toFixed(3)}; the context ◆ is ${point(mean)}.`;
+    return (
+      `${name}: for the query ${point(query)} key ${best + 1} scores highest, ` +
+      `${signed(scores[best])}, and gets the weight ${weights[best].toFixed(3)}; ` +
+      `the context ◆ is ${point(mean)}.`
+    );
   }
 
   function drawImage(name, temperature) {
@@ -239,24 +237,20 @@ function render({ model, el }) {
     );
     const highest = weights.reduce((a, b) => Math.max(a, b));
     const lowest = weights.reduce((a, b) => Math.min(a, b));
-    const context = framed(
-      picture,
-      painted(
-        Array.from(images.subarray(n * area, (n + 1) * area), (v) => v / 255),
-        size,
-        grey,
-      ),
-      box,
-      4,
-    );
+    const context = framed(picture, paintedImage(images, n, size), box, 4);
     [context.strokeStyle, context.lineWidth] = [dragged ? QUERY : "#888888", 4];
     context.strokeRect((place % grid) * cell, Math.floor(place / grid) * cell, cell, cell);
     framed(map, painted(weights, grid, palette, 1 / highest), box, 4);
     under.textContent = `weights, raw: ${short(lowest)} to ${short(highest)}`;
     const asks = dragged
-      ? `the key at row ${Math.floor(place / grid) + 1}, column ${(place % grid) + 1}`
+      ? `the key at row ${Math.floor(place / grid) + 1}, column ${(place % grid) + 1} as the query`
       : "the query from g";
-    return ` On image ${n + 1}, asked by ${asks}, ${percent(dot(weights, inside.subarray(n * cells, (n + 1) * cells)))} of the weight lies in the box; chance is ${percent(model.get("chances")[n])}.`;
+    const share = percent(dot(weights, inside.subarray(n * cells, (n + 1) * cells)));
+    const chance = percent(model.get("chances")[n]);
+    return (
+      ` On image ${n + 1}, with ${asks}, ${share} of the weight lies in the box; ` +
+      `chance is ${chance}.`
+    );
   }
 
   const general = names.filter((name) => name.includes("general"));
@@ -275,7 +269,7 @@ function render({ model, el }) {
       step: 15,
       show: (v) => `${signed(v, 0)}°`,
     }),
-    stretch: slider(model, "stretch", "and stretches", {
+    stretch: slider(model, "stretch", "W stretches by", {
       min: 0,
       max: 3,
       step: 0.25,
@@ -283,7 +277,7 @@ function render({ model, el }) {
     }),
     bias_across: slider(model, "bias_across", "b across", bias),
     bias_up: slider(model, "bias_up", "b up", bias),
-    offset: slider(model, "offset", "b, a number", bias),
+    offset: slider(model, "offset", "b, a scalar", bias),
   };
 
   function draw() {
@@ -296,12 +290,9 @@ function render({ model, el }) {
   }
 
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Score explorer" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Score explorer",
+      controlRow(
         choice(model, "score", "Score", names),
         slider(model, "log_temperature", "Temperature", {
           min: -2,
@@ -314,12 +305,7 @@ function render({ model, el }) {
       element(
         "div",
         { className: "course-halves" },
-        element(
-          "figure",
-          {},
-          landscape,
-          element("div", { className: "course-scale" }, ramp, range),
-        ),
+        element("figure", {}, landscape, colours.node),
         element(
           "div",
           { className: "course-readout" },
@@ -333,11 +319,9 @@ function render({ model, el }) {
           ...rows.map(({ node }) => node),
         ),
       ),
-      element(
-        "div",
-        { className: "course-controls" },
+      controlRow(
         slider(model, "image", "Image", { min: 0, max: count - 1, show: (i) => i + 1 }),
-        choice(model, "image_query", "Query", ["what the probe makes of g", "the key where I drag"]),
+        choice(model, "image_query", "Query", ["from g, by the probe", "the key where I drag"]),
       ),
       element(
         "div",
@@ -348,18 +332,21 @@ function render({ model, el }) {
       status,
     ),
   );
-  model.on("change:image_position", () => model.set("image_query", 1)); // who drags wants to see what is dragged
-  for (const trait of [
-    "score",
-    "position",
-    "log_temperature",
-    ...Object.keys(owners),
-    "image",
-    "image_query",
-    "image_position",
-  ]) {
-    model.on(`change:${trait}`, draw);
-  }
+  // Readers who drag the query on the image want to see its weights, not those of the one from g.
+  model.on("change:image_position", () => model.set("image_query", 1));
+  onChange(
+    model,
+    [
+      "score",
+      "position",
+      "log_temperature",
+      ...Object.keys(owners),
+      "image",
+      "image_query",
+      "image_position",
+    ],
+    draw,
+  );
   draw();
 }
 

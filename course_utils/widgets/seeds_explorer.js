@@ -1,10 +1,10 @@
-/* SeedsExplorer: runs of two variants → pairs, mean difference, Student's interval, verdict. */
+/* SeedsExplorer: pairs of runs of two variants, their mean difference, its interval, a verdict. */
 
 const mean = (values) => sum(values) / values.length;
 const deviation = (values) =>
   Math.sqrt(sum(values.map((v) => (v - mean(values)) ** 2)) / (values.length - 1));
 
-/** The probability that Student's t with so many degrees of freedom lies between -t and t. */
+/** The probability that Student's t with `freedom` degrees of freedom lies between -t and t. */
 function central(t, freedom) {
   const angle = Math.atan2(Math.abs(t), Math.sqrt(freedom));
   const odd = freedom % 2;
@@ -27,12 +27,16 @@ function quantile(freedom, level = 0.95) {
   }
   for (let i = 0; i < 60; i++) {
     const middle = (low + high) / 2;
-    central(middle, freedom) < level ? (low = middle) : (high = middle);
+    if (central(middle, freedom) < level) {
+      low = middle;
+    } else {
+      high = middle;
+    }
   }
   return high;
 }
 
-/** The mean of numbers, and how far its interval reaches to either side. */
+/** The mean, and how far its interval reaches to either side. */
 function interval(values, level = 0.95) {
   return {
     mean: mean(values),
@@ -40,7 +44,7 @@ function interval(values, level = 0.95) {
   };
 }
 
-/** The numbers of the seeds that are used: `count` of `all`, one after the other from `start` on, round and round. */
+/** The indices of the seeds in use: `count` of `all` from `start` on, wrapping around. */
 const used = (start, count, all) => Array.from({ length: count }, (_, i) => (start + i) % all);
 
 const FIRST = "#2a788e";
@@ -100,7 +104,7 @@ function render({ model, el }) {
     gains,
     element("figcaption", {}, "the difference, seed by seed; its mean and interval"),
   );
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
+  const status = statusLine();
 
   /** Both variants on one scale: a dot a run, a line a pair, a bar a mean. */
   function drawRuns(one, other, chosen, names) {
@@ -153,13 +157,15 @@ function render({ model, el }) {
     );
   }
 
-  /** The differences on a scale that all seeds fix; an interval that is longer leaves it with an arrow. */
+  /** The differences on a scale that all seeds fix; an arrow marks an interval that is cut off. */
   function drawGains(every, chosen, { mean: middle, margin }, names) {
     const whole = interval(every);
     const reach = 1.15 * Math.max(...every.map(Math.abs), Math.abs(whole.mean) + whole.margin) || 1;
     const x = (v) => 200 + (186 * Math.max(-reach, Math.min(reach, v))) / reach;
     const beyond = Math.abs(middle) > margin;
-    const colour = !beyond ? "#888888" : middle > 0 ? FIRST : SECOND; // beyond: the colour of the variant that has more
+    // a clear difference has the colour of the variant with the higher score
+    const leading = middle > 0 ? FIRST : SECOND;
+    const colour = beyond ? leading : "#888888";
     const parts = [
       ...axis(-reach, reach, x, 146),
       svg("line", {
@@ -200,7 +206,8 @@ function render({ model, el }) {
     gains.replaceChildren(...parts);
     gains.setAttribute(
       "aria-label",
-      `The differences by seed, and their mean with its 95 % interval, which ${beyond ? "leaves out" : "includes"} zero`,
+      "The differences by seed, and their mean with its 95 % interval, which " +
+        `${beyond ? "excludes" : "includes"} zero`,
     );
   }
 
@@ -212,12 +219,18 @@ function render({ model, el }) {
     const [one, other] = pair.map((variant) =>
       values[kind][variant].includes(null) ? null : values[kind][variant],
     );
-    const title = `${scores[kind]}, ${names[0]} against ${names[1]}, ${chosen.length} seeds (${listed(chosen.map((i) => seeds[i]))})`;
+    const seedNames = listed(chosen.map((i) => seeds[i]));
+    const title =
+      `${scores[kind]}, ${names[0]} against ${names[1]}, ` +
+      `${chosen.length} seeds (${seedNames})`;
     drawRuns(one, other, chosen, names);
     right.style.display = one && other ? "" : "none";
     if (!one || !other) {
       const lacking = [...new Set(names.filter((_, i) => ![one, other][i]))];
-      status.textContent = `${title}: ${lacking.join(" and ")} ${lacking.length > 1 ? "have" : "has"} no such score, so there is nothing to compare.`;
+      const have = lacking.length > 1 ? "have" : "has";
+      status.textContent =
+        `${title}: ${lacking.join(" and ")} ${have} no such score, ` +
+        "so there is nothing to compare.";
       return;
     }
     const every = one.map((v, i) => v - other[i]);
@@ -227,21 +240,24 @@ function render({ model, el }) {
     const means = [one, other].map((own) => mean(chosen.map((i) => own[i])).toFixed(digits));
     const beyond = Math.abs(found.mean) > found.margin;
     const better = found.mean > 0 !== model.get("lower_is_better")[kind];
+    const low = signed(found.mean - found.margin, digits);
+    const high = signed(found.mean + found.margin, digits);
+    const verdict = beyond
+      ? `The interval excludes zero: ${names[0]} is ${better ? "better" : "worse"}`
+      : "Undecided: the interval includes zero";
     const above = chosen.filter((i) => every[i] > 0).length;
     status.textContent =
-      `${title}: the means are ${means.join(" and ")}; the difference is above zero for ${above} of ${chosen.length} seeds, and its mean is ${signed(found.mean, digits)} ± ${found.margin.toFixed(digits)} ` +
-      `(95 % interval ${signed(found.mean - found.margin, digits)} to ${signed(found.mean + found.margin, digits)}). ${beyond ? `Beyond the seeds’ spread: ${names[0]} is ${better ? "better" : "worse"}` : "A null result"}.`;
+      `${title}: the means are ${means.join(" and ")}; the difference is above zero for ` +
+      `${above} of ${chosen.length} seeds, and its mean is ${signed(found.mean, digits)} ± ` +
+      `${found.margin.toFixed(digits)} (95 % interval ${low} to ${high}). ${verdict}.`;
   }
 
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Explorer of seeds" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Explorer of seeds",
+      controlRow(
         slider(model, "count", "Seeds used", { min: 2, max: all }),
-        slider(model, "start", "beginning with seed", {
+        slider(model, "start", "First seed", {
           min: 0,
           max: all - 1,
           show: (i) => seeds[i],
@@ -250,7 +266,9 @@ function render({ model, el }) {
           model,
           "score",
           "Score",
-          scores.map((name, i) => (model.get("lower_is_better")[i] ? `${name} (less is better)` : name)),
+          scores.map((name, i) =>
+            model.get("lower_is_better")[i] ? `${name} (lower is better)` : name,
+          ),
         ),
         choice(model, "first", "Variant", variants),
         choice(model, "second", "compared with", variants),
@@ -272,9 +290,7 @@ function render({ model, el }) {
       status,
     ),
   );
-  for (const trait of ["count", "start", "score", "first", "second"]) {
-    model.on(`change:${trait}`, draw);
-  }
+  onChange(model, ["count", "start", "score", "first", "second"], draw);
   draw();
 }
 

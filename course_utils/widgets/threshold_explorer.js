@@ -1,17 +1,17 @@
-/* ThresholdExplorer: a threshold on predicted probabilities, what it decides, and what its mistakes cost. */
+/* ThresholdExplorer: a threshold on predicted probabilities, its decisions, and their costs. */
 
 const YES = "#d95f02";
 const NO = "#2a788e";
 const BINS = 20;
 
-/** How many of each class, and how many of them count as positive: their probability is at least the threshold. */
+/** The confusion matrix, if probabilities at or above the threshold count as positive. */
 function counts(p, y, threshold) {
   const found = { tp: 0, fp: 0, fn: 0, tn: 0 };
   p.forEach((value, i) => found[value >= threshold ? (y[i] ? "tp" : "fp") : y[i] ? "fn" : "tn"]++);
   return found;
 }
 
-/** The rates that belong to counts; a precision of no alarms at all is none. */
+/** The rates that belong to counts; without any alarm, the precision is NaN. */
 function rates({ tp, fp, fn, tn }) {
   const positive = tp + fn;
   const negative = fp + tn;
@@ -25,7 +25,7 @@ function rates({ tp, fp, fn, tn }) {
   };
 }
 
-/** Every distinct threshold from the highest to the lowest with its counts, after one above them all. */
+/** The counts at every distinct threshold, from one above all probabilities down to the lowest. */
 function sweep(p, y) {
   const order = Array.from(p.keys()).sort((i, j) => p[j] - p[i]);
   const positive = y.reduce((a, b) => a + b, 0);
@@ -42,7 +42,7 @@ function sweep(p, y) {
   return points;
 }
 
-/** Area under the ROC curve by trapezoids, and average precision: the precision at each step of the recall. */
+/** The area under the ROC curve, by trapezoids, and the average precision. */
 function areas(points) {
   let auc = 0;
   let ap = 0;
@@ -57,11 +57,11 @@ function areas(points) {
 
 const costOf = ({ fn, fp }, ratio) => ratio * fn + fp;
 
-/** Of the points of a sweep the cheapest; of several, the one with the fewest alarms. */
+/** The cheapest point of a sweep; of equally cheap ones, the one with the fewest alarms. */
 const cheapest = (points, ratio) =>
   points.reduce((best, point) => (costOf(point, ratio) < costOf(best, ratio) ? point : best));
 
-/** How many of a class have a probability in each of the bins; 1 belongs to the last. */
+/** The number of probabilities of a class in each bin; 1 belongs to the last bin. */
 function histogram(p, y, label) {
   const bars = new Array(BINS).fill(0);
   p.forEach((value, i) => {
@@ -75,7 +75,7 @@ function histogram(p, y, label) {
 const text = (x, y, content, attributes = {}) =>
   svg("text", { x, y, fill: "currentColor", "font-size": 13, ...attributes }, content);
 
-/** Bars of the second class up and of the first down, and the line of the threshold. */
+/** Bars of the second class up and of the first class down, and a line at the threshold. */
 function histogramView(p, y, classes) {
   const left = 12;
   const width = 376;
@@ -110,7 +110,8 @@ function histogramView(p, y, classes) {
     }
     node.setAttribute(
       "aria-label",
-      `Histogram of the predicted probabilities of ${classes[1]}, by true class, with the threshold at ${threshold.toFixed(2)}`,
+      `Histogram of the predicted probabilities of ${classes[1]}, by true class, ` +
+        `with the threshold at ${threshold.toFixed(2)}`,
     );
   };
   return { node, show };
@@ -160,7 +161,8 @@ function curveView(title, across, along, path, dashed) {
     }
     node.setAttribute(
       "aria-label",
-      `${title}; here ${across} ${x.toFixed(2)}, ${along} ${drawn ? y.toFixed(2) : "without a value"}`,
+      `${title}; here ${across} ${x.toFixed(2)}, ` +
+        `${along} ${drawn ? y.toFixed(2) : "undefined"}`,
     );
   };
   return { node, show };
@@ -169,7 +171,8 @@ function curveView(title, across, along, path, dashed) {
 /** A table of the four counts: the truth in rows, the answer in columns. */
 function countTable(classes) {
   const style =
-    "border: 1px solid currentColor; padding: .2rem .5rem; color: inherit; background: transparent; text-align: right; overflow-wrap: break-word;";
+    "border: 1px solid currentColor; padding: .2rem .5rem; color: inherit; " +
+    "background: transparent; text-align: right; overflow-wrap: break-word;";
   const cell = (tag, content = "", more = {}) => element(tag, { style, ...more }, content);
   const cells = { tp: cell("td"), fn: cell("td"), fp: cell("td"), tn: cell("td") };
   const head = (name, scope) => cell("th", name, { scope });
@@ -177,7 +180,8 @@ function countTable(classes) {
     "table",
     {
       style:
-        "border-collapse: collapse; margin: 0; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums;",
+        "border-collapse: collapse; margin: 0; width: 100%; font-size: .85rem; " +
+        "font-variant-numeric: tabular-nums;",
     },
     element(
       "thead",
@@ -265,9 +269,9 @@ function render({ model, el }) {
     recall: rateRow("recall"),
     fpr: rateRow("false positive rate"),
     accuracy: rateRow("accuracy"),
-    majority: rateRow("majority's accuracy"),
+    majority: rateRow("accuracy of the majority class"),
   };
-  const status = element("p", { className: "course-status", "aria-live": "polite" });
+  const status = statusLine();
   const go = element(
     "button",
     {
@@ -287,6 +291,9 @@ function render({ model, el }) {
     const here = rates(found);
     const best = cheapest(points, ratio);
     const never = best.threshold === Infinity;
+    const choose = never
+      ? "never to raise an alarm"
+      : `a threshold of ${best.threshold.toFixed(3)}`;
     bars.show(threshold);
     table.show(found);
     roc.show(here.fpr, here.recall);
@@ -296,19 +303,18 @@ function render({ model, el }) {
     }
     go.disabled = never && p.includes(1);
     status.textContent =
-      `From ${threshold.toFixed(3)} on, ${found.tp} of ${found.tp + found.fn} ${yes} are found, and ${found.fp} of ${found.fp + found.tn} ${no} raise a false alarm. ` +
+      `From ${threshold.toFixed(3)} on, ${found.tp} of ${found.tp + found.fn} ${yes} are found, ` +
+      `and ${found.fp} of ${found.fp + found.tn} ${no} raise a false alarm. ` +
       `Accuracy ${here.accuracy.toFixed(3)}; always the majority: ${here.majority.toFixed(3)}. ` +
-      `If a miss costs as much as ${writtenRatio(ratio)} false alarm${ratio === 1 ? "" : "s"}, the mistakes here cost ${money(costOf(found, ratio))}. ` +
-      `Cheapest ${never ? "is never to raise an alarm" : `is a threshold of ${best.threshold.toFixed(3)}`}: ${money(costOf(best, ratio))}.`;
+      `If a miss costs as much as ${writtenRatio(ratio)} false alarm${ratio === 1 ? "" : "s"}, ` +
+      `the mistakes here cost ${money(costOf(found, ratio))}. ` +
+      `Cheapest is ${choose}: ${money(costOf(best, ratio))}.`;
   }
 
   el.append(
-    element(
-      "div",
-      { className: "course-widget", role: "group", "aria-label": "Threshold explorer" },
-      element(
-        "div",
-        { className: "course-controls" },
+    widgetFrame(
+      "Threshold explorer",
+      controlRow(
         slider(model, "threshold", "Threshold", {
           min: 0,
           max: 1,
@@ -351,9 +357,7 @@ function render({ model, el }) {
       status,
     ),
   );
-  for (const trait of ["threshold", "power"]) {
-    model.on(`change:${trait}`, draw);
-  }
+  onChange(model, ["threshold", "power"], draw);
   draw();
 }
 

@@ -118,7 +118,7 @@ def test_it_says_what_the_package_computes(show_widget, traits):
 
     status = shown.locator(".course-status").inner_text().replace("−", "-")
     total, zeros, context = re.match(
-        rf"{name}: the weights sum to ([\d.]+) and (\d+) of 8 are exactly zero; the context, ▼, is (-?[\d.]+)\.",
+        rf"{name}: the weights sum to ([\d.]+), and (\d+) of 8 are exactly zero; the context, ▼, is (-?[\d.]+)\.",
         status,
     ).groups()
     assert float(total) == pytest.approx(a.sum().item(), abs=5e-4 + 1e-9)

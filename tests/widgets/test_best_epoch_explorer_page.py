@@ -71,9 +71,9 @@ def test_it_says_what_python_computes(show_widget, traits):
     n, p, epochs = round(10**widget.power), widget.accuracy, widget.epochs
     best = best_of(p, n, epochs)
     assert status.startswith(
-        f"Every epoch is right about {100 * p:.1f} % of all images. On {n:,} test images"
+        f"Every epoch classifies {100 * p:.1f} % of all images correctly. On {n:,} test images"
     )
-    numbers = r"to show ([\d.]+) %: (-?[\d.]+) points are luck, (-?[\d.]+) images"
+    numbers = r"to show ([\d.]+) %: (-?[\d.]+) points, or (-?[\d.]+) images, are selection bias"
     shown, luck, images = re.search(numbers, status).groups()
     assert float(shown) == pytest.approx(100 * best, abs=0.0051)
     assert float(luck) == pytest.approx(100 * (best - p), abs=0.0051)
@@ -103,10 +103,10 @@ def test_the_keyboard_moves_each_number_apart(show_widget):
     accuracy = shown.get_by_role("slider", name=re.compile("^True accuracy"))
     accuracy.focus()
     accuracy.press("ArrowRight")
-    assert status.inner_text().startswith("Every epoch is right about 90.1 %")
+    assert status.inner_text().startswith("Every epoch classifies 90.1 %")
     labels.append(picture.get_attribute("aria-label"))
     assert len(set(labels)) == 4
-    assert " 0.00 points are luck" in status.inner_text()  # a single epoch is not chosen
+    assert " 0.00 points, or 0.0 images, are selection bias" in status.inner_text()  # a single epoch is not chosen
 
 
 def test_what_is_drawn_stays_in_the_picture(show_widget):

@@ -150,7 +150,7 @@ def test_it_says_what_the_package_computes(show_widget, traits, channels):
         ranges.append((maps.min().item(), maps.max().item()))
     assert table(shown) == [list(row) for row in zip(said[0][2], said[1][2], columns)]
     heads = shown.locator("thead th").all_inner_texts()
-    assert heads == [f"left: {said[0][0]}", f"right: {said[1][0]}", "an even map"]
+    assert heads == [f"left: {said[0][0]}", f"right: {said[1][0]}", "uniform map"]
 
     status = shown.locator(".course-status").inner_text()
     assert status.startswith(

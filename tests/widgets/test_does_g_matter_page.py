@@ -122,7 +122,7 @@ def test_it_says_what_the_network_computes(show_widget, widget, widget_and_netwo
     assert numbers(shown, "own g") == pytest.approx(before[0].tolist(), rel=1e-5, abs=1e-6)
     status = shown.locator(".course-status").inner_text()
     name, image, draw, t, best, label = re.match(
-        r"(.*), test image (\d), other layers (\d), t = ([\d.]+): it says (\d); it is a (\d)\.",
+        r"(.*), test image (\d), other layers (\d), t = ([\d.]+): the network answers (\d); the digit is a (\d)\.",
         status,
     ).groups()
     expected = [
@@ -140,7 +140,7 @@ def test_it_says_what_the_network_computes(show_widget, widget, widget_and_netwo
     assert found == (*shares, f"{100 * metrics.area_share(regions).item():.0f}")
     change = (logits - before).abs().max().item()
     if widget.t == 0:
-        assert "This is its own g." in status
+        assert "This is the network's own g." in status
     elif NAMES[widget.variant] == "pc + softmax":
         said = re.search(
             r"The logits did not move: since t = 0 none has changed by more than (\S+),", status

@@ -132,7 +132,7 @@ def test_it_says_what_the_package_computes(show_widget, traits, relu, own):
     assert start[9:] == (str(int((values > 0).sum())), str(len(values)))
     if values.max() > 0:
         share, chance, point = re.search(
-            r"(\d+) % of what is above 0 lies in the box, where chance is (\d+) %; the highest point (.*)\.$",
+            r"(\d+) % of the positive part lies in the box \(chance: (\d+) %\); the highest point (.*)\.$",
             status,
         ).groups()
         assert share == f"{100 * energy:.0f}"

@@ -179,7 +179,7 @@ def test_it_says_what_the_package_computes(show_widget, parts, name, traits):
     assert float(found[8]) == pytest.approx(weights.max().item(), rel=0.06)
     if name == "capsules":
         capsules = tempered(kinds.capsules, 2**widget.power)(x[n : n + 1, :, :D])
-        assert f"says yes with probability {capsules.probabilities[0, widget.digit]:.2f}" in status
+        assert f"gives the digit a probability of {capsules.probabilities[0, widget.digit]:.2f}" in status
     else:
         assert "probability" not in status
 
@@ -192,13 +192,13 @@ def test_each_kind_has_its_own_control_and_answers_to_it(show_widget, parts):
     )
     names = ("Head", "Hop", "Level", "Capsule of", "Where is the")
     controls = {name: widget.get_by_role("combobox", name=name, exact=True) for name in names}
-    controls["Number"] = widget.get_by_role("slider", name=re.compile("^Number"))
+    controls["Feature"] = widget.get_by_role("slider", name=re.compile("^Feature"))
     own = {
         "2": "Head",
         "3": "Hop",
         "4": "Level",
         "5": "Capsule of",
-        "6": "Number",
+        "6": "Feature",
         "7": "Where is the",
     }
     for value in map(str, range(8)):
@@ -216,15 +216,15 @@ def test_keyboard_and_pointer_move_the_position_that_asks(show_widget, parts):
     explorer.kind, explorer.position = 1, 2 * COLUMNS + 3
     widget = show_widget(explorer)
     status, picture = widget.locator(".course-status"), widget.get_by_role("application")
-    assert "asked from row 3, column 4:" in status.inner_text()
+    assert "query at row 3, column 4:" in status.inner_text()
     picture.focus()
     picture.press("ArrowUp")
-    assert "asked from row 2, column 4:" in status.inner_text()
+    assert "query at row 2, column 4:" in status.inner_text()
     box = picture.bounding_box()
     picture.click(position={"x": box["width"] - 2, "y": 2})
-    assert f"asked from row 1, column {COLUMNS}:" in status.inner_text()
+    assert f"query at row 1, column {COLUMNS}:" in status.inner_text()
     picture.press("ArrowRight")  # and not over the edge
-    assert f"asked from row 1, column {COLUMNS}:" in status.inner_text()
+    assert f"query at row 1, column {COLUMNS}:" in status.inner_text()
     widget.get_by_role("combobox", name="Kind", exact=True).select_option("0")
     assert widget.get_by_role("application").count() == 0
 

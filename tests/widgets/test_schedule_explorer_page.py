@@ -99,7 +99,7 @@ def said(status):
     """What the status line says: schedule, whose, first rate, highest, its step and epoch, last, steps, mean."""
     number = r"([\d.]+(?:e−\d+)?)"
     found = re.fullmatch(
-        rf"([a-z ]+), (?:as (.+) has it|a schedule of your own): the rate begins at {number}, is highest with {number} "
+        rf"([a-z ]+), (?:as in (.+)|a schedule of your own): the rate begins at {number}, is highest with {number} "
         rf"in step ([\d,]+) \(epoch (\d+)\) and ends at {number}; its mean over ([\d,]+) steps is {number}\.",
         status,
     )

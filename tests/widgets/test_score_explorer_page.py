@@ -175,7 +175,7 @@ def test_it_says_what_the_package_computes(show_widget, parts, traits):
     status, (x, y) = shown.locator(".course-status").inner_text(), at(explorer.position).tolist()
     said = re.match(
         r"(.+): for the query \((\S+), (\S+)\) key (\d) scores highest, (\S+), and gets the weight (\S+); "
-        r"the context ◆ is \((\S+), (\S+)\)\. On image (\d), asked by (.+), (\d+) % of the weight lies in the box; "
+        r"the context ◆ is \((\S+), (\S+)\)\. On image (\d), with (.+), (\d+) % of the weight lies in the box; "
         r"chance is (\d+) %\.$",
         status,
     ).groups()
@@ -187,11 +187,8 @@ def test_it_says_what_the_package_computes(show_widget, parts, traits):
     truth = [wanted["r"][best].item(), wanted["a"][best].item(), *wanted["context"].tolist()]
     assert found == pytest.approx(truth, abs=5e-3 + 1e-6)
     row, column = divmod(explorer.image_position, GRID)
-    asks = (
-        f"the key at row {row + 1}, column {column + 1}"
-        if explorer.image_query
-        else "the query from g"
-    )
+    key = f"the key at row {row + 1}, column {column + 1} as the query"
+    asks = key if explorer.image_query else "the query from g"
     assert said[8:10] == (str(explorer.image + 1), asks)
     assert said[10:] == (f"{100 * wanted['energy']:.0f}", f"{100 * wanted['chance']:.0f}")
 
@@ -248,15 +245,15 @@ def test_the_keyboard_and_the_pointer_move_both_queries(show_widget, parts):
     plane.press("ArrowDown")  # not over the edge
     assert "for the query (−3.00, −3.00)" in status.inner_text()
 
-    assert "asked by the query from g" in status.inner_text()
+    assert "with the query from g" in status.inner_text()
     picture.focus()
     picture.press("ArrowUp")  # from row 3, column 3; and the dragged key becomes the query
-    assert "asked by the key at row 2, column 3" in status.inner_text()
+    assert "with the key at row 2, column 3" in status.inner_text()
     box = picture.bounding_box()
     picture.click(position={"x": box["width"] - 2, "y": 1})
-    assert "asked by the key at row 1, column 4" in status.inner_text()
+    assert "with the key at row 1, column 4" in status.inner_text()
     shown.get_by_role("combobox", name="Query").select_option("0")
-    assert "asked by the query from g" in status.inner_text()
+    assert "with the query from g" in status.inner_text()
 
 
 def without(pools, name):

@@ -94,11 +94,11 @@ def test_it_says_what_scipy_computes(show_widget, traits):
         digits = len(text.partition(".")[2])
         assert number(text) == pytest.approx(value, abs=0.51 * 10**-digits)
     if low <= 0 <= high:
-        assert found[8] == "A null result"
+        assert found[8] == "Undecided: the interval includes zero"
     else:
         better = ((one - other).mean() > 0) != widget.lower_is_better[widget.score]
         assert (
-            found[8] == f"Beyond the seeds’ spread: {names[0]} is {'better' if better else 'worse'}"
+            found[8] == f"The interval excludes zero: {names[0]} is {'better' if better else 'worse'}"
         )
 
 
@@ -109,7 +109,7 @@ def test_a_clear_difference_is_called_so_in_the_right_direction(show_widget):
         widget = SeedsExplorer.from_scores(frame, first="with_maps", second="another")
         widget.score = score
         said = show_widget(widget).locator(".course-status").inner_text()
-        assert said.endswith(f"Beyond the seeds’ spread: with maps is {word}.")
+        assert said.endswith(f"The interval excludes zero: with maps is {word}.")
 
 
 def test_a_form_without_the_score_is_said(show_widget):
@@ -128,7 +128,7 @@ def test_each_control_changes_what_it_names_and_nothing_else(show_widget):
     shown = show_widget(explorer())
     controls = {
         "count": shown.get_by_role("slider", name=re.compile("^Seeds used")),
-        "start": shown.get_by_role("slider", name=re.compile("^beginning with")),
+        "start": shown.get_by_role("slider", name=re.compile("^First seed")),
         "score": shown.get_by_role("combobox", name="Score"),
         "first": shown.get_by_role("combobox", name="Variant"),
         "second": shown.get_by_role("combobox", name="compared with"),
