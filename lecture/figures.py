@@ -1,4 +1,4 @@
-"""The figures of the slides, each a function of the name that slides.md uses, computed here and now."""
+"""The figures of the slides: one function per figure, with the name that slides.md uses."""
 
 import itertools
 
@@ -16,24 +16,24 @@ from course_utils.widgets.alignment_explorer import START
 from lecture import material, measurements
 
 COOL, WARM, GREY = "#2a788e", "#d95f02", "0.55"
-LOWEST = 1e-18  # where a logarithmic axis of gradients begins, and where a zero stands on it
+LOWEST = 1e-18  # the left end of the logarithmic axis of gradients, where zeros are drawn, too
 UNIT = "value, as a multiple of the mean of its map"
 
 
 def _larger(figure: Figure, factor: float = 1.45) -> Figure:
-    """The same figure with larger text, to be read from the back of the room."""
+    """Shrink a figure but not its text, so that it can be read from the back of the room."""
     figure.set_size_inches(figure.get_size_inches() / factor)
     return figure
 
 
 def task() -> Figure:
-    """The first test images."""
+    """Draw the first test images."""
     images, labels, _, boxes = material.images(8)
     return _larger(plots.show_images(images, material.titles(labels), boxes))
 
 
 def one_map() -> Figure:
-    """The first test image and its two maps."""
+    """Draw the first test image and its two maps."""
     images, labels, _, _ = material.images(8)
     first, second = material.maps("repaired")
     found = {f"map 1: {_grid(first)}": first[:1], f"map 2: {_grid(second)}": second[:1]}
@@ -41,7 +41,7 @@ def one_map() -> Figure:
 
 
 def alignment_functions() -> Figure:
-    """The same eight scores through four alignments."""
+    """Draw eight scores, and their weights from four alignment functions."""
     scores = torch.tensor(START)
     ways = {
         "softmax": alignments.softmax,
@@ -65,7 +65,7 @@ def alignment_functions() -> Figure:
 
 
 def paying_network() -> Figure:
-    """The network of Jetley et al., with its taps."""
+    """Draw the network of Jetley et al. with its taps."""
     return _pipeline(
         ["conv 1–4\nno pool", "conv 5–7", "conv 8–10", "conv 11–13", "conv 14–15", "FC"],
         measurements.paying_shapes(),
@@ -76,7 +76,7 @@ def paying_network() -> Figure:
 
 
 def attn_vgg_network() -> Figure:
-    """AttnVGG, with its taps."""
+    """Draw AttnVGG with its taps."""
     return _pipeline(
         ["block 1", "block 2", "block 3\npool 3", "block 4\npool 4", "block 5\npool 5"],
         measurements.attn_vgg_shapes(),
@@ -86,61 +86,81 @@ def attn_vgg_network() -> Figure:
     )
 
 
+STEP = 1.62  # distance between the centres of two blocks
+ARROW = {"arrowstyle": "->", "linewidth": 1.6}
+
+
 def _pipeline(blocks, shapes, taps, guide, reads_guide) -> Figure:
-    """Blocks in a row with the shapes behind them, attention below the taps, and one classifier."""
+    """Draw blocks in a row, attention below the taps, and one classifier at the bottom.
+
+    Args:
+        blocks: The text in each block.
+        shapes: The shape of each block's output.
+        taps: The positions of the blocks whose output is weighted by attention.
+        guide: The position of the block whose output is the global vector g.
+        reads_guide: Whether the classifier reads g, too.
+    """
     figure, axis = plt.subplots(figsize=(9.6, 3.7), dpi=plots.DPI)
-    n, arrow = len(blocks), {"arrowstyle": "->", "linewidth": 1.6}
-
-    def box(x, y, text, colour, width=1.12, height=0.7):
-        style = FancyBboxPatch(
-            (x - width / 2, y - height / 2),
-            width,
-            height,
-            boxstyle="round,pad=0.04",
-            facecolor=colour,
-            edgecolor="0.3",
-        )
-        axis.add_patch(style)
-        axis.text(x, y, text, ha="center", va="center", fontsize=12)
-
-    step = 1.62
     for i, (name, shape) in enumerate(zip(blocks, shapes)):
-        box(i * step, 3, name, "#e3eef1" if i != guide else "#fbe3d2")
-        axis.text(i * step, 3.55, shape, ha="center", fontsize=11, color="0.25")
-        if i + 1 < n:
-            axis.annotate("", ((i + 1) * step - 0.62, 3), (i * step + 0.62, 3), arrowprops=arrow)
+        _box(axis, i * STEP, 3, name, "#e3eef1" if i != guide else "#fbe3d2")
+        axis.text(i * STEP, 3.55, shape, ha="center", fontsize=11, color="0.25")
+        if i + 1 < len(blocks):
+            _arrow(axis, (i * STEP + 0.62, 3), ((i + 1) * STEP - 0.62, 3))
     for number, i in enumerate(taps, start=1):
-        box(i * step, 1.45, f"attention {number}", "#cfe5ea", 1.36)
-        axis.annotate("", (i * step, 1.86), (i * step, 2.6), arrowprops=arrow)
-        axis.text(i * step - 0.08, 2.2, "l", fontsize=13, style="italic", ha="right")
-        axis.annotate("", (i * step, 0.42), (i * step, 1.05), arrowprops=arrow)
-        axis.text(i * step - 0.08, 0.72, "c", fontsize=13, style="italic", ha="right")
-    last = guide * step
-    axis.plot([last, last], [2.6, 2.02], color=WARM, linewidth=1.8)
-    axis.plot([last, taps[0] * step + 0.25], [2.02, 2.02], color=WARM, linewidth=1.8)
-    for i in taps:
-        axis.annotate(
-            "",
-            (i * step + 0.25, 1.84),
-            (i * step + 0.25, 2.03),
-            arrowprops={**arrow, "color": WARM},
-        )
-    axis.text(last + 0.12, 2.25, "g", fontsize=14, style="italic", color=WARM)
-    right = last if reads_guide else taps[-1] * step
+        _attention(axis, i * STEP, number)
+    _guide(axis, guide, taps)
+    right = guide * STEP if reads_guide else taps[-1] * STEP
     if reads_guide:
-        axis.plot([last, last], [2.02, 0.42], color="black", linewidth=1.6)
-        axis.annotate("", (last, 0.42), (last, 0.6), arrowprops=arrow)
-    middle, wide = (taps[0] * step + right) / 2, right - taps[0] * step + 1.1
-    box(middle, 0, "classifier", "#e3eef1", wide, 0.66)
-    axis.set(xlim=(-0.75, (n - 1) * step + 0.75), ylim=(-0.45, 3.85))
+        axis.plot([right, right], [2.02, 0.42], color="black", linewidth=1.6)
+        _arrow(axis, (right, 0.6), (right, 0.42))
+    left = taps[0] * STEP
+    _box(axis, (left + right) / 2, 0, "classifier", "#e3eef1", right - left + 1.1, 0.66)
+    axis.set(xlim=(-0.75, (len(blocks) - 1) * STEP + 0.75), ylim=(-0.45, 3.85))
     axis.axis("off")
     figure.subplots_adjust(0, 0, 1, 1)
     plt.close(figure)
     return figure
 
 
+def _box(axis, x, y, text, colour, width=1.12, height=0.7) -> None:
+    """Draw a rounded box with a text, centred at a point."""
+    style = FancyBboxPatch(
+        (x - width / 2, y - height / 2),
+        width,
+        height,
+        boxstyle="round,pad=0.04",
+        facecolor=colour,
+        edgecolor="0.3",
+    )
+    axis.add_patch(style)
+    axis.text(x, y, text, ha="center", va="center", fontsize=12)
+
+
+def _arrow(axis, start, end, colour="black") -> None:
+    """Draw an arrow from one point to another."""
+    axis.annotate("", end, start, arrowprops={**ARROW, "color": colour})
+
+
+def _attention(axis, x, number) -> None:
+    """Draw an attention block below a tap: the local features l go in, the context c comes out."""
+    _box(axis, x, 1.45, f"attention {number}", "#cfe5ea", 1.36)
+    for start, middle, end, letter in ((2.6, 2.2, 1.86, "l"), (1.05, 0.72, 0.42, "c")):
+        _arrow(axis, (x, start), (x, end))
+        axis.text(x - 0.08, middle, letter, fontsize=13, style="italic", ha="right")
+
+
+def _guide(axis, guide, taps) -> None:
+    """Draw the line on which the global vector g reaches every attention block."""
+    last = guide * STEP
+    axis.plot([last, last], [2.6, 2.02], color=WARM, linewidth=1.8)
+    axis.plot([last, taps[0] * STEP + 0.25], [2.02, 2.02], color=WARM, linewidth=1.8)
+    for i in taps:
+        _arrow(axis, (i * STEP + 0.25, 2.03), (i * STEP + 0.25, 1.84), WARM)
+    axis.text(last + 0.12, 2.25, "g", fontsize=14, style="italic", color=WARM)
+
+
 def gradients() -> Figure:
-    """How much of the gradient reaches each part of three trained networks."""
+    """Draw how much of the gradient reaches each part of three trained networks."""
     figure, axes = plt.subplots(
         1, 3, figsize=(7.4, 2.9), dpi=plots.DPI, sharey=True, layout="constrained"
     )
@@ -160,7 +180,7 @@ def gradients() -> Figure:
 
 
 def sizes() -> Figure:
-    """Parameters of four networks, of which each has one part more or less."""
+    """Draw the numbers of parameters of four networks that differ in one part each."""
     parameters = measurements.network_sizes()
     figure, axis = plt.subplots(figsize=(7.4, 2.5), dpi=plots.DPI, layout="constrained")
     axis.barh(
@@ -175,17 +195,17 @@ def sizes() -> Figure:
 
 
 def stretched() -> Figure:
-    """Maps of the published sigmoid variant, each on a scale of its own."""
+    """Draw maps of the published variant with sigmoid, each on its own colour scale."""
     return _maps("sigmoid", own_scale=True)
 
 
 def shared() -> Figure:
-    """The same maps on one scale from zero."""
+    """Draw the same maps on one colour scale that begins at zero."""
     return _maps("sigmoid")
 
 
 def repaired() -> Figure:
-    """Maps of the repaired variant on one scale from zero."""
+    """Draw maps of the repaired variant on one colour scale that begins at zero."""
     return _maps("repaired")
 
 
@@ -198,7 +218,7 @@ def _maps(variant: str, **options) -> Figure:
 
 
 def sigmoid_softmax() -> Figure:
-    """Maps of the third pool after the first and the last epoch, sigmoid above softmax."""
+    """Draw maps at the third pool after the first and the last epoch, sigmoid above softmax."""
     rows = {}
     for variant, epoch in itertools.product(("sigmoid", "softmax"), results.EPOCHS_SHOWN[::2]):
         rows[f"{variant}, epoch {epoch}"] = material.times_even(results.maps(variant)[epoch][0])
@@ -214,12 +234,12 @@ def _rows(rows: dict[str, torch.Tensor]) -> Figure:
 
 
 def attention_only() -> Figure:
-    """What attention adds to the accuracy, where nothing else differs."""
+    """Draw differences in accuracy between networks that differ in the attention alone."""
     return _forest(results.ATTENTION)
 
 
 def all_at_once() -> Figure:
-    """The same beside a comparison in which everything differs."""
+    """Draw one of these differences beside comparisons in which other parts differ, too."""
     return _forest([results.ATTENTION[0], *results.OTHER_PARTS[2:]])
 
 
@@ -233,7 +253,7 @@ def _forest(pairs) -> Figure:
 
 
 def energies() -> Figure:
-    """Energy inside the box, attention minus the Grad-CAM of the same grid."""
+    """Draw the energy inside the box, attention minus the Grad-CAM of the same grid."""
     value = (
         attention_vs_grad_cam.scores().set_index(["variant", "method", "seed"]).energy.sort_index()
     )
@@ -249,7 +269,7 @@ def energies() -> Figure:
 
 
 def layers() -> Figure:
-    """Grad-CAM of a plain VGG at three depths, for the true class."""
+    """Draw Grad-CAM maps of a plain VGG at three depths, for the true class."""
     images, labels, _, _ = material.images(8)
     network = results.network("vgg")
     maps = {
@@ -260,7 +280,7 @@ def layers() -> Figure:
 
 
 def pictures() -> Figure:
-    """Attention, Grad-CAM and an edge detector, for one network."""
+    """Draw attention, Grad-CAM and an edge map of one network."""
     images, *_ = material.images(8)
     found = attention_vs_grad_cam.maps(
         results.network("softmax"), images
@@ -274,7 +294,7 @@ def pictures() -> Figure:
 
 
 def randomised() -> Figure:
-    """What is left of a map when layers are randomised from the output down."""
+    """Draw how similar a map stays while layers are randomised from the output down."""
     table = attention_vs_grad_cam.cascades()
     table = table[table.variant == "softmax"]
     shown = {

@@ -1,4 +1,4 @@
-"""The deck in a real browser, and the handout that was printed from it."""
+"""The deck in a real browser, the handout, and how both are built."""
 
 import re
 import shutil
@@ -6,12 +6,11 @@ import shutil
 import pytest
 from pypdf import PdfReader
 
-from book.build import ROOT
 from book.tools.address import colab
-from book.tools.browser import until
 from book.tools.chapters import chapters
 from lecture import build, numbers
-from tests.browser import unavailable, violations
+from tests.browser import guarded, unavailable, violations
+from tests.paths import ROOT
 
 OUT = ROOT / "lecture" / "_build"
 SLIDES = numbers.slides()
@@ -20,20 +19,31 @@ SLIDES = numbers.slides()
 @pytest.fixture(scope="session")
 def deck():
     if not (OUT / "index.html").exists():
-        unavailable(f"no deck at {OUT}: make lecture builds it")
+        unavailable(f"no deck at {OUT}: `make lecture` builds it")
     return OUT
 
 
+@pytest.fixture(scope="module")
+def loaded(chromium, deck):
+    """The deck, loaded once for all tests that look at it."""
+    with guarded(chromium) as page:
+        page.set_viewport_size({"width": 1280, "height": 720})
+        page.emulate_media(reduced_motion="reduce")
+        page.goto((deck / "index.html").as_uri())
+        wait_until_ready(page)
+        yield page
+
+
 @pytest.fixture
-def opened(page, deck):
-    page.set_viewport_size({"width": 1280, "height": 720})
-    page.goto((deck / "index.html").as_uri())
-    ready(page)
-    return page
+def opened(loaded):
+    """The deck at the beginning of its first slide, with the focus on no control."""
+    loaded.evaluate("document.activeElement.blur()")
+    loaded.evaluate("Reveal.slide(0, 0, -1)")
+    return loaded
 
 
-def ready(page):
-    until(page, "window.Reveal?.isReady()")
+def wait_until_ready(page):
+    page.wait_for_function("window.Reveal?.isReady()")
     page.wait_for_selector("html[data-widgets=ready]")
     page.evaluate("MathJax.startup.promise.then(() => document.fonts.ready).then(() => true)")
 
@@ -42,7 +52,11 @@ MEASURE = """(i) => {
   const slide = Reveal.getSlides()[i], { h, v } = Reveal.getIndices(slide);
   Reveal.slide(h, v, 999);
   const edge = document.querySelector(".reveal .slides").getBoundingClientRect();
-  const shown = [...slide.querySelectorAll("*")].filter((e) => !e.closest("aside, mjx-assistive-mml, script"));
+  const all = [...slide.querySelectorAll("*")];
+  const shown = all.filter((e) => !e.closest("aside, mjx-assistive-mml, script"));
+  const fragments = [...slide.querySelectorAll(".fragment")];
+  const images = [...slide.querySelectorAll("img")];
+  const { height } = slide.getBoundingClientRect();
   const out = shown.filter((e) => {
     const b = e.getBoundingClientRect();
     const wide = b.left < edge.left - 1 || b.right > edge.right + 1;
@@ -50,13 +64,20 @@ MEASURE = """(i) => {
   });
   return {
     title: slide.querySelector("h1, h2").textContent,
-    hidden: [...slide.querySelectorAll(".fragment")].filter((e) => getComputedStyle(e).opacity !== "1").length,
-    shown: slide.getBoundingClientRect().height > 0 && getComputedStyle(slide).visibility === "visible",
+    hidden: fragments.filter((e) => getComputedStyle(e).opacity !== "1").length,
+    shown: height > 0 && getComputedStyle(slide).visibility === "visible",
     out: out.map((e) => e.outerHTML.slice(0, 80)),
     notes: slide.querySelector("aside.notes")?.textContent.length ?? 0,
-    pictures: [...slide.querySelectorAll("img")].map((i) => [i.complete && i.naturalWidth > 0, i.alt.length]),
+    pictures: images.map((i) => [i.complete && i.naturalWidth > 0, i.alt.length]),
     raw: /\\\\\\(|\\\\\\[|\\$|\\{\\{/.test(slide.innerText),
   };
+}"""
+
+
+# Show a slide with all its steps.
+GO_TO = """(i) => {
+  const { h, v } = Reveal.getIndices(Reveal.getSlides()[i]);
+  Reveal.slide(h, v, 999);
 }"""
 
 
@@ -73,13 +94,9 @@ def test_every_slide_opens_fits_and_has_notes(opened):
         assert all(complete and alt > 60 for complete, alt in seen["pictures"]), slide.title
 
 
-def test_every_slide_keeps_the_rules_that_a_program_can_check(opened):
-    opened.emulate_media(reduced_motion="reduce")
+def test_every_slide_is_accessible(opened):
     for i, slide in enumerate(SLIDES):
-        opened.evaluate(
-            "(i) => { const { h, v } = Reveal.getIndices(Reveal.getSlides()[i]); Reveal.slide(h, v, 999); }",
-            i,
-        )
+        opened.evaluate(GO_TO, i)
         assert violations(opened) == [], slide.title
 
 
@@ -101,7 +118,7 @@ def test_one_key_goes_through_all_steps_of_all_slides(opened):
     assert opened.evaluate("Reveal.isLastSlide()")
 
 
-def test_the_number_of_the_slide_stands_on_it(opened):
+def test_a_slide_shows_its_number(opened):
     opened.evaluate("Reveal.slide(4)")
     assert re.sub(r"\s", "", opened.locator(".slide-number").inner_text()) == f"5/{len(SLIDES)}"
 
@@ -110,25 +127,18 @@ def test_the_speaker_sees_the_notes(opened):
     with opened.expect_popup() as popup:
         opened.keyboard.press("s")
     view = popup.value
-    until(
-        view,
-        "document.querySelector('.speaker-controls-notes .value')?.textContent.includes('Welcome')",
-    )
+    notes = "document.querySelector('.speaker-controls-notes .value')"
+    view.wait_for_function(f"{notes}?.textContent.includes('Welcome')")
     assert "until minute 1" in view.locator(".speaker-controls-notes .value").inner_text()
     view.close()
 
 
-def test_widgets_live_on_their_slides_and_keep_the_keys(opened):
+def test_widgets_work_on_slides_and_receive_the_keys(opened):
     number = next(i for i, slide in enumerate(SLIDES) if slide.title == "Alignment functions, live")
-    opened.evaluate(
-        "(i) => { const { h, v } = Reveal.getIndices(Reveal.getSlides()[i]); Reveal.slide(h, v); }",
-        number,
-    )
+    opened.evaluate(GO_TO, number)
     widget = opened.locator(".live.alignment_explorer .course-widget")
-    before, place = (
-        widget.locator(".course-status").inner_text(),
-        opened.evaluate("Reveal.getSlidePastCount()"),
-    )
+    before = widget.locator(".course-status").inner_text()
+    passed = opened.evaluate("Reveal.getSlidePastCount()")
     widget.get_by_role("combobox").select_option("sparsemax")
     after = widget.locator(".course-status").inner_text()
     assert before.startswith("softmax")
@@ -136,7 +146,7 @@ def test_widgets_live_on_their_slides_and_keep_the_keys(opened):
     widget.locator("input[type=range]").first.focus()
     opened.keyboard.press("ArrowRight")
     opened.keyboard.press("Space")
-    assert opened.evaluate("Reveal.getSlidePastCount()") == place
+    assert opened.evaluate("Reveal.getSlidePastCount()") == passed
     other = opened.locator(".live.does_g_matter .course-widget")
     assert "pc + softmax" in other.locator(".course-status").text_content()
 
@@ -167,6 +177,7 @@ def test_the_handout_has_a_page_for_each_slide(deck):
         assert f"{slide.minutes:g} min, until minute {clock:g}" in text
 
 
+@pytest.mark.slow
 def test_a_second_build_writes_the_same_page(deck, tmp_path):
     assert build.deck(tmp_path / "again") == 0
     assert (tmp_path / "again" / "index.html").read_bytes() == (deck / "index.html").read_bytes()
@@ -183,11 +194,11 @@ def test_the_site_has_the_deck_and_links_to_it(page, site, html, deck):
         assert (html / "lecture" / name).read_bytes() == (deck / name).read_bytes()
     page.goto(f"{site}/book/instructor_guide.html")
     page.locator("article a", has_text="the slides").click()
-    ready(page)
+    wait_until_ready(page)
     assert page.evaluate("Reveal.getTotalSlides()") == len(SLIDES)
 
 
-def test_without_a_browser_the_deck_is_built_and_the_handout_is_missed(
+def test_without_a_browser_there_is_a_deck_and_a_message_about_the_handout(
     monkeypatch, capsys, tmp_path, deck
 ):
     monkeypatch.setattr(build, "HERE", tmp_path)
@@ -201,7 +212,7 @@ def test_without_a_browser_the_deck_is_built_and_the_handout_is_missed(
     assert not (tmp_path / "_build" / "handout.pdf").exists()
 
 
-def test_a_build_that_fails_leaves_the_last_deck_alone(monkeypatch, tmp_path):
+def test_a_failed_build_keeps_the_previous_deck(monkeypatch, tmp_path):
     (tmp_path / "_build").mkdir()
     (tmp_path / "_build" / "index.html").write_text("the last deck")
     monkeypatch.setattr(build, "HERE", tmp_path)
@@ -210,7 +221,7 @@ def test_a_build_that_fails_leaves_the_last_deck_alone(monkeypatch, tmp_path):
     assert (tmp_path / "_build" / "index.html").read_text() == "the last deck"
 
 
-def test_what_is_there_stays_until_its_sources_change(monkeypatch, tmp_path, deck):
+def test_the_deck_is_built_again_only_if_its_sources_change(monkeypatch, tmp_path, deck):
     built = []
     monkeypatch.setattr(build, "HERE", tmp_path)
     monkeypatch.setattr(build, "SITE", tmp_path / "site")
@@ -233,7 +244,7 @@ def test_what_is_there_stays_until_its_sources_change(monkeypatch, tmp_path, dec
     assert len(built) == 3
 
 
-def test_a_change_of_any_source_is_a_change(monkeypatch, tmp_path):
+def test_the_state_depends_on_every_source_but_not_on_results(monkeypatch, tmp_path):
     (tmp_path / "lecture" / "_build").mkdir(parents=True)
     monkeypatch.setattr(build, "ROOT", tmp_path)
     states = [build.state()]
