@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard, cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,14 +40,14 @@ def class_activation_map(
             "CAM needs a ResNet or a VGG with head='average', whose logits are one linear layer "
             f"on the average of the last features, got {_described(model)}"
         )
-    linear = model.classifiers[0]
+    linear = cast(nn.Linear, model.classifiers[0])
     with evaluating(model):
         features = model.features(as_rgb(images, model.least_size))  # (B, D, h, w)
-        classes = target_classes(classes, linear(features.mean(dim=(2, 3))))
-    return torch.einsum("bdhw,bd->bhw", features, linear.weight[classes])[:, None]
+        chosen = target_classes(classes, linear(features.mean(dim=(2, 3))))
+    return torch.einsum("bdhw,bd->bhw", features, linear.weight[chosen])[:, None]
 
 
-def allows_cam(model: nn.Module) -> bool:
+def allows_cam(model: nn.Module) -> TypeGuard[ResNet | VGG]:
     """Whether the logits are one linear layer on the average of the network's last features."""
     return isinstance(model, ResNet) or (isinstance(model, VGG) and model.dense is None)
 

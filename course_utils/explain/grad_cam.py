@@ -154,8 +154,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, wrappers):
             model = model.module
-        elif getattr(model, "_orig_mod", None) is not None:  # where torch.compile keeps it
-            model = model._orig_mod
+        elif (original := getattr(model, "_orig_mod", None)) is not None:  # after torch.compile
+            model = original
         else:
             return model
 

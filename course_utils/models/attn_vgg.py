@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_utils.attention.spatial import Alignment, GridAttention
 from course_utils.core.checks import check_choice
 from course_utils.models.output import Head, Heads, Output, as_rgb
-from course_utils.models.vgg import POOLS, Taps, scaled, tapped, vgg16_features
+from course_utils.models.vgg import POOLS, Taps, channels_before, scaled, tapped, vgg16_features
 
 
 class AttnVGG(nn.Module):
@@ -61,8 +63,7 @@ class AttnVGG(nn.Module):
         check_choice("taps", taps, Taps)
         self.taps = taps
         self.features = vgg16_features(width, pretrained)
-        # A max-pool follows a convolution, its batch norm and its ReLU.
-        c3, c4, c5 = (self.features[i - 3].out_channels for i in POOLS[2:])
+        c3, c4, c5 = (channels_before(self.features, pool) for pool in POOLS[2:])
         self.attention = nn.ModuleList()
         if alignment is not None:
             hidden = scaled(256, width)
@@ -77,9 +78,10 @@ class AttnVGG(nn.Module):
         """
         rgb = as_rgb(images, self.least_size)
         local, x = tapped(self.features, rgb, POOLS[2:4], self.taps)
+        contexts: Sequence[Tensor]  # each (B, C)
+        maps: tuple[Tensor, ...] = ()
         if self.attention:
             contexts, maps = zip(*(attend(l, x) for attend, l in zip(self.attention, local)))
         else:
-            contexts = [l.mean(dim=(2, 3)) for l in local]  # each (B, C)
-            maps = ()
+            contexts = [l.mean(dim=(2, 3)) for l in local]
         return self.classifiers([*contexts, x.mean(dim=(2, 3))], maps)

@@ -89,6 +89,7 @@ class LabelAttention(nn.Module):
         self.branches = nn.ModuleDict(
             {branch: nn.Conv2d(size, 1, 1) for branch in BRANCHES[variant] if branch != "uniform"}
         )
+        self.classifier: Capsules | nn.Linear
         if variant == "by_class":
             attention = Attention(scores.scaled_multiplicative)
             self.classifier = Capsules(attention, num_classes, size, size)
@@ -125,10 +126,11 @@ class LabelAttention(nn.Module):
         by_branch["uniform"] = torch.ones_like(l[:, :1]) / positions
         # The classifier reads the contexts of the branches side by side.
         parts = self.classifier.weight.split(l.shape[1], dim=1)  # each (classes, size)
-        return sum(
+        by_part = [
             by_branch[branch] * _evidence(part, l)
             for branch, part in zip(BRANCHES[self.variant], parts)
-        )
+        ]
+        return sum(by_part, start=torch.zeros_like(by_part[0]))
 
     def _attend(self, l: Float[Tensor, "B size h w"]) -> LabelOutput:
         if self.variant == "by_class":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from course_utils.attention.spatial import Alignment, Compatibility, PayAttention, Project
 from course_utils.core.checks import check_choice
 from course_utils.models.output import Head, Heads, Output, as_rgb
-from course_utils.models.vgg import Taps, scaled, tapped, vgg_layers
+from course_utils.models.vgg import Taps, channels_before, scaled, tapped, vgg_layers
 
 Levels = Literal[0, 1, 2, 3]
 # fmt: off
@@ -93,8 +94,7 @@ class PayAttentionVGG(nn.Module):
         self.features = vgg_layers(CHANNELS, width)
         size = scaled(512, width)
         self.dense = nn.Linear(size, size)
-        # A max-pool follows a convolution, its batch norm and its ReLU.
-        channels = [self.features[i - 3].out_channels for i in self.pools]
+        channels = [channels_before(self.features, pool) for pool in self.pools]
         self.attention = nn.ModuleList()
         if alignment is not None:
             self.attention.extend(
@@ -118,11 +118,12 @@ class PayAttentionVGG(nn.Module):
         rgb = as_rgb(images, self.least_size)
         local, x = tapped(self.features, rgb, self.pools, self.taps)
         g = self.dense(F.dropout(x.mean(dim=(2, 3)), self.dropout, self.training))  # (B, size)
+        descriptors: Sequence[Tensor]  # each (B, C)
+        maps: tuple[Tensor, ...] = ()
         if self.attention:
             descriptors, maps = zip(*(attend(l, g) for attend, l in zip(self.attention, local)))
         else:
             descriptors = [l.mean(dim=(2, 3)) for l in local] or [g]
-            maps = ()
         if self.norms is not None:
             descriptors = [F.relu(norm(d)) for norm, d in zip(self.norms, descriptors)]
         return self.classifiers(list(descriptors), maps)

@@ -60,6 +60,7 @@ def to_onnx(path: Path, model: nn.Module, description: Description) -> None:
             output_names=["logits", *maps],
             dynamic_shapes=({0: torch.export.Dim("B")},),
         )
+    assert program is not None  # only the older exporter, without `dynamo`, returns None
     program.model.metadata_props["description"] = json.dumps(asdict(description))
     with replacing(path) as temporary:
         program.save(temporary)

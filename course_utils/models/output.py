@@ -61,10 +61,11 @@ class Heads(nn.ModuleList):
                 f"got {num_classes} and {dropout}"
             )
         inputs = [sum(sizes)] if head == "concat" else sizes
-        super().__init__(nn.Linear(n, num_classes) for n in inputs)
+        linears = [nn.Linear(n, num_classes) for n in inputs]
+        super().__init__(linears)
         self.head = head
         self.dropout = dropout
-        for linear in self:
+        for linear in linears:
             nn.init.normal_(linear.weight, std=0.01)
             nn.init.zeros_(linear.bias)
 

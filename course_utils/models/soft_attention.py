@@ -69,7 +69,7 @@ class SoftAttentionCNN(nn.Module):
         last = scaled(70, width)
         self.features = _convolutions(scaled(128, width), last)
         size = last if image_size is None else last * (image_size // 8) ** 2
-        self.gate = None
+        self.gate: FlatGate | ConvGate | None = None
         if gate == "flat":
             self.gate = FlatGate(size, alignment)
         elif gate == "conv":

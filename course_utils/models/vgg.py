@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ Taps = Literal["before", "after"]
 VGGHead = Literal["dense", "average"]
 # Indices of the five max-pools in vgg16_bn.features; those of vgg16 without batch norm differ.
 POOLS = (6, 13, 23, 33, 43)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class VGG(nn.Module):
@@ -54,9 +55,8 @@ class VGG(nn.Module):
         super().__init__()
         check_choice("head", head, VGGHead)
         self.features = vgg16_features(width, pretrained)
-        # A max-pool follows a convolution, its batch norm and its ReLU.
-        channels = self.features[POOLS[4] - 3].out_channels
-        self.dense = None
+        channels = channels_before(self.features, POOLS[4])
+        self.dense: nn.Sequential | None = None
         if head == "dense":
             hidden = scaled(4096, width)
             self.dense = _dense_layers(channels, hidden)
@@ -95,7 +95,8 @@ def vgg16_features(width: float, pretrained: bool = False) -> nn.Sequential:
     if pretrained:
         if width != 1:
             raise ValueError(f"ImageNet weights exist at width 1 only, got width={width}")
-        return with_imagenet_weights(vgg16_bn, VGG16_BN_Weights.IMAGENET1K_V1).features
+        trained = with_imagenet_weights(vgg16_bn, VGG16_BN_Weights.IMAGENET1K_V1)
+        return cast(nn.Sequential, trained.features)  # torchvision declares any module
     return vgg_layers(cfgs["D"], width)
 
 
@@ -106,12 +107,21 @@ def vgg_layers(channels: Sequence[int | str], width: float) -> nn.Sequential:
         channels: Output channels of each convolution, or "M" for a max-pool.
         width: Factor on every channel count.
     """
-    features = make_layers([c if c == "M" else scaled(c, width) for c in channels], batch_norm=True)
+    layers = [c if isinstance(c, str) else scaled(c, width) for c in channels]
+    features = make_layers(layers, batch_norm=True)
     for module in features:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return features
+
+
+def channels_before(features: nn.Sequential, pool: int) -> int:
+    """Channel count of the features that reach the max-pool at an index of `vgg_layers`."""
+    # A max-pool follows a convolution, its batch norm and its ReLU.
+    convolution = cast(nn.Conv2d, features[pool - 3])
+    return convolution.out_channels
 
 
 def tapped(
@@ -160,7 +170,7 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def with_imagenet_weights(build: Callable[..., nn.Module], weights: Any) -> nn.Module:
+def with_imagenet_weights(build: Callable[..., Network], weights: Any) -> Network:
     """Build a torchvision network with its ImageNet weights, which are downloaded once.
 
     Raises:
@@ -177,17 +187,18 @@ def with_imagenet_weights(build: Callable[..., nn.Module], weights: Any) -> nn.M
 
 def _dense_layers(channels: int, hidden: int) -> nn.Sequential:
     """The first two dense layers of VGG16, initialised like torchvision's."""
-    dense = nn.Sequential(
+    first = nn.Linear(49 * channels, hidden)
+    second = nn.Linear(hidden, hidden)
+    for linear in (first, second):
+        nn.init.normal_(linear.weight, std=0.01)
+        nn.init.zeros_(linear.bias)
+    return nn.Sequential(
         nn.AdaptiveAvgPool2d(7),
         nn.Flatten(),
-        nn.Linear(49 * channels, hidden),
+        first,
         nn.ReLU(),
         nn.Dropout(),
-        nn.Linear(hidden, hidden),
+        second,
         nn.ReLU(),
         nn.Dropout(),
     )
-    for linear in (dense[2], dense[5]):
-        nn.init.normal_(linear.weight, std=0.01)
-        nn.init.zeros_(linear.bias)
-    return dense
