@@ -1,10 +1,10 @@
 """Seeds that are derived from the seed of a run, so that one number repeats all of it.
 
 A run needs many independent streams of random numbers: one per epoch, per process and per split.
-If they were seeded with ``seed + epoch``, epoch 1 of seed 0 would repeat epoch 0 of seed 1, and runs
-that are compared as independent would share their random numbers. The prime factors below keep the
-streams apart: `epoch_seed` is different for all seeds and up to 1,009 epochs in one process, and
-`fresh_seed` for seeds below 100,003.
+If they were seeded with ``seed + epoch``, epoch 1 of seed 0 would repeat epoch 0 of seed 1, and
+runs that are compared as independent would share their random numbers. The prime factors below keep
+the streams apart: `epoch_seed` is different for all seeds and up to 1,009 epochs in one process,
+and `fresh_seed` for seeds below 100,003.
 
 The shipped results depend on these numbers: a changed factor makes other images and other batches.
 """

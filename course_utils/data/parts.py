@@ -1,0 +1,86 @@
+"""The three parts of a data set: images for training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import Dataset, Subset
+
+SPLITS = ("train", "val", "test")
+VAL_SHARE = 0.1  # of the training images, for data sets without a validation split
+
+Counts = Mapping[str, int] | None  # number of images per split
+
+
+class Splits(NamedTuple):
+    """A data set in three disjoint parts.
+
+    An item is ``(image, label)``, or ``(image, label, region)`` if the position of the object is
+    known. The image is of shape (C, S, S) with values in [0, 1], and the region is a boolean mask
+    of shape (1, S, S).
+    """
+
+    train: Dataset
+    val: Dataset
+    test: Dataset
+    classes: tuple[str, ...]
+
+
+def check_counts(counts: Counts) -> dict[str, int]:
+    """Return the number of images per split as a new dictionary; None gives an empty one.
+
+    Raises:
+        ValueError: If a split is unknown or a number is negative.
+    """
+    counts = dict(counts or {})
+    for split, n in counts.items():
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r} in counts: choose from {', '.join(SPLITS)}")
+        if n < 0:
+            raise ValueError(f"expected counts of at least 0, got {split}: {n}")
+    return counts
+
+
+def take_counts(
+    train: Dataset, val: Dataset | None, test: Dataset, counts: Counts, seed: int
+) -> tuple[Dataset, Dataset, Dataset]:
+    """Return the three parts with the requested numbers of images.
+
+    Args:
+        train: All images for training.
+        val: All images for validation. If None, they are held out of the training images.
+        test: All images for testing.
+        counts: Images per split. A split that is not named keeps all its images; a validation split
+            that has to be held out gets a tenth of the training images.
+        seed: Seed of the random choice.
+    """
+    counts = check_counts(counts)
+    if val is None:
+        train, val = _hold_out(train, counts.get("val"), seed)
+    return (
+        _sample(train, counts.get("train"), seed),
+        _sample(val, counts.get("val"), seed),
+        _sample(test, counts.get("test"), seed),
+    )
+
+
+def _hold_out(train: Any, n: int | None, seed: int) -> tuple[Subset, Subset]:
+    """Split n images, or a tenth if n is None, off the training images."""
+    if n is None:
+        n = max(1, round(VAL_SHARE * len(train)))
+    n = min(n, len(train) - 1)  # at least one image is left to train on
+    order = _shuffled(len(train), seed)
+    return Subset(train, order[n:]), Subset(train, order[:n])
+
+
+def _sample(part: Any, n: int | None, seed: int) -> Dataset:
+    """Return a random sample of n images, or all images in their order if there are no more."""
+    if n is None or n >= len(part):
+        return part
+    return Subset(part, _shuffled(len(part), seed)[:n])
+
+
+def _shuffled(n: int, seed: int) -> list[int]:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
