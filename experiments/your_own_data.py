@@ -19,23 +19,18 @@ from typing import Any
 import pandas as pd
 import torch
 
-from course_utils.data import elpv
-from course_utils.data.splits import Splits, load
+from course_utils.data import Splits, elpv_splits
 from course_utils.studies import your_own_data as study
 from experiments import common
 
 RUNS = common.RUNS / "your_own_data"
-PHOTOS = Path("data")
 DEGREE = "degree"  # the name of the runs with eight kinds of cells
 
 
 def load_data(name: str) -> Splits:
     """Return the photographs in two classes, or in eight for the runs named `DEGREE`."""
-    if name == DEGREE:
-        root = elpv.write_folder(PHOTOS / "elpv_degree", "degree")
-    else:
-        root = elpv.write_folder(PHOTOS / "elpv_defect")
-    return load("folder", root=root, size=study.IMAGE_SIZE)
+    classes = "degree" if name == DEGREE else "defect"
+    return elpv_splits(classes, size=study.IMAGE_SIZE)
 
 
 def one(name: str, seed: int, home: Path) -> None:
