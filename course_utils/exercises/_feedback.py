@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,23 +40,23 @@ def refuse(mistake: bool | Tensor, sentence: str) -> None:
         raise WrongError(sentence)
 
 
-def as_number(value: object, name: str = "The answer") -> float:
+def as_number(value: Any, name: str = "The answer") -> float:
     """Return the value as a float: an int, a float, or a tensor or array with one element.
 
     Raises:
         WrongError: If the value is not a single number, or is NaN or infinite.
     """
+    sentence = f"{name} should be one number, not {_describe(value)}."
+    refuse(isinstance(value, str), sentence)
     try:
         result = float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
-        result = None
-    is_number = result is not None and not isinstance(value, str)
-    require(is_number, f"{name} should be one number, not {_describe(value)}.")
+        raise WrongError(sentence) from None
     require(math.isfinite(result), f"{name} should be a finite number, not {result}.")
     return result
 
 
-def as_tensor(value: object, shape: tuple[int, ...], name: str = "The answer") -> Tensor:
+def as_tensor(value: Any, shape: tuple[int, ...], name: str = "The answer") -> Tensor:
     """Return the value as a detached tensor.
 
     Raises:
@@ -86,7 +88,7 @@ def as_bool(value: object, name: str = "The answer") -> bool:
 def require_number(
     value: float,
     expected: Number,
-    mistakes: list[tuple[Number, str]],
+    mistakes: Sequence[tuple[Number, str]],
     otherwise: str,
     tolerance: float = 1e-3,
 ) -> None:
@@ -102,13 +104,17 @@ def require_number(
     Raises:
         WrongError: If the number is not the expected one.
     """
-    if abs(value - expected) <= tolerance:
+
+    def distance(other: Number) -> float:
+        return math.fabs(value - other)
+
+    if distance(expected) <= tolerance:
         return
     # Two mistakes can lead to similar numbers, so the nearest one decides.
     nearest, sentence = min(
-        mistakes, key=lambda mistake: abs(value - mistake[0]), default=(value, otherwise)
+        mistakes, key=lambda mistake: distance(mistake[0]), default=(value, otherwise)
     )
-    raise WrongError(sentence if abs(value - nearest) <= tolerance else otherwise)
+    raise WrongError(sentence if distance(nearest) <= tolerance else otherwise)
 
 
 def is_close(value: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:

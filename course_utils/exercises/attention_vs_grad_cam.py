@@ -115,7 +115,8 @@ def threshold(answer, maps: Tensor, regions: Tensor) -> str:
         _same(chosen, share),
         f"The share should be one of 0.05, 0.10, … 0.95, but yours is {share:g}.",
     )
-    best, free = max(each, key=each.get), metrics.best_iou(maps, regions).mean().item()
+    best = max(each, key=each.__getitem__)
+    free = metrics.best_iou(maps, regions).mean().item()
     require(
         chosen == best,
         f"With the share {share:.2f} the mean IoU is {each[chosen]:.3f}, "

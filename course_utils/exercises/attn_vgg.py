@@ -7,6 +7,7 @@ from torch import Tensor
 
 from course_utils.attention import spatial
 from course_utils.exercises._feedback import (
+    Number,
     as_number,
     as_tensor,
     is_close,
@@ -112,7 +113,7 @@ def stretched(energy, maps: tuple[Tensor, ...], regions: Tensor) -> str:
     first, second = (each - each.amin(dim=(2, 3), keepdim=True) for each in maps[:2])
     expected, raw = _mean_energy(second, regions), _mean_energy(maps[1], regions)
     chance = metrics.area_share(regions).mean()
-    mistakes = [
+    mistakes: list[tuple[Number, str]] = [
         (raw, "That is the energy of the maps as they are. Stretch them first."),
         (_mean_energy(first, regions), "That is the energy of the first map. Use the second one."),
         (

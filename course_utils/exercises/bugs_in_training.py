@@ -146,7 +146,8 @@ def accuracy(function) -> str:
     images = torch.randn(200, 8)
     with torch.no_grad():
         labels = model.eval()(images).argmax(dim=1)  # so the network is right by construction
-    running_mean = model.train()[1].running_mean.clone()
+    model.train()
+    running_mean = model.get_buffer("1.running_mean").clone()
     answer = as_number(function.run(model, images, labels), "The accuracy")
     require(
         answer == 1,
@@ -154,7 +155,7 @@ def accuracy(function) -> str:
         f"but your function returns {answer:.3f}.",
     )
     require(
-        torch.equal(model[1].running_mean, running_mean),
+        torch.equal(model.get_buffer("1.running_mean"), running_mean),
         "The running means of batch norm changed while the network was being scored.",
     )
     labels[:50] = (labels[:50] + 1) % 10
@@ -227,7 +228,8 @@ def mean_loss(function) -> str:
     """A network and batches → the mean loss, without keeping a graph from batch to batch."""
     model, batches = nn.Linear(2, 3), _batches(6, 8)
     expected = sum(F.cross_entropy(model(x), y).item() for x, y in batches) / 6
-    held, counts = weakref.WeakSet(), []
+    held: weakref.WeakSet[Saved] = weakref.WeakSet()
+    counts: list[int] = []
 
     class Saved:
         """A tensor that autograd keeps for the backward pass; once freed, it leaves `held`."""

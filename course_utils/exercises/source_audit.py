@@ -36,8 +36,8 @@ def possible_sizes(answer) -> str:
         )
     # With fewer than 32 images no share lies halfway between two percentages, so rounding is
     # unambiguous.
-    n = torch.randint(11, 32, ()).item()
-    count = torch.randint(1, n, ()).item()
+    n = int(torch.randint(11, 32, ()))
+    count = int(torch.randint(1, n, ()))
     _check_all_sizes(function, round(100 * count / n, 2), 31)
     sizes = _check_all_sizes(function, 97.27, 128)
     refuse(
@@ -72,7 +72,10 @@ def validation_images(answer, candidates: Sequence[int]) -> str:
         candidates: Numbers of images.
     """
     n = as_number(answer, "The number of images")
-    luck = {candidate: 100 * (best_of(0.94, candidate, 20) - 0.94) for candidate in candidates}
+    # Keyed by floats, because the answer may be one.
+    luck: dict[float, float] = {
+        candidate: 100 * (best_of(0.94, candidate, 20) - 0.94) for candidate in candidates
+    }
     require(
         n in luck,
         f"Choose one of the candidates, from {min(luck)} to {max(luck)}; {n:g} isn't one of them.",

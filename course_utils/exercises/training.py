@@ -37,9 +37,9 @@ def accumulate(function, model: nn.Module, images: Tensor, labels: Tensor) -> st
             seen == sizes,
             f"The network should get {sizes} images at a time, but it got {seen}.",
         )
-        grads = [p.grad for p in model.parameters()]
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
         require(
-            all(grad is not None for grad in grads),
+            len(grads) == len([*model.parameters()]),
             "You called the network, but there is no gradient in .grad.",
         )
         _check_gradient(torch.cat([grad.flatten() for grad in grads]), of_parts, sizes)
@@ -49,10 +49,11 @@ def accumulate(function, model: nn.Module, images: Tensor, labels: Tensor) -> st
 def _check_gradient(gradient: Tensor, of_parts: list[Tensor], sizes: list[int]) -> None:
     """Compare a gradient with that of the whole batch, which is the weighted mean of its parts."""
     n = sum(sizes)
-    expected = sum(g * size / n for g, size in zip(of_parts, sizes, strict=True))
+    zero = torch.zeros(())
+    expected = sum((g * size / n for g, size in zip(of_parts, sizes, strict=True)), start=zero)
     if _same(gradient, expected):
         return
-    total = sum(of_parts)
+    total = sum(of_parts, start=zero)
     refuse(
         _same(gradient, total),
         f"For {sizes} you add up the mean gradients of the parts, so the result is too large.",
@@ -188,4 +189,4 @@ def _one_cycle(n: int, peak: float, warmup: float) -> list[float]:
         optimizer.step()
         schedule.step()
         rates += schedule.get_last_lr()
-    return rates
+    return [float(rate) for rate in rates]

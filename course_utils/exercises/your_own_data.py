@@ -61,7 +61,7 @@ def copies(function) -> str:
 def _pairs_of_paths(found: list, files: dict, one: Path, other: Path) -> list[tuple[Path, Path]]:
     """Return the answer as pairs of paths, the first in one folder and the second in the other."""
     pairs = [
-        tuple(map(Path, item))
+        (Path(item[0]), Path(item[1]))
         for item in found
         if isinstance(item, tuple | list) and len(item) == 2
     ]
@@ -70,7 +70,7 @@ def _pairs_of_paths(found: list, files: dict, one: Path, other: Path) -> list[tu
         "Return a list of pairs: a path in the first folder and a path in the second.",
     )
     require(
-        {*sum(pairs, ())} <= set(files),
+        {path for pair in pairs for path in pair} <= set(files),
         "The pairs should contain the paths of files, as rglob returns them.",
     )
     in_order = (
@@ -106,7 +106,7 @@ def nine_of_ten(answer, p: Tensor, is_defective: Tensor) -> str:
     enough = 10 * detected(threshold) >= 9 * len(of_defects)
     require(enough, f"{found}, which is fewer than nine of ten.")
     higher = of_defects[of_defects > threshold]
-    also_enough = len(higher) and 10 * detected(higher.min().item()) >= 9 * len(of_defects)
+    also_enough = len(higher) > 0 and 10 * detected(higher.min().item()) >= 9 * len(of_defects)
     refuse(also_enough, f"{found}, but a higher threshold would still find nine of ten.")
     require(0 <= false_alarms <= 1, f"A share lies between 0 and 1, but yours is {false_alarms:g}.")
     alarms, all_alarms = int((of_others >= threshold).sum()), int((p >= threshold).sum())
