@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 import torch
@@ -99,7 +99,8 @@ def build(variant: str, *, seed: int = 0) -> LabelAttention:
 
 
 def _fresh(variant: Variant, seed: int) -> LabelAttention:
-    return variant.build(CLASSES, seed=seed)  # small enough to have one size in all presets
+    # Small enough to have one size in all presets.
+    return cast(LabelAttention, variant.build(CLASSES, seed=seed))
 
 
 def without_sigmoid(dual: LabelAttention) -> LabelAttention:
@@ -233,14 +234,14 @@ def judge(model: LabelAttention, data: SeveralDigits) -> tuple[pd.Series, pd.Dat
         share of images with every label right at a threshold of one half. And the means of
         `localise`, one row per map and number of labels in the image.
     """
-    logits, tables = [], []
+    batches, tables = [], []
     for some in torch.arange(len(data)).split(EVALUATION_BATCH):
         images, regions = data.images[some] / 255, data.regions(some.tolist())
         with evaluating(model):
-            logits.append(model(images).logits)
+            batches.append(model(images).logits)
         for name, maps in class_maps(model, images).items():
             tables.append(localise(maps, regions).assign(map=name))
-    logits = torch.cat(logits)
+    logits = torch.cat(batches)
     each = average_precision(logits, data.targets)
     answers = {"mAP": each.nanmean().item()} | {
         f"AP {c}": value.item() for c, value in enumerate(each)

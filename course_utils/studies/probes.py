@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pandas as pd
 import torch
@@ -50,7 +50,8 @@ class Features(NamedTuple):
 def frozen(dataset: Dataset) -> Features:
     """Return the features of cluttered digits of 64 pixels in the network without attention."""
     model, _ = shipped.load("no_attention_losses")
-    to_block_3, to_the_end = model.features[: POOLS[2]], model.features[POOLS[2] :]
+    layers = cast(nn.Sequential, model.features)
+    to_block_3, to_the_end = layers[: POOLS[2]], layers[POOLS[2] :]
     parts = []
     for images, labels, regions in DataLoader(dataset, 100):
         block_3 = to_block_3(images.expand(-1, 3, -1, -1))  # (B, 32, 16, 16)

@@ -6,6 +6,7 @@ for the cluttered digits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +60,9 @@ OTHER_PARTS = (
     ("vgg_dense", "vgg"),  # the dense layers
     ("sigmoid", "vgg_dense"),  # all changes from VGG16 to AttnVGG at once
 )
-_NAMES = {network: name for name, network in checkpoints.NETWORKS.items()}
+_NAMES: dict[Callable[..., nn.Module], str] = {
+    network: name for name, network in checkpoints.NETWORKS.items()
+}
 
 
 def adapt(preset: Preset) -> Preset:
