@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Generic, NamedTuple, TypeVar
 
 import anywidget
-import torch
 import traitlets
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -183,7 +182,8 @@ def _check_scenes(scenes: Scenes) -> None:
 
 def _check_scores(kinds: Kinds) -> None:
     """Raise if a kind scores or aligns in another way than the page does."""
-    co_attention, multi_dimensional = kinds.co_attention[1], kinds.multi_dimensional[1]
+    co_attention = kinds.co_attention.attention
+    multi_dimensional = kinds.multi_dimensional.attention
     inner = [
         kinds.self_attention.attention,
         kinds.multi_head.attention.attention,
@@ -197,8 +197,6 @@ def _check_scores(kinds: Kinds) -> None:
         part.alignment is not alignments.softmax for part in aligning
     ):
         raise ValueError("expected scaled dot products and softmax in all kinds")
-    if multi_dimensional.act is not torch.tanh:
-        raise ValueError("expected multi-dimensional attention with tanh")
     if type(co_attention.score) is not scores.General:
         given = type(co_attention.score).__name__
         raise ValueError(f"expected co-attention with scores.General, got {given}")
@@ -207,14 +205,15 @@ def _check_scores(kinds: Kinds) -> None:
 def _learned(kinds: Kinds) -> dict[str, Tensor]:
     """Return the parameters of all kinds by name, as kind.part."""
     words, co_attention = kinds.co_attention
+    multi_dimensional_query, multi_dimensional = kinds.multi_dimensional
     return {
         "learned_query.query": kinds.learned_query,
         **_named("self_attention", kinds.self_attention),
-        **_named("multi_head", *reversed(kinds.multi_head)),
+        **_named("multi_head", kinds.multi_head.attention, kinds.multi_head.query),
         "multi_hop.query": kinds.multi_hop.query,
         **_named("hierarchical", kinds.hierarchical),
         **_named("capsules", kinds.capsules),
-        **_named("multi_dimensional", *reversed(kinds.multi_dimensional)),
+        **_named("multi_dimensional", multi_dimensional, multi_dimensional_query),
         **_named("co_attention", co_attention),
         "co_attention.words": words.flatten(0, 1),
     }

@@ -6,7 +6,7 @@ N, HEIGHT, WIDTH, CLASSES = 3, 20, 28, ("cat", "dog", "hen", "owl")
 
 
 def parts(channels=1):
-    """The arguments of `from_maps`: a coarse method, one with a map a class, a fine one, and one that is blank."""
+    """The arguments of `from_maps`: coarse maps, one map per class, fine maps, blank maps."""
     torch.manual_seed(0)
     regions = torch.zeros(N, 1, HEIGHT, WIDTH, dtype=torch.bool)
     regions[0, :, 3:11, 5:20] = True

@@ -45,7 +45,7 @@ def networks():
 
 
 def traits_of(widget, n):
-    """Of one image and the widget's variant, in double precision: local features (1, C, H, W), and guides by version."""
+    """Local features (1, C, H, W) and guides by version, of one image and the widget's variant."""
     local, at, all_channels = [], 0, sum(widget.channels)
     length = sum(c * side**2 for c, side in zip(widget.channels, widget.grids))
     learned = np.frombuffer(widget.learned, np.float32).reshape(len(widget.names), -1)[

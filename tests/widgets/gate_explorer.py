@@ -19,7 +19,7 @@ BOXES = torch.tensor([[2, 3, 14, 21], [18, 6, 30, 29], [0, 0, 8, 9]])
 
 
 def parts():
-    """The arguments of `from_gates`: random gates on features of their own, some of them negative."""
+    """The arguments of `from_gates`: random gates and features, some of them negative."""
     torch.manual_seed(0)
     made = {
         "conv": gates.ConvGate(4),

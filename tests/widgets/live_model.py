@@ -33,7 +33,8 @@ def fetched(page):
 def pixels(shown):
     """What the sheet shows, which is what the network sees: (1, 1, S, S) in [0, 1]."""
     values = shown.locator(".course-sheet canvas").evaluate(
-        "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0)"
+        """c => [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data]
+               .filter((_, i) => i % 4 === 0)"""
     )
     return torch.tensor(values).view(1, 1, SIZE, SIZE) / 255
 
@@ -64,7 +65,7 @@ SEVEN = [(40, 8), (56, 8), (46, 30)]
 
 
 def answered(shown):
-    """Wait for an answer, and for the picture that goes with the last stroke; returns what is said."""
+    """Wait for the answer to the last stroke and for its picture; return the status line."""
     status = shown.locator(".course-status")
     status.filter(has_text="The network says").wait_for()
     settled(shown.page)
@@ -84,8 +85,8 @@ def check(shown, widget):
     ]
     assert_close(torch.tensor(meters), logits[0].exp(), rtol=1e-3, atol=1e-5)
     assert (
-        f"The network says {logits.argmax()}, with a probability of {100 * logits.exp().max():.0f} %"
-        in said
+        f"The network says {logits.argmax()}, "
+        f"with a probability of {100 * logits.exp().max():.0f} %" in said
     )
     captions = shown.locator(".course-pair figcaption").all_inner_texts()
     for caption, map, name in zip(captions, maps, ("first", "second"), strict=True):
@@ -104,7 +105,7 @@ def check(shown, widget):
 
 
 def network(**options):
-    """A small one of the right form, whose batch norms do something: they have seen images and were trained."""
+    """A small AttnVGG of the supported variant whose batch norms aren't the identity."""
     torch.manual_seed(0)
     model = AttnVGG(
         10, **{"width": 0.0625, "taps": "before", "head": "independent"} | options

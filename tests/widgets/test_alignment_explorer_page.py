@@ -100,7 +100,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("traits", SETTINGS, ids=str)
-def test_it_says_what_the_package_computes(show_widget, traits):
+def test_it_displays_what_the_package_computes(show_widget, traits):
     widget, regions = explorer(**traits)
     shown = show_widget(widget)
     name, n = ALIGNMENTS[widget.alignment], widget.image
@@ -118,7 +118,8 @@ def test_it_says_what_the_package_computes(show_widget, traits):
 
     status = shown.locator(".course-status").inner_text().replace("−", "-")
     total, zeros, context = re.match(
-        rf"{name}: the weights sum to ([\d.]+), and (\d+) of 8 are exactly zero; the context, ▼, is (-?[\d.]+)\.",
+        rf"{name}: the weights sum to ([\d.]+), and (\d+) of 8 are exactly zero; "
+        r"the context, ▼, is (-?[\d.]+)\.",
         status,
     ).groups()
     assert float(total) == pytest.approx(a.sum().item(), abs=5e-4 + 1e-9)
@@ -143,7 +144,8 @@ def test_it_says_what_the_package_computes(show_widget, traits):
     assert int(empty) == (weights == 0).sum()
     clear = shown.locator("canvas").last.evaluate(
         """c => { const p = c.getContext("2d"), s = c.width / 4;
-                  const empty = (x, y) => p.getImageData((x + .5) * s, (y + .5) * s, 1, 1).data[3] === 0;
+                  const empty = (x, y) =>
+                    p.getImageData((x + .5) * s, (y + .5) * s, 1, 1).data[3] === 0;
                   return [...Array(16).keys()].map((i) => empty(i % 4, Math.floor(i / 4))); }"""
     )
     assert clear == (weights == 0).tolist()

@@ -48,7 +48,7 @@ def said(text):
 @pytest.mark.parametrize(
     ("image", "query", "power"), [(0, 0, 0.0), (1, 0, -2.0), (0, 1, 3.0), (1, 2, -0.5)]
 )
-def test_it_says_what_the_package_computes(show_widget, parts, image, query, power):
+def test_it_displays_what_the_package_computes(show_widget, parts, image, query, power):
     explorer = AttentionExplorer.from_features(*parts)
     explorer.image, explorer.query, explorer.power, explorer.position = image, query, power, 6
     status = show_widget(explorer).locator(".course-status").inner_text()
@@ -77,7 +77,7 @@ def test_keyboard_and_pointer_move_the_query(show_widget, parts):
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_bad_input_is_said(parts):
+def test_bad_input_is_refused(parts):
     images, keys, regions, queries = parts
     with pytest.raises(ValueError, match=r"2 images, got \(2, 15, 3\)"):
         AttentionExplorer.from_features(images, keys[:, 1:], regions, queries)

@@ -38,7 +38,7 @@ def test_palette_is_matplotlibs():
     assert tuple(palette()[:3]) == (68, 1, 84)  # viridis begins with this violet
 
 
-def test_a_run_without_maps_or_of_other_images_is_said(parts):
+def test_a_run_without_maps_or_of_other_images_is_refused(parts):
     run, gallery = parts
     with pytest.raises(ValueError, match="no attention maps"):
         AttentionPlayer.from_run(Run(run.history, {}, {}), *gallery)

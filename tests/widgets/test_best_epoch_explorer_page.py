@@ -65,7 +65,7 @@ def test_how_often_luck_shows_is_scipys(own, n, p, epochs):
         {"power": 4.0, "epochs": 1, "accuracy": 0.999},
     ],
 )
-def test_it_says_what_python_computes(show_widget, traits):
+def test_it_displays_what_python_computes(show_widget, traits):
     widget = BestEpochExplorer(**traits)
     status = show_widget(widget).locator(".course-status").inner_text()
     n, p, epochs = round(10**widget.power), widget.accuracy, widget.epochs
@@ -106,7 +106,8 @@ def test_the_keyboard_moves_each_number_apart(show_widget):
     assert status.inner_text().startswith("Every epoch classifies 90.1 %")
     labels.append(picture.get_attribute("aria-label"))
     assert len(set(labels)) == 4
-    assert " 0.00 points, or 0.0 images, are selection bias" in status.inner_text()  # a single epoch is not chosen
+    # one epoch: nothing is selected
+    assert " 0.00 points, or 0.0 images, are selection bias" in status.inner_text()
 
 
 def test_what_is_drawn_stays_in_the_picture(show_widget):

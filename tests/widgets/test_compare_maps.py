@@ -62,7 +62,7 @@ def with_maps(maps):
         (with_maps(torch.full((N, 1, 4, 4), torch.nan)), "finite, non-negative maps"),
     ],
 )
-def test_bad_input_is_said(change, message):
+def test_bad_input_is_refused(change, message):
     given = parts()
     change(given)
     with pytest.raises(ValueError, match=message):

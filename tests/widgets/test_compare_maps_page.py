@@ -80,7 +80,7 @@ def test_every_score_is_the_packages(in_javascript, grid, power):
         assert found == pytest.approx(wanted, abs=1e-6)
 
 
-def test_scores_of_even_and_of_blank_maps(in_javascript):
+def test_scores_of_uniform_and_blank_maps(in_javascript):
     regions = parts()[1]
     even, blank = torch.full((N, 1, HEIGHT, WIDTH), 0.3), torch.zeros(N, 1, HEIGHT, WIDTH)
     chance = metrics.area_share(regions).tolist()
@@ -95,7 +95,7 @@ def test_scores_of_even_and_of_blank_maps(in_javascript):
 
 
 @pytest.mark.parametrize("value", [0.3, 0.1, 1 / 7])
-def test_an_even_map_scores_chance_however_coarse_it_is(in_javascript, value):
+def test_a_uniform_map_scores_chance_however_coarse_it_is(in_javascript, value):
     """Enlarging rounds equal values apart: no score may take that for a difference."""
     enlarge, scores, _ = in_javascript
     regions = torch.zeros(2, 1, 61, 67, dtype=torch.bool)
@@ -133,7 +133,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("traits", SETTINGS, ids=str)
-def test_it_says_what_the_package_computes(show_widget, traits, channels):
+def test_it_displays_what_the_package_computes(show_widget, traits, channels):
     given = parts(channels)
     _, regions, labels, _, methods = given
     widget = CompareMaps.from_maps(*given, **traits)
@@ -163,8 +163,9 @@ def test_it_says_what_the_package_computes(show_widget, traits, channels):
             part = f"inside with {100 * scores['pointing']:.0f} % of its maxima"
             where = {1: "inside", 0: "outside"}.get(scores["pointing"], part)
             assert (
-                f"{title}: it points {where}, has {100 * scores['energy']:.0f} % of its energy inside, a best IoU of "
-                f"{best}, an IoU of {half} at half its maximum, and fills {100 * scores['spread']:.0f} % of the image."
+                f"{title}: it points {where}, has {100 * scores['energy']:.0f} % of its energy "
+                f"inside, a best IoU of {best}, an IoU of {half} at half its maximum, "
+                f"and fills {100 * scores['spread']:.0f} % of the image."
             ) in status
     caption = shown.locator("figcaption").inner_text()
     numbers = [float(x) for x in re.findall(r"([\d.e-]+) to ([\d.e-]+) on", caption) for x in x]

@@ -53,10 +53,12 @@ def in_javascript(chromium):
         lists = [[part.tolist() for part in parts] for parts in (local, own, other)]
         maps, logits = page.evaluate(
             """([numbers, kinds, channels, variant, [local, own, other], t]) => {
-                 const learned = window.own.unpacked(new Float32Array(numbers), channels, kinds.length)[variant];
+                 const all = window.own.unpacked(new Float32Array(numbers), channels, kinds.length);
+                 const learned = all[variant];
                  const arrays = (part) => part.map((tap) => Float64Array.from(tap));
                  const g = window.own.between(arrays(own), arrays(other), t);
-                 const { maps, logits } = window.own.attended(kinds[variant], learned, local.map(arrays), g);
+                 const l = local.map(arrays);
+                 const { maps, logits } = window.own.attended(kinds[variant], learned, l, g);
                  return [maps.map((a) => [...a]), [...logits]];
                }""",
             [numbers, kinds, channels, widget.variant, lists, t],
@@ -104,7 +106,7 @@ def numbers(shown, which):
 
 
 @pytest.mark.parametrize("traits", SETTINGS, ids=str)
-def test_it_says_what_the_network_computes(show_widget, widget, widget_and_networks, traits):
+def test_it_displays_what_the_network_computes(show_widget, widget, widget_and_networks, traits):
     for name, value in traits.items():
         widget.set_trait(name, value)
     network, n = widget_and_networks[1][widget.variant][0], widget.image
@@ -122,7 +124,8 @@ def test_it_says_what_the_network_computes(show_widget, widget, widget_and_netwo
     assert numbers(shown, "own g") == pytest.approx(before[0].tolist(), rel=1e-5, abs=1e-6)
     status = shown.locator(".course-status").inner_text()
     name, image, draw, t, best, label = re.match(
-        r"(.*), test image (\d), other layers (\d), t = ([\d.]+): the network answers (\d); the digit is a (\d)\.",
+        r"(.*), test image (\d), other layers (\d), t = ([\d.]+): "
+        r"the network answers (\d); the digit is a (\d)\.",
         status,
     ).groups()
     expected = [

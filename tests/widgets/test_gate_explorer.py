@@ -58,7 +58,7 @@ def replaced(name, **new):
         ),
     ],
 )
-def test_bad_input_is_said(change, message):
+def test_bad_input_is_refused(change, message):
     shown, given = parts()
     shown = list(shown)
     change(shown, given)

@@ -33,7 +33,8 @@ def in_javascript(chromium):
         found = page.evaluate(
             """([name, numbers, shapes, x, columns]) => {
                  const learned = own.unpacked(new Float32Array(numbers), shapes);
-                 return own.GATES[name](learned, x.map((r) => Float64Array.from(r)), columns).map((r) => [...r]);
+                 const rows = x.map((r) => Float64Array.from(r));
+                 return own.GATES[name](learned, rows, columns).map((r) => [...r]);
                }""",
             [
                 name,
@@ -72,7 +73,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("name", "traits"), SETTINGS, ids=str)
-def test_it_says_what_the_package_computes(show_widget, name, traits):
+def test_it_displays_what_the_package_computes(show_widget, name, traits):
     widget, given = explorer(gate=NAMES.index(name), **traits)
     gate, x = given[name][0].double(), kept(widget, name)[widget.image][None]
     changed_x, window = turned(x, widget.row, widget.column, widget.strength)

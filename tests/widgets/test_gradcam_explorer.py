@@ -83,6 +83,6 @@ def test_the_network_is_left_as_it_was():
         ({"layers": {"none": "conv"}}, "Sequential has no layer 'conv'"),
     ],
 )
-def test_what_it_cannot_show_is_said(changes, message):
+def test_what_it_cannot_show_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         made(**changes)

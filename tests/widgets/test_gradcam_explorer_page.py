@@ -17,7 +17,7 @@ NAMES = ["fine", "coarse"]
 
 
 def without(n, c):
-    """A network whose coarse layer has nothing that speaks for a class, on one of whose images the map is blank."""
+    """A network in whose coarse layer every channel lowers the score of a class."""
     model = network()
     with torch.no_grad():
         for linear in (model[6], model[8]):
@@ -27,7 +27,7 @@ def without(n, c):
 
 
 def expected(widget):
-    """What the package makes of the traits: order, the map as it is drawn, the full maps of all classes, scores."""
+    """What the package computes: channel order, the drawn map, all classes' full maps, scores."""
     A, alpha = (part[widget.image] for part in parts(widget, widget.layer))
     A = A.flatten(1)
     adds = alpha[widget.target] * A.mean(dim=1)
@@ -65,7 +65,8 @@ def in_javascript(chromium):
                  const here = own.places(shapes, N, classes)[layer];
                  const A = own.channelsOf(new Float32Array(a), here, n);
                  const alpha = own.weightsOf(new Float32Array(w), here, n, classes, c);
-                 const { adds, order } = own.additions(A, alpha), map = own.mapOf(A, alpha, order, kept, relu);
+                 const { adds, order } = own.additions(A, alpha);
+                 const map = own.mapOf(A, alpha, order, kept, relu);
                  return [order, [...map], [...adds], own.scores(map, here, size, box)];
                }""",
             [numbers, shapes, N, CLASSES, SIZE, widget.boxes[widget.image], chosen],
@@ -106,7 +107,7 @@ def ends_of(values):
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("traits", CHOICES, ids=str)
-def test_it_says_what_the_package_computes(show_widget, traits, relu, own):
+def test_it_displays_what_the_package_computes(show_widget, traits, relu, own):
     widget, images = made()
     for name, value in {"relu": relu, "own_scale": own, **traits}.items():
         widget.set_trait(name, value)
@@ -132,7 +133,8 @@ def test_it_says_what_the_package_computes(show_widget, traits, relu, own):
     assert start[9:] == (str(int((values > 0).sum())), str(len(values)))
     if values.max() > 0:
         share, chance, point = re.search(
-            r"(\d+) % of the positive part lies in the box \(chance: (\d+) %\); the highest point (.*)\.$",
+            r"(\d+) % of the positive part lies in the box \(chance: (\d+) %\); "
+            r"the highest point (.*)\.$",
             status,
         ).groups()
         assert share == f"{100 * energy:.0f}"
@@ -224,7 +226,7 @@ def test_class_image_relu_and_scale_can_be_chosen(show_widget):
     assert status.inner_text() == said
 
 
-def test_a_class_that_nothing_speaks_for_is_said(show_widget):
+def test_a_blank_map_is_reported(show_widget):
     c = 2
     widget, _ = made(without(0, c))
     widget.layer, widget.kept, widget.target, widget.own_scale = 1, 7, c, True

@@ -153,7 +153,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("name", "traits"), SETTINGS, ids=str)
-def test_it_says_what_the_package_computes(show_widget, parts, name, traits):
+def test_it_displays_what_the_package_computes(show_widget, parts, name, traits):
     scenes, kinds = parts
     widget = KindsExplorer.from_kinds(scenes, kinds)
     for trait, value in {"kind": NAMES.index(name), **traits}.items():
@@ -169,8 +169,10 @@ def test_it_says_what_the_package_computes(show_widget, parts, name, traits):
 
     status = show_widget(widget).locator(".course-status").inner_text()
     found = re.search(
-        r"on scene (\d), (\d+) % of the weight lies in the box of the (\d) on the left and (\d+) % in that of the (\d) "
-        r"on the right; chance is (\d+) % and (\d+) %\. The weights sum to ([\d.]+); the highest is ([\d.e-]+),",
+        r"on scene (\d), (\d+) % of the weight lies in the box of the (\d) on the left "
+        r"and (\d+) % in that of the (\d) "
+        r"on the right; chance is (\d+) % and (\d+) %\. "
+        r"The weights sum to ([\d.]+); the highest is ([\d.e-]+),",
         status,
     ).groups()
     left, right = map(str, scenes.labels[n].tolist())
@@ -179,7 +181,8 @@ def test_it_says_what_the_package_computes(show_widget, parts, name, traits):
     assert float(found[8]) == pytest.approx(weights.max().item(), rel=0.06)
     if name == "capsules":
         capsules = tempered(kinds.capsules, 2**widget.power)(x[n : n + 1, :, :D])
-        assert f"gives the digit a probability of {capsules.probabilities[0, widget.digit]:.2f}" in status
+        sure = capsules.probabilities[0, widget.digit]
+        assert f"gives the digit a probability of {sure:.2f}" in status
     else:
         assert "probability" not in status
 
@@ -266,7 +269,6 @@ COSINE = query_related.Capsules(Attention(scores.cosine), 10, D, D)
             kinds_with("co_attention", lambda k: setattr(k[1], "alignment", alignments.sigmoid)),
             "scaled dot products and softmax",
         ),
-        (kinds_with("multi_dimensional", lambda k: setattr(k[1], "act", torch.relu)), "tanh"),
         (
             kinds_with("co_attention", lambda k: setattr(k[1], "score", BIASED)),
             "scores.General, got BiasedGeneral",

@@ -53,6 +53,6 @@ def test_it_begins_with_the_first_label_and_carries_the_maps():
         ({"own": -torch.ones(N, CLASSES, 8, 8)}, "finite, non-negative maps"),
     ],
 )
-def test_what_it_cannot_show_is_said(changes, message):
+def test_what_it_cannot_show_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         made(**changes)

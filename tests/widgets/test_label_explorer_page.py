@@ -60,14 +60,15 @@ def test_shares_are_the_packages(own_module, image, label):
     wanted = expected(widget)
     for m, shares in zip((own[label], shared[0]), wanted):
         found = own_module.evaluate(
-            "([map, size, boxes]) => own.shares(own.enlarge(map, [8, 8], [size, size]), size, boxes)",
+            """([map, size, boxes]) =>
+                 own.shares(own.enlarge(map, [8, 8], [size, size]), size, boxes)""",
             [m.flatten().tolist(), SIZE, json.loads(json.dumps(BOXES[image]))],
         )
         assert [*found["inside"], found["elsewhere"]] == pytest.approx(shares, abs=1e-5)
 
 
 @pytest.mark.parametrize(("image", "label"), CHOICES)
-def test_it_says_what_the_package_computes(show_widget, image, label):
+def test_it_displays_what_the_package_computes(show_widget, image, label):
     widget, given = made()
     widget.image, widget.label = image, label
     shown, (own, shared, area) = show_widget(widget), expected(widget)

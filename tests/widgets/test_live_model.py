@@ -18,7 +18,7 @@ def given(n=2, digit=5):
     return cluttered_digits.clutter(n), images[:digit], labels[:digit]
 
 
-def test_without_its_batch_norms_the_network_says_the_same():
+def test_folding_batch_norms_changes_no_output():
     model, images = network(), torch.rand(8, 1, 64, 64)
     with torch.no_grad():
         logits, maps, _ = model(images)
@@ -68,7 +68,7 @@ def test_traits_hold_what_was_given():
     "options",
     [{"alignment": None}, {"alignment": "sigmoid"}, {"taps": "after"}, {"head": "concat"}],
 )
-def test_a_network_of_another_form_is_refused(options):
+def test_another_variant_of_the_network_is_refused(options):
     with pytest.raises(ValueError, match=r"expected an AttnVGG with taps before the pools.*got \("):
         folded(network(**options))
 
@@ -80,7 +80,7 @@ def test_another_network_is_refused():
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_bad_input_is_said():
+def test_bad_input_is_refused():
     backgrounds, images, labels = given()
     with pytest.raises(ValueError, match=r"multiples of 32, got \(2, 1, 60, 60\)"):
         LiveModel.from_network(network(), backgrounds[..., :60, :60], images, labels)

@@ -79,11 +79,15 @@ def test_a_notebook_has_the_weights_at_hand(page, widget):
     page.goto("about:blank")
     page.evaluate(
         """async ([source, state, buffers]) => {
-             const read = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-             const values = { ...state, ...Object.fromEntries(Object.entries(buffers).map(([k, v]) => [k, read(v)])) };
-             const model = { get: (name) => values[name], set: (name, value) => { values[name] = value; },
+             const read = (text) =>
+               new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+             const values = { ...state };
+             for (const [name, text] of Object.entries(buffers)) values[name] = read(text);
+             const model = { get: (name) => values[name],
+                             set: (name, value) => { values[name] = value; },
                              on() {}, off() {}, save_changes() {}, send() {} };
-             const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+             const blob = new Blob([source], { type: "text/javascript" });
+             const module = await import(URL.createObjectURL(blob));
              module.default.render({ model, el: document.body });
            }""",
         [
@@ -114,7 +118,7 @@ def test_a_notebook_has_the_weights_at_hand(page, widget):
 
 
 def test_in_the_chapter(page, open_chapter):
-    """The page of the chapter itself, as it was built: nothing fetched at first, then one file, and an answer."""
+    """The chapter's own page: nothing is loaded at first, then one file, and there is an answer."""
     open_chapter("00_start_here")
     data = "[...document.scripts].filter((s) => s.src.includes('widget-data')).length"
     assert page.evaluate(data) == 0

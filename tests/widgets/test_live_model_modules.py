@@ -179,7 +179,7 @@ def test_the_network_in_the_page_is_torchs_on_noise(own, size):
 
 
 def test_the_network_in_the_page_is_torchs_on_test_images(own, widget):
-    """Once with the weights as they were sent, and once as they were trained: half precision is in between."""
+    """Compare with the weights as they were sent, in half precision, and as they were trained."""
     images = cluttered_digits.ClutteredDigits("test", 8).images / 255
     logits, maps = forward_in_page(own, widget, images)
     with torch.no_grad():

@@ -87,7 +87,7 @@ def test_nothing_is_fetched_before_the_first_stroke(page, show_widget, widget):
     assert len([url for url in asked if not url.startswith("blob:")]) == 2
 
 
-def test_one_can_draw_with_the_keys(page, show_widget, widget):
+def test_readers_can_draw_with_the_keys(page, show_widget, widget):
     shown = show_widget(widget)
     sheet, pen = shown.locator(".course-sheet canvas"), shown.locator(".course-sheet + figcaption")
     sheet.focus()
@@ -225,7 +225,7 @@ def test_opacity_shows_the_drawing_through_the_maps(page, show_widget, widget):
     assert shown.locator(".course-status").inner_text() == said
 
 
-def test_a_network_that_does_not_come_is_said_and_asked_for_again(page, show_widget, widget):
+def test_a_network_that_fails_to_load_is_reported_and_loaded_again(page, show_widget, widget):
     shown = show_widget(widget)
     page.route("**/data/*.js", lambda route: route.abort())
     drawn(shown, SEVEN)
@@ -243,7 +243,7 @@ def test_a_network_that_does_not_come_is_said_and_asked_for_again(page, show_wid
     check(shown, widget)
 
 
-def test_an_answer_that_is_no_network_is_as_good_as_none(page, show_widget, widget):
+def test_a_script_without_the_network_counts_as_a_failure(page, show_widget, widget):
     """Some servers answer every address with a page."""
     shown = show_widget(widget)
     page.route(

@@ -1,4 +1,4 @@
-"""Every widget fits a phone: the page doesn't scroll sideways, and nothing sticks out of a widget."""
+"""Every widget fits a phone: no page scrolls sideways, and nothing sticks out of a widget."""
 
 import pytest
 

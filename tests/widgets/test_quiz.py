@@ -34,7 +34,7 @@ def test_the_page_gets_the_answers_in_alphabetical_order():
         ((ONE._replace(text=""),), "text=''"),
     ],
 )
-def test_what_is_no_question_is_refused(questions, message):
+def test_incomplete_questions_are_refused(questions, message):
     with pytest.raises(ValueError, match=message):
         Quiz(*questions)
 

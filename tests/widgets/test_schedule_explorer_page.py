@@ -96,11 +96,13 @@ def test_the_ends_of_a_cycle_are_pytorchs(in_javascript, epochs, steps, warmup):
 
 
 def said(status):
-    """What the status line says: schedule, whose, first rate, highest, its step and epoch, last, steps, mean."""
+    """Parse the status line: schedule, recipes, rates, step, epoch, and mean."""
     number = r"([\d.]+(?:e−\d+)?)"
     found = re.fullmatch(
-        rf"([a-z ]+), (?:as in (.+)|a schedule of your own): the rate begins at {number}, is highest with {number} "
-        rf"in step ([\d,]+) \(epoch (\d+)\) and ends at {number}; its mean over ([\d,]+) steps is {number}\.",
+        rf"([a-z ]+), (?:as in (.+)|a schedule of your own): "
+        rf"the rate begins at {number}, is highest with {number} "
+        rf"in step ([\d,]+) \(epoch (\d+)\) and ends at {number}; "
+        rf"its mean over ([\d,]+) steps is {number}\.",
         status,
     )
     assert found, status

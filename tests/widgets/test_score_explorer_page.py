@@ -31,7 +31,7 @@ def in_javascript(chromium):
     def call(name, queries, keys, parameters):
         found = page.evaluate(
             """([name, queries, keys, p]) => queries.map((q) => keys.map((k) =>
-                 own.SCORES[name](Float64Array.from(q), Float64Array.from(k), Float64Array.from(p))))""",
+                 own.SCORES[name](...[q, k, p].map((part) => Float64Array.from(part)))))""",
             [name, queries.tolist(), keys.tolist(), parameters.tolist()],
         )
         return torch.tensor(found, dtype=torch.double)
@@ -95,7 +95,7 @@ def at(place):
 
 @torch.inference_mode()
 def expected(widget, parts):
-    """What the status should say, from the traits by the package; and the scores and weights of the plane."""
+    """What the status line should contain, and the scores and weights of the plane."""
     align = lambda r: alignments.softmax(r, temperature=10**widget.log_temperature)  # noqa: E731
     keys, query = torch.tensor([KEYS], dtype=torch.double), at(widget.position)[None, None]
     r = in_the_plane(widget)(query, keys)
@@ -156,7 +156,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("traits", SETTINGS, ids=str)
-def test_it_says_what_the_package_computes(show_widget, parts, traits):
+def test_it_displays_what_the_package_computes(show_widget, parts, traits):
     explorer = ScoreExplorer.from_pools(**parts)
     for trait, value in traits.items():
         explorer.set_trait(trait, value)
@@ -174,8 +174,10 @@ def test_it_says_what_the_package_computes(show_widget, parts, traits):
 
     status, (x, y) = shown.locator(".course-status").inner_text(), at(explorer.position).tolist()
     said = re.match(
-        r"(.+): for the query \((\S+), (\S+)\) key (\d) scores highest, (\S+), and gets the weight (\S+); "
-        r"the context ◆ is \((\S+), (\S+)\)\. On image (\d), with (.+), (\d+) % of the weight lies in the box; "
+        r"(.+): for the query \((\S+), (\S+)\) key (\d) scores highest, (\S+), "
+        r"and gets the weight (\S+); "
+        r"the context ◆ is \((\S+), (\S+)\)\. On image (\d), with (.+), "
+        r"(\d+) % of the weight lies in the box; "
         r"chance is (\d+) %\.$",
         status,
     ).groups()
@@ -203,13 +205,14 @@ def test_it_says_what_the_package_computes(show_widget, parts, traits):
 
 
 def test_the_landscape_is_the_score_of_a_key_at_each_place(show_widget, parts):
-    """The dot product of q = (1.2, 1.4) is lowest in one corner of the plane and highest in the opposite one."""
+    """The dot product with q = (1.2, 1.4) is lowest and highest in two opposite corners."""
     explorer = ScoreExplorer.from_pools(**parts)
     colours = (
         show_widget(explorer)
         .get_by_role("application")
         .first.evaluate(
-            """c => { const p = c.getContext("2d"), at = (x, y) => [...p.getImageData(x, y, 1, 1).data].slice(0, 3);
+            """c => { const p = c.getContext("2d");
+                  const at = (x, y) => [...p.getImageData(x, y, 1, 1).data].slice(0, 3);
                   return [at(1, c.height - 2), at(c.width - 2, 1)]; }"""
         )
     )

@@ -9,7 +9,7 @@ from course_utils.widgets.seeds_explorer import SeedsExplorer
 from tests.widgets.seeds_explorer import VARIANTS, table
 
 
-def test_traits_hold_the_table_by_score_form_and_seed():
+def test_traits_hold_the_table_by_score_variant_and_seed():
     frame = table()
     explorer = SeedsExplorer.from_scores(frame, first="another", second="with_maps", count=3)
     assert explorer.scores == ["accuracy", "loss", "energy 1"]
@@ -57,7 +57,7 @@ def without(column):
         (lambda frame: frame, {"count": 1}, "expected 2 to 5 seeds, got 1"),
     ],
 )
-def test_bad_input_is_said(change, options, message):
+def test_bad_input_is_refused(change, options, message):
     with pytest.raises(ValueError, match=message):
         SeedsExplorer.from_scores(
             change(table()), **{"first": "with_maps", "second": "another", **options}

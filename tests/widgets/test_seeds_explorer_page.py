@@ -65,7 +65,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("traits", SETTINGS, ids=str)
-def test_it_says_what_scipy_computes(show_widget, traits):
+def test_it_displays_what_scipy_computes(show_widget, traits):
     widget = explorer(**traits)
     chosen = [(widget.start + i) % len(SEEDS) for i in range(widget.count)]
     one, other = (
@@ -81,10 +81,12 @@ def test_it_says_what_scipy_computes(show_widget, traits):
         r"(.+) and (\d)", ", ".join(map(str, chosen[:-1])) + f" and {chosen[-1]}"
     ).group()
     assert status.startswith(
-        f"{widget.scores[widget.score]}, {names[0]} against {names[1]}, {len(chosen)} seeds ({seeds}): the means are "
+        f"{widget.scores[widget.score]}, {names[0]} against {names[1]}, "
+        f"{len(chosen)} seeds ({seeds}): the means are "
     )
     found = re.search(
-        r"means are ([\d.]+) and ([\d.]+); the difference is above zero for (\d) of (\d) seeds, and its mean is (\S+) "
+        r"means are ([\d.]+) and ([\d.]+); the difference is above zero for (\d) of (\d) seeds, "
+        r"and its mean is (\S+) "
         r"± ([\d.]+) \(95 % interval (\S+) to (\S+)\)\. (.+)\.$",
         status,
     ).groups()
@@ -97,12 +99,11 @@ def test_it_says_what_scipy_computes(show_widget, traits):
         assert found[8] == "Undecided: the interval includes zero"
     else:
         better = ((one - other).mean() > 0) != widget.lower_is_better[widget.score]
-        assert (
-            found[8] == f"The interval excludes zero: {names[0]} is {'better' if better else 'worse'}"
-        )
+        word = "better" if better else "worse"
+        assert found[8] == f"The interval excludes zero: {names[0]} is {word}"
 
 
-def test_a_clear_difference_is_called_so_in_the_right_direction(show_widget):
+def test_a_clear_difference_is_reported_in_the_right_direction(show_widget):
     frame = table()
     frame.loc[frame.variant == "with_maps", ["accuracy", "loss"]] += 0.2
     for score, word in ((0, "better"), (1, "worse")):
@@ -112,7 +113,7 @@ def test_a_clear_difference_is_called_so_in_the_right_direction(show_widget):
         assert said.endswith(f"The interval excludes zero: with maps is {word}.")
 
 
-def test_a_form_without_the_score_is_said(show_widget):
+def test_a_variant_without_the_score_is_reported(show_widget):
     shown = show_widget(explorer(score=2, second=2))
     assert (
         shown.locator(".course-status")

@@ -18,7 +18,7 @@ def test_the_page_gets_the_probabilities_and_the_labels():
     assert ThresholdExplorer(P, Y, ("no", "yes"), threshold=0.25).threshold == 0.25
 
 
-def test_what_carries_a_gradient_or_is_double_is_taken():
+def test_double_precision_and_gradients_are_accepted():
     widget = ThresholdExplorer(P.double().requires_grad_(), Y)
     np.testing.assert_array_equal(np.frombuffer(widget.probabilities, np.float32), P)
 
@@ -39,6 +39,6 @@ def test_what_carries_a_gradient_or_is_double_is_taken():
         ((P, Y, ("cat", "cat")), r"got \['cat', 'cat'\]"),
     ],
 )
-def test_bad_input_is_said(given, message):
+def test_bad_input_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         ThresholdExplorer(*given)

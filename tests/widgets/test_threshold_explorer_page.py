@@ -108,15 +108,15 @@ def test_the_histogram_is_numpys(in_javascript, seed, kind):
 @pytest.mark.parametrize(
     "traits", [{}, {"threshold": 0.31, "power": 3.0}, {"threshold": 1.0, "power": -4.0}]
 )
-def test_it_says_what_python_computes(show_widget, traits):
+def test_it_displays_what_python_computes(show_widget, traits):
     widget, p, y = explorer(**traits)
     shown = show_widget(widget)
     called, ratio = p.astype(float) >= widget.threshold, 2**widget.power
     (tn, fp), (fn, tp) = metrics.confusion_matrix(y, called, labels=[0, 1]).tolist()
     status = shown.locator(".course-status").inner_text()
     assert (
-        f"{tp} of {tp + fn} defective are found, and {fp} of {fp + tn} functional raise a false alarm"
-        in status
+        f"{tp} of {tp + fn} defective are found, "
+        f"and {fp} of {fp + tn} functional raise a false alarm" in status
     )
     assert f"Accuracy {metrics.accuracy_score(y, called):.3f}; always the majority: " in status
     cost, threshold = cheapest(p, y, ratio)

@@ -9,7 +9,7 @@ N = 150
 
 
 def drawn(seed, kind="smooth"):
-    """Random probabilities, in single precision as the page has them, and labels that go with them a little."""
+    """Random probabilities, in single precision as in the page, and weakly correlated labels."""
     random = np.random.default_rng(seed)
     p = random.random(N)
     p = {
