@@ -34,7 +34,7 @@ class Snapshots(Callback):
         if epoch not in self.epochs or epoch in self.maps:
             return
         with evaluating(module):
-            output = module.model(self.images.to(module.device))
+            output = module.get_submodule("model")(self.images.to(module.device))
         # On the CPU and in float32, so that the checkpoint can be read on any machine.
         self.maps[epoch] = tuple(m.float().cpu() for m in output.maps)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -129,8 +130,10 @@ def mean_average_precision(
 
 
 def _scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    classes, p, occur = logits.shape[1], logits.softmax(dim=1), labels.unique()
-    each = {"num_classes": classes, "average": "none"}
+    classes = logits.shape[1]
+    p = logits.softmax(dim=1)
+    occur = labels.unique()
+    each: dict[str, Any] = {"num_classes": classes, "average": "none"}
     with warnings.catch_warnings():
         # torchmetrics warns of classes without images, which are left out of the means.
         warnings.filterwarnings("ignore", "No (positive|negative) samples")

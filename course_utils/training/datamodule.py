@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import cast
 
 import lightning as L
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from course_utils.core.seeds import epoch_seed
 from course_utils.data.splits import Splits, on
@@ -61,8 +62,9 @@ class SplitsDataModule(L.LightningDataModule):
         share = order[: len(order) - len(order) % world][rank::world]
         # A last batch of a single image would have no batch statistics.
         drop = len(train) > self.batch_size
-        return DataLoader(train, self.batch_size // world, sampler=share, drop_last=drop)
+        batch_size = self.batch_size // world
+        return DataLoader(cast(Dataset, train), batch_size, sampler=share, drop_last=drop)
 
     def val_dataloader(self) -> DataLoader:
         # Every process validates on all images, so that their mean is exact.
-        return DataLoader(self.data.val, EVALUATION_BATCH)
+        return DataLoader(cast(Dataset, self.data.val), EVALUATION_BATCH)

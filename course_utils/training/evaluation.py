@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import cast
 
 import pandas as pd
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from course_utils.core.eval_mode import evaluating
+from course_utils.data.parts import SizedDataset
 from course_utils.explain.metrics import area_share, energy_inside, pointing_game
 from course_utils.models import Output
 
@@ -18,7 +20,7 @@ EVALUATION_BATCH = 100  # at full width and 224 pixels, a batch takes a few giga
 
 
 def predict(
-    model: nn.Module, dataset: Dataset
+    model: nn.Module, dataset: SizedDataset
 ) -> tuple[Output, Int[Tensor, " N"], Bool[Tensor, "N 1 H W"] | None]:
     """Run a model on every image of a data set, on a GPU if there is one.
 
@@ -43,7 +45,7 @@ def predict(
     outputs, labels, regions = [], [], []
     try:
         with evaluating(model.to(device)):
-            batches = DataLoader(dataset, EVALUATION_BATCH)
+            batches = DataLoader(cast(Dataset, dataset), EVALUATION_BATCH)
             for start, batch in zip(itertools.count(step=EVALUATION_BATCH), batches):
                 images, some_labels, *some_regions = batch
                 _check_finite("image", images, start)
@@ -61,7 +63,7 @@ def predict(
     return output, torch.cat(labels), torch.cat(regions) if regions else None
 
 
-def evaluate(model: nn.Module, dataset: Dataset) -> pd.Series:
+def evaluate(model: nn.Module, dataset: SizedDataset) -> pd.Series:
     """Return the scores of a model on a data set, see `score`.
 
     Raises:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import pandas as pd
@@ -73,11 +73,18 @@ class Classifier(L.LightningModule):
         self.recipe = recipe
         self.seed = seed
         self.settings = settings
+        self.is_first_epoch = True  # of this fit, which may resume a run
 
     def on_train_epoch_start(self) -> None:
         # Each epoch has its own seed, so that a resumed run draws the same dropout and augmentation
         # as a run that was never interrupted.
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch, self.global_rank))
+        # Lightning makes a new iterator of the loader between this hook and the first step, except
+        # in the first epoch of a fit, and an iterator draws one random number. The first epoch of a
+        # resumed run has to draw it too.
+        if self.current_epoch > 0 and self.is_first_epoch:
+            torch.empty((), dtype=torch.int64).random_()
+        self.is_first_epoch = False
 
     def on_train_epoch_end(self) -> None:
         if not self.trainer.callback_metrics["train_loss"].isfinite():
@@ -118,9 +125,10 @@ class Classifier(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(self.settings)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
+        epochs = self.trainer.max_epochs or self.recipe.epochs
         steps = int(self.trainer.estimated_stepping_batches)
-        return self.recipe.optimizers(self.parameters(), self.trainer.max_epochs, steps)
+        return self.recipe.optimizers(self.parameters(), epochs, steps)
 
 
 def fit(
@@ -272,7 +280,7 @@ def _lightning_trainer(
         strategy="ddp_find_unused_parameters_true" if several else "auto",
         use_distributed_sampler=False,  # SplitsDataModule shares the images itself
         sync_batchnorm=cuda and several,  # PyTorch can't do it on CPUs
-        precision=_precision() if cuda else "32-true",
+        precision=_precision(),
         logger=CSVLogger(folder, name="log"),
         log_every_n_steps=1,
         num_sanity_val_steps=0,
@@ -284,7 +292,9 @@ def _lightning_trainer(
     )
 
 
-def _precision() -> str:
+def _precision() -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    if not torch.cuda.is_available():
+        return "32-true"
     # Both take half the memory. Small gradients vanish in float16 unless the loss is scaled up
     # first, which Lightning does.
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
@@ -311,7 +321,7 @@ def _callbacks(
     return callbacks
 
 
-def _checkpoint(folder: Path, name: str, **options: str) -> ModelCheckpoint:
+def _checkpoint(folder: Path, name: str, **options: Any) -> ModelCheckpoint:
     return ModelCheckpoint(
         folder, name, save_on_train_epoch_end=True, enable_version_counter=False, **options
     )
