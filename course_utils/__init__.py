@@ -1,15 +1,17 @@
-"""Helpers of the open course "Attention in CNNs", one room per kind of thing; a room never imports the ones below it.
+"""The package of the open course "Attention in CNNs", one room per kind of thing.
+
+A room imports only rooms that stand above it in this list:
 
 - `core`: checks, evaluation mode, boxes, files, costs
 - `plots`: figures and tables
 - `attention`: scores, alignments, and the layers built from them
-- `data`: images, with the true place of the object where it is known
+- `data`: images, with the true position of the object where it is known
 - `models`: the networks of the sources, and their controls
-- `explain`: maps of a trained network, and scores of maps
+- `explain`: maps of a trained network, and the scores of maps
 - `training`: fit, recipes, evaluation
 - `studies`: the experiments of the chapters
-- `widgets`, `exercises`: what moves and what checks itself in the notebooks
+- `widgets`, `exercises`: what readers move, and what checks their answers
 - `cli`: ``python -m course_utils``
 
-Importing a room loads nothing else until it is used.
+Importing a room loads nothing until it is used.
 """
