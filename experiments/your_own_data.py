@@ -2,9 +2,8 @@
 
 `python -m experiments.your_own_data` trains two variants from ten seeds on photographs of solar
 cells, and five networks on their eight kinds, in about a quarter of an hour on two cores, and puts
-the tables into the package. The package ``elpv-dataset`` must be installed; its photographs are
-copied to ``data``. Finished runs are kept and a stopped run continues, so the same command again
-completes the experiment.
+the tables into the package. The package ``elpv-dataset`` must be installed. Finished runs are kept
+and a stopped run continues, so the same command again completes the experiment.
 """
 
 from __future__ import annotations
