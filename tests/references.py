@@ -1,4 +1,4 @@
-"""What several test files hold attention against: NumPy, in loops, and checks that every module must pass."""
+"""References for attention: NumPy in loops, and a gradient check for any module."""
 
 import math
 
@@ -13,7 +13,7 @@ def softmax(scores):
 
 
 def attend(query, keys, values):
-    """Scaled dot-product attention of one query: the context, the weights."""
+    """Context and weights of scaled dot-product attention with one query."""
     weights = softmax([query @ key / math.sqrt(len(key)) for key in keys])
     return sum(a * v for a, v in zip(weights, values)), weights
 
@@ -23,26 +23,26 @@ def numpy(*tensors):
 
 
 def tensors_in(result):
-    """All tensors of a result, however deep its tuples."""
-    return (
-        (result,)
-        if torch.is_tensor(result)
-        else tuple(t for part in result for t in tensors_in(part))
-    )
+    """All tensors in a result, which may be nested tuples."""
+    if torch.is_tensor(result):
+        return (result,)
+    return tuple(tensor for part in result for tensor in tensors_in(part))
 
 
 def gradcheck(module, *inputs):
-    """Check the gradients of all outputs with respect to inputs and parameters, in double precision."""
-    names, parameters = zip(*module.named_parameters()) if list(module.parameters()) else ((), ())
+    """Check the gradients of all outputs with respect to all inputs and parameters."""
+    parameters = dict(module.named_parameters())
 
     def run(*tensors):
-        return tensors_in(functional_call(module, dict(zip(names, tensors)), tensors[len(names) :]))
+        changed = dict(zip(parameters, tensors))
+        return tensors_in(functional_call(module, changed, tensors[len(parameters) :]))
 
-    leaves = [tensor.detach().clone().requires_grad_() for tensor in (*parameters, *inputs)]
+    tensors = (*parameters.values(), *inputs)
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
     return torch.autograd.gradcheck(run, leaves)
 
 
 def normal(seed, *shapes):
-    """Double-precision normal numbers of several shapes."""
+    """One tensor per shape of normal random numbers in double precision."""
     source = torch.Generator().manual_seed(seed)
     return [torch.randn(shape, generator=source, dtype=torch.float64) for shape in shapes]

@@ -1,14 +1,14 @@
 """Attention layers, from a single weighted mean to the gates inside a CNN.
 
-- `general`: a query, keys and values: score, align, average.
-- `scores`: score functions, from query and key to a number.
+- `general`: the general model: score queries and keys, align, average the values.
+- `scores`: score functions, from a query and a key to one number.
 - `alignments`: alignment functions, from scores to weights.
-- `hard`: attention that samples one position, and how it is trained.
-- `query_related`: several heads, several hops, capsules, self-attention.
-- `feature_related`: several inputs or levels: co-attention, hierarchical, multi-representational.
+- `hard`: attention that samples one position, and two ways to train it.
+- `query_related`: self-attention, several heads, several hops, capsules.
+- `feature_related`: several inputs, levels or representations.
 - `spatial`: attention over the positions of a feature map.
-- `gates`: gates that rescale channels or positions of a feature map.
-- `crops`: cut out the window that a map points at, with gradients.
+- `gates`: layers that rescale the channels or positions of a feature map.
+- `crops`: crop the window that a map points at, with gradients.
 """
 
 import lazy_loader

@@ -2,8 +2,11 @@ r"""The general attention model: score, align, combine.
 
 .. math:: r = \mathrm{score}(q, k), \quad a = \mathrm{alignment}(r), \quad c = \sum_i a_i v_i
 
-Every kind of attention in the course is this with some parts chosen and some repeated (`queries`, `kinds`). Source:
-the task model of Brauwers and Frasincar 2023, "A General Survey on Attention Mechanisms in Deep Learning", section 2.
+Every kind of attention in the course is this model with some of its parts chosen and some of them
+repeated; see `query_related` and `feature_related`.
+
+Source: the task model of Brauwers and Frasincar 2023, "A General Survey on Attention Mechanisms in
+Deep Learning", section 2.
 """
 
 from __future__ import annotations
@@ -13,18 +16,19 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_utils.attention import alignments
+from course_utils.attention.alignments import Mask
 from course_utils.core.tensor_checks import check_shape
 
 
 class Attended(NamedTuple):
-    """What attention returns.
+    """The output of attention.
 
     Attributes:
-        context: (B, Q, d_v), the values combined by their weights, one vector a query.
+        context: (B, Q, d_v), the weighted sum of the values for each query.
         weights: (B, Q, K), the weight of each value for each query.
     """
 
@@ -33,10 +37,10 @@ class Attended(NamedTuple):
 
 
 class AttendedByFeature(NamedTuple):
-    """What `MultiDimensional` attention returns.
+    """The output of `MultiDimensional` attention.
 
     Attributes:
-        context: (B, Q, d_v), each feature of the values combined by weights of its own.
+        context: (B, Q, d_v), the weighted sum of the values, with separate weights per feature.
         weights: (B, Q, K, d_v), the weight of each feature of each value for each query.
     """
 
@@ -45,7 +49,7 @@ class AttendedByFeature(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Attention with any score of `scores` and any alignment of `alignments`."""
+    """Attention with any score function of `scores` and any alignment function of `alignments`."""
 
     def __init__(
         self, score: Callable[..., Tensor], alignment: Callable[..., Tensor] = alignments.softmax
@@ -53,8 +57,9 @@ class Attention(nn.Module):
         """Choose the two functions.
 
         Args:
-            score: queries (B, Q, d_q) and keys (B, K, d_k) → scores (B, Q, K).
-            alignment: scores, and a mask by name where one is given → weights (B, Q, K).
+            score: Function from queries (B, Q, d_q) and keys (B, K, d_k) to scores (B, Q, K).
+            alignment: Function from scores, and a keyword argument ``mask`` if there is one, to
+                weights (B, Q, K).
         """
         super().__init__()
         self.score, self.alignment = score, alignment
@@ -64,34 +69,40 @@ class Attention(nn.Module):
         queries: Float[Tensor, "B Q d_q"],
         keys: Float[Tensor, "B K d_k"],
         values: Float[Tensor, "B K d_v"],
-        mask: Bool[Tensor, "*broadcastable"] | None = None,
+        mask: Mask | None = None,
     ) -> Attended:
         """Combine the values for each query.
 
         Args:
-            queries: what is looked for.
-            keys: what each position offers to be found by.
-            values: what each position gives.
-            mask: true where attention may go; broadcast to (B, Q, K).
+            queries: What is looked for.
+            keys: What each position is matched by.
+            values: What each position contributes to the context.
+            mask: True where attention is allowed; broadcast to (B, Q, K).
 
         Raises:
-            ValueError: values that do not belong to the keys; see also the score and the alignment.
+            ValueError: If there is not one value per key, or the score or the alignment function
+                raises it.
         """
         if values.ndim != 3 or values.shape[:2] != keys.shape[:2]:
             raise ValueError(
                 f"expected a value for each key, got {tuple(values.shape)} for {tuple(keys.shape)}"
             )
-        weights = self.alignment(
-            self.score(queries, keys), **({} if mask is None else {"mask": mask})
-        )
+        scores = self.score(queries, keys)  # (B, Q, K)
+        # An alignment of your own needs no argument `mask` as long as you pass none.
+        weights = self.alignment(scores) if mask is None else self.alignment(scores, mask=mask)
         return Attended(weights @ values, weights)
 
 
 class AttentionPooling(nn.Module):
-    """A set of vectors → one vector, by a query that is learned and the same for every input."""
+    """Pool a set of vectors into one, with a learned query that is the same for every input."""
 
     def __init__(self, attention: Attention, d_q: int):
-        """Make the query, of size d_q, beside the attention that uses it."""
+        """Create the learned query.
+
+        Args:
+            attention: Attention that uses the query.
+            d_q: Size of the query.
+        """
         super().__init__()
         self.attention = attention
         self.query = nn.Parameter(torch.randn(d_q) / math.sqrt(d_q))
@@ -100,30 +111,36 @@ class AttentionPooling(nn.Module):
         self,
         keys: Float[Tensor, "B K d_k"],
         values: Float[Tensor, "B K d_v"] | None = None,
-        mask: Bool[Tensor, "*broadcastable"] | None = None,
+        mask: Mask | None = None,
     ) -> Attended:
-        """Pool the values, or the keys themselves; one query an input, so Q = 1.
+        """Pool the values. There is one query per input, so Q = 1.
+
+        The arguments are those of `Attention.forward`.
 
         Args:
-            keys: what the query is held against.
-            values: one a key; the keys, if not given.
-            mask: true where attention may go; broadcast to (B, 1, K).
+            keys: Vectors that are matched with the query.
+            values: Vectors that are pooled. If None, the keys.
+            mask: True where attention is allowed; broadcast to (B, 1, K).
 
         Raises:
-            ValueError: see `Attention.forward`.
+            ValueError: See `Attention.forward`.
         """
-        return self.attention(
-            self.query.expand(len(keys), 1, -1), keys, keys if values is None else values, mask
-        )
+        query = self.query.expand(len(keys), 1, -1)  # (d_q,) → (B, 1, d_q)
+        return self.attention(query, keys, keys if values is None else values, mask)
 
 
 class MultiDimensional(nn.Module):
-    r"""A weight for each feature of each value, where `Attention` has one for the value as a whole.
+    r"""Attention with a separate weight for each feature of each value.
 
-    .. math:: r_i = W\,\mathrm{act}(W_q q + W_k k_i + b) \in \mathbb{R}^{d_v}, \quad c = \sum_i a_i \odot v_i
+    .. math::
+        r_i = W \tanh(W_q q + W_k k_i + b) \in \mathbb{R}^{d_v}, \quad c = \sum_i a_i \odot v_i
 
-    It is additive attention whose last vector w has become a matrix W; each feature is aligned over the K positions by
-    itself. Source: Shen et al. 2018, "DiSAN", which adds one more bias to r, the same for all i: softmax cannot see it.
+    `Attention` has one weight for the whole value. Here, the last vector w of additive attention is
+    replaced by a matrix W, which gives d_v scores per pair, and each feature is aligned over the K
+    positions by itself.
+
+    Source: Shen et al. 2018, "DiSAN". The paper adds one more bias to r, which softmax cancels,
+    because it is the same for all i.
     """
 
     def __init__(
@@ -133,57 +150,70 @@ class MultiDimensional(nn.Module):
         d_v: int,
         hidden: int,
         alignment: Callable[..., Tensor] = alignments.softmax,
-        act: Callable[[Tensor], Tensor] = torch.tanh,
     ):
-        """Make the score for queries, keys and values of these sizes; the rest is as in `scores.Additive`."""
+        """Create the projections.
+
+        Args:
+            d_q: Size of a query.
+            d_k: Size of a key.
+            d_v: Size of a value.
+            hidden: Size of the space in which the projected query and key are added.
+            alignment: Alignment function, applied per feature.
+        """
         super().__init__()
         self.project_query = nn.Linear(d_q, hidden, bias=False)
         self.project_key = nn.Linear(d_k, hidden)
         self.score = nn.Linear(hidden, d_v, bias=False)
-        self.alignment, self.act = alignment, act
+        self.alignment = alignment
 
     def forward(
         self,
         queries: Float[Tensor, "B Q d_q"],
         keys: Float[Tensor, "B K d_k"],
         values: Float[Tensor, "B K d_v"],
-        mask: Bool[Tensor, "*broadcastable"] | None = None,
+        mask: Mask | None = None,
     ) -> AttendedByFeature:
-        """Combine the values for each query, feature by feature; the mask is broadcast to (B, Q, K).
+        """Combine the values for each query and each feature.
+
+        The arguments are those of `Attention.forward`.
 
         Raises:
-            ValueError: shapes that do not fit; see also the alignment.
+            ValueError: If shapes do not fit, or the alignment function raises it.
         """
         check_shape("queries", queries, None, None, self.project_query.in_features)
         check_shape("keys", keys, len(queries), None, self.project_key.in_features)
         check_shape("values", values, *keys.shape[:2], self.score.out_features)
-        both = (
-            self.project_query(queries)[:, :, None] + self.project_key(keys)[:, None]
-        )  # (B, Q, K, hidden)
-        scores = self.score(
-            self.act(both)
-        ).mT  # (B, Q, d_v, K): alignments go along the last dimension
-        weights = self.alignment(
-            scores, **({} if mask is None else {"mask": torch.atleast_1d(mask)[..., None, :]})
-        ).mT
+        # (B, Q, 1, hidden) + (B, 1, K, hidden) → (B, Q, K, hidden)
+        both = self.project_query(queries)[:, :, None] + self.project_key(keys)[:, None]
+        # Alignments run along the last dimension, so the positions are moved there.
+        scores = self.score(both.tanh()).mT  # (B, Q, d_v, K)
+        if mask is None:
+            weights = self.alignment(scores).mT  # (B, Q, K, d_v)
+        else:
+            by_feature = torch.atleast_1d(mask)[..., None, :]  # (..., 1, K): one for all features
+            weights = self.alignment(scores, mask=by_feature).mT  # (B, Q, K, d_v)
         return AttendedByFeature((weights * values[:, None]).sum(dim=2), weights)
 
 
 def to_sequence(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B H*W C"]:
-    """A feature map as a set of vectors, one a position, row by row.
+    """Return a feature map as a set of vectors: one per position, row by row.
 
     Raises:
-        ValueError: features of another rank.
+        ValueError: If the features are not 4-D.
     """
     check_shape("features", features, None, None, None, None)
-    return features.flatten(2).mT
+    return features.flatten(2).mT  # (B, C, H * W) → (B, H * W, C)
 
 
 def to_maps(weights: Float[Tensor, "B Q K"], height: int) -> Float[Tensor, "B Q H W"]:
-    """The weights of each query as a map of that height; `to_sequence` the other way round.
+    """Return the weights of each query as a map: the inverse of `to_sequence`.
+
+    Args:
+        weights: Weights of K positions, row by row.
+        height: Number of rows of the map. It must divide K.
 
     Raises:
-        ValueError: K positions are no whole number of rows.
+        ValueError: If the height does not divide the number of positions.
     """
     if height < 1 or weights.shape[-1] % height:
         raise ValueError(

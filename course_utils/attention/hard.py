@@ -1,12 +1,16 @@
-r"""Alignments that draw their weights at random, and how to learn through a draw.
+r"""Hard attention: alignments that draw their weights at random, and two ways to train them.
 
-What is drawn does not move when the scores move a little, so that no gradient comes back through the draw. There are
-two ways out. *REINFORCE* (`reinforce_loss`) needs only the logarithm of the probability of what was drawn; it is right
-on average, but noisy. *Straight-through* (`straight_through`) lets the gradient of a soft stand-in pass: that tells all
-positions, not only the drawn one, what they would have been good for, but on average it is not the right gradient.
+A draw does not change when the scores change a little, so no gradient passes through it. There are
+two ways around this:
 
-As in `alignments` the positions under a mask and those with a score of −∞ get exactly 0, and a row in which nothing may
-be attended is all zeros. Random numbers come from the generator that is given, else from torch's own.
+- *REINFORCE* (`reinforce_loss`) needs only the logarithm of the probability of the draw. Its
+  gradient is right on average, but noisy.
+- *Straight-through* (`straight_through`) replaces the gradient of the draw by that of a softmax.
+  All positions learn from it, not only the drawn one, but on average it is not the right gradient.
+
+As in `alignments`, a masked position, or one with a score of −∞, gets a weight of exactly 0, and a
+row in which no position is allowed is all zeros. The random numbers come from ``generator`` if you
+pass one, otherwise from PyTorch's default generator.
 """
 
 from __future__ import annotations
@@ -21,13 +25,16 @@ from torch import Tensor, nn
 from course_utils.attention import alignments
 from course_utils.attention.alignments import Mask, Scores, Weights
 
+POLICY_HIDDEN = 32  # hidden units of the network in `SubsetPolicy`
+
 
 class Sample(NamedTuple):
-    """What was drawn, row by row.
+    """A random draw for each row of scores.
 
     Attributes:
-        weights (Tensor): (..., K).
-        log_prob (Tensor): (...), the logarithm of the probability of drawing just this; the gradient comes through it.
+        weights (Tensor): (..., K), the drawn weights.
+        log_prob (Tensor): (...), the logarithm of the probability of the draw. The gradient passes
+            through it.
     """
 
     weights: Weights
@@ -37,17 +44,20 @@ class Sample(NamedTuple):
 def sample(
     scores: Scores, *, mask: Mask | None = None, generator: torch.Generator | None = None
 ) -> Sample:
-    """Draw one position a row, each with its softmax weight as probability, and give it all the weight.
+    """Draw one position per row, with its softmax weight as its probability.
 
-    The weights carry no gradient, `log_prob` carries that of the scores. A row in which nothing may be attended draws
-    nothing, which is certain: its `log_prob` is 0. Source: the hard attention of Xu et al. 2015, section 4.1.
+    The drawn position gets a weight of 1. The weights have no gradient, and `log_prob` has that of
+    the scores. In a row in which no position is allowed, nothing is drawn; that is certain, so its
+    `log_prob` is 0.
+
+    Source: the hard attention of Xu et al. 2015, section 4.1.
 
     Raises:
-        ValueError: see `alignments.softmax`.
+        ValueError: See `alignments.softmax`.
     """
     probabilities = alignments.softmax(_single(scores), mask=mask)
     weights, _ = _drawn(probabilities, generator)
-    drawn = (probabilities * weights).sum(dim=-1)
+    drawn = (probabilities * weights).sum(dim=-1)  # (..., K) → (...): probability of the draw
     log_prob = torch.where(weights.any(dim=-1), drawn, 1).log()
     return Sample(weights.to(scores.dtype), log_prob.to(scores.dtype))
 
@@ -57,28 +67,29 @@ def reinforce_loss(
     reward: Shaped[Tensor, "*rows"],
     baseline: float | Float[Tensor, "*#rows"] = 0.0,
 ) -> Float[Tensor, ""]:
-    r"""A loss whose gradient is, on average over draws, that of minus the expected reward (Williams 1992).
+    r"""Return a loss whose gradient is, on average, that of minus the expected reward.
 
-    .. math:: -\frac{1}{N} \sum_n (R_n - b) \log p(\text{what was drawn in } n)
+    .. math:: -\frac{1}{N} \sum_n (R_n - b) \log p(\text{draw } n)
 
-    Its value means nothing. A baseline near the usual reward lowers the noise as a rule; it leaves the mean alone as
-    long as it does not depend on what was drawn. Neither reward nor baseline gets a gradient from here.
+    The value of the loss itself has no meaning. A baseline near the usual reward reduces the noise
+    of the gradient in most cases. It doesn't change the mean, as long as it does not depend on the
+    draw. No gradient reaches the reward or the baseline.
+
+    Source: Williams 1992.
 
     Args:
-        log_prob: from a `Sample`.
-        reward: R, one for each draw; more is better.
-        baseline: b, one number, or one for each draw.
+        log_prob: Logarithm of the probability of each draw, from a `Sample`.
+        reward: R, one reward per draw; more is better. Booleans and integers are rewards too.
+        baseline: b, one number, or one per draw.
 
     Raises:
-        ValueError: not one reward for each draw, one that is not finite, or a baseline of another shape.
+        ValueError: If there is not one finite reward per draw, or the baseline has another shape.
     """
     if reward.shape != log_prob.shape:
         raise ValueError(
             f"expected one reward for each draw, {tuple(log_prob.shape)}, got {tuple(reward.shape)}"
         )
-    reward = reward.to(
-        log_prob.dtype
-    )  # right or wrong, as booleans or whole numbers, is a reward too
+    reward = reward.to(log_prob.dtype)  # a reward may be right or wrong, as booleans
     if not reward.isfinite().all():
         raise ValueError("expected finite rewards, got NaN or ∞ among them")
     baseline = torch.as_tensor(baseline, dtype=reward.dtype)
@@ -97,38 +108,52 @@ def straight_through(
     mask: Mask | None = None,
     generator: torch.Generator | None = None,
 ) -> Weights:
-    r"""Draw as `hard` does, but let the gradient of a softmax over the same noisy scores pass.
+    r"""Draw one position per row as `sample` does, with the gradient of a softmax.
 
     .. math:: \mathrm{softmax}((r + G) / T), \quad G_i = -\log E_i, \quad E_i \sim \mathrm{Exp}(1)
 
-    The noise G is Gumbel's: the highest r + G falls on each position with its softmax probability. The temperature T
-    changes the gradient only: a low one is more noisy and, for some rewards, less biased. Sources: the straight-through
-    estimator of Jang, Gu and Poole 2017, section 2.2; the distribution is also that of Maddison, Mnih and Teh 2017.
+    The noise G follows the Gumbel distribution: each position has the highest r + G with its
+    softmax probability. The draw is the position where this softmax is highest, and it gets the
+    gradient of this softmax.
+
+    Sources: the straight-through estimator of Jang, Gu and Poole 2017, section 2.2; Maddison, Mnih
+    and Teh 2017 describe the same distribution.
+
+    Args:
+        scores: (..., K).
+        temperature: T, positive. It changes the gradient only: a low temperature makes it noisier
+            and, for some rewards, less biased.
+        mask: True where attention is allowed.
+        generator: Source of the random numbers.
 
     Raises:
-        ValueError: see `alignments.softmax`.
+        ValueError: See `alignments.softmax`.
     """
     ready = _single(scores)
     weights, clocks = _drawn(alignments.softmax(ready, mask=mask), generator)
     soft = alignments.softmax(ready - clocks.log(), temperature=temperature, mask=mask)
-    return (weights + (soft - soft.detach())).to(scores.dtype)  # the bracket is exactly 0
+    return (weights + (soft - soft.detach())).to(scores.dtype)  # the brackets are exactly 0
 
 
 class SubsetPolicy(nn.Module):
-    """The reinforced alignment: a policy draws the positions to keep, softmax runs over those (after Shen et al. 2018).
+    """Reinforced alignment: a policy draws the positions to keep, and softmax weights those.
 
-    The policy is a small network that gives each position, from its key alone, the probability of being kept; all are
-    decided at once and independently. The softmax is learned through `weights`, the policy through `log_prob`.
+    The policy is a small network that computes from the key of each position the probability of
+    keeping it. All positions are drawn independently. The scores are trained through ``weights``,
+    and the policy is trained through ``log_prob``.
 
-    What differs from the paper: its policy also sees a summary of all inputs; in its self-attention two policies choose
-    separately who attends and who is attended; and its reward has a penalty on the number kept, which is left to the
+    Source: after Shen et al. 2018. In the paper, the policy also sees a summary of all inputs; its
+    self-attention has two policies, one for the positions that attend and one for those that are
+    attended to; and the reward has a penalty on the number of kept positions, which is left to the
     caller here.
     """
 
-    def __init__(self, d_k: int, hidden: int = 32):
-        """Make the policy for keys of size d_k."""
+    def __init__(self, d_k: int):
+        """Create the policy for keys of size d_k."""
         super().__init__()
-        self.policy = nn.Sequential(nn.Linear(d_k, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.policy = nn.Sequential(
+            nn.Linear(d_k, POLICY_HIDDEN), nn.ReLU(), nn.Linear(POLICY_HIDDEN, 1)
+        )
 
     def forward(
         self,
@@ -138,38 +163,31 @@ class SubsetPolicy(nn.Module):
         mask: Mask | None = None,
         generator: torch.Generator | None = None,
     ) -> Sample:
-        """Draw a subset for each row; in eval mode keep what is more likely kept than not.
+        """Draw a subset of the positions for each row of scores.
 
-        A subset without any position that may be attended gives a row of zeros, as a mask would. Positions that may not
-        be attended anyway do not count in `log_prob`.
+        In evaluation mode nothing is drawn: the positions with a probability above 1/2 are kept.
+
+        If no allowed position is kept, the row is all zeros, as under a mask. Positions that are
+        not allowed do not count in ``log_prob``.
 
         Args:
-            scores: (B, K) or (B, Q, K); with Q queries each draws its own subset.
+            scores: (B, K), or (B, Q, K) for Q queries, each of which draws its own subset.
             keys: (B, K, d_k).
-            mask: what may be attended.
-            generator: where the random numbers come from.
+            mask: True where attention is allowed.
+            generator: Source of the random numbers.
 
         Raises:
-            ValueError: shapes that do not fit; see also `alignments.softmax`.
+            ValueError: If scores and keys do not fit each other; see also `alignments.softmax`.
         """
         allowed = alignments.allowed(scores, mask)
-        if (
-            scores.ndim not in (2, 3)
-            or keys.ndim != 3
-            or keys.shape[:2] != (len(scores), scores.shape[-1])
-        ):
-            given = f"{tuple(scores.shape)} and {tuple(keys.shape)}"
-            raise ValueError(
-                f"expected scores (B, K) or (B, Q, K) and keys (B, K, d_k), got {given}"
-            )
-        logits = self.policy(keys).mT  # (B, 1, K)
+        _check_keys(scores, keys)
+        logits = self.policy(keys).mT  # (B, K, 1) → (B, 1, K)
         logits = logits.expand(scores.shape) if scores.ndim == 3 else logits.squeeze(1)
-        chance = (
-            torch.rand(scores.shape, generator=generator, device=scores.device)
-            if self.training
-            else 0.5
-        )
-        kept = logits.sigmoid() > chance
+        threshold: Tensor | float = 0.5
+        if self.training:
+            threshold = torch.rand(scores.shape, generator=generator, device=scores.device)
+        kept = logits.sigmoid() > threshold  # the shape of the scores
+        # log σ(z) is the log-probability of keeping a position, and log σ(−z) that of dropping it.
         log_probs = F.logsigmoid(torch.where(kept, logits, -logits))
         return Sample(
             alignments.softmax(scores, mask=allowed & kept),
@@ -177,18 +195,34 @@ class SubsetPolicy(nn.Module):
         )
 
 
+def _check_keys(scores: Tensor, keys: Tensor) -> None:
+    """Check that there is one key for each position of the scores."""
+    fit = keys.ndim == 3 and keys.shape[:2] == (len(scores), scores.shape[-1])
+    if scores.ndim not in (2, 3) or not fit:
+        raise ValueError(
+            "expected scores (B, K) or (B, Q, K) and keys (B, K, d_k), "
+            f"got {tuple(scores.shape)} and {tuple(keys.shape)}"
+        )
+
+
 def _single(scores: Tensor) -> Tensor:
-    """Single precision at least: half precision cannot tell rare events apart."""
+    """Return the scores in at least single precision: half is too coarse for rare draws."""
     return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
 
 
 def _drawn(probabilities: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """One position a row as 0s and a 1, all 0 where nothing has a probability; and the clocks that decided.
+    """Draw one position per row by a race of exponential clocks.
 
-    Each position waits E ~ Exp(1), divided by its probability; the first to be done is drawn.
+    Each position waits for a time E ~ Exp(1), divided by its probability. The first position to
+    finish is drawn, and this happens with just that probability.
+
+    Returns:
+        A 1 at the drawn position and 0 elsewhere, and the times E, both of the same shape. A row
+        without any probability is all zeros.
     """
     clocks = torch.empty_like(probabilities).exponential_(generator=generator)
-    clocks = clocks.clamp(min=torch.finfo(clocks.dtype).tiny)  # 0 could win without any probability
-    speed = probabilities.detach() / clocks
-    first = F.one_hot(speed.argmax(dim=-1), speed.shape[-1])
+    # A time of 0 would be an infinite speed, or 0 / 0 at a position with a probability of 0.
+    clocks = clocks.clamp(min=torch.finfo(clocks.dtype).tiny)
+    speed = probabilities.detach() / clocks  # (..., K), one over the waiting time
+    first = F.one_hot(speed.argmax(dim=-1), speed.shape[-1])  # (..., K)
     return (first * (speed > 0)).to(speed.dtype), clocks

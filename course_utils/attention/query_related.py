@@ -1,7 +1,8 @@
-"""Kinds of attention by their queries: where they come from, and how often they ask.
+"""Query-related attention: where the queries come from, and how often they are used.
 
-They are the query-related kinds of Brauwers and Frasincar 2023, "A General Survey on Attention Mechanisms in Deep
-Learning": self-attention, multi-head, multi-hop, capsules. All take an `Attention` with any score and alignment.
+These are the query-related mechanisms of Brauwers and Frasincar 2023, "A General Survey on
+Attention Mechanisms in Deep Learning": self-attention, multi-head and multi-hop attention, and
+capsules. Each takes an `Attention` with any score and any alignment.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from course_utils.attention.alignments import Mask
 from course_utils.attention.general import Attended, Attention
 from course_utils.core.tensor_checks import check_shape
 
 
 class AttendedOften(NamedTuple):
-    """What attention returns that attends n times, in n heads or n hops.
+    """The output of attention with n heads or n hops.
 
     Attributes:
-        context: (B, Q, d_v), what the n times came to.
-        weights: (B, n, Q, K), the weights of each time.
+        context: (B, Q, d_v), the context of all heads, or of the last hop.
+        weights: (B, n, Q, K), the weights of each head or hop.
     """
 
     context: Float[Tensor, "B Q d_v"]
@@ -30,29 +32,35 @@ class AttendedOften(NamedTuple):
 
 
 class SelfAttention(nn.Module):
-    """Every position of a set asks all of them: queries, keys and values are projections of one input."""
+    """Self-attention: queries, keys and values are projections of the same input.
+
+    Every position of a set attends to all positions of the set.
+    """
 
     def __init__(self, attention: Attention, size: int, d_k: int, d_v: int):
-        """Make the three projections, without bias.
+        """Create the three projections, without bias.
 
         Args:
-            attention: between queries and keys of size d_k.
-            size: of an input vector.
-            d_k: of a query and of a key.
-            d_v: of a value, and so of the context.
+            attention: Attention between queries and keys of size d_k.
+            size: Size of an input vector.
+            d_k: Size of a query and of a key.
+            d_v: Size of a value, and so of the context.
         """
         super().__init__()
         self.attention = attention
-        self.project_query, self.project_key = (nn.Linear(size, d_k, bias=False) for _ in range(2))
+        self.project_query = nn.Linear(size, d_k, bias=False)
+        self.project_key = nn.Linear(size, d_k, bias=False)
         self.project_value = nn.Linear(size, d_v, bias=False)
 
-    def forward(
-        self, inputs: Float[Tensor, "B K size"], mask: Bool[Tensor, "*broadcastable"] | None = None
-    ) -> Attended:
-        """A context for each of the K positions, so Q = K.
+    def forward(self, inputs: Float[Tensor, "B K size"], mask: Mask | None = None) -> Attended:
+        """Return a context for each of the K positions, so Q = K.
+
+        Args:
+            inputs: Vectors that attend to each other.
+            mask: True where attention is allowed; broadcast to (B, K, K).
 
         Raises:
-            ValueError: inputs of another size; see also `Attention.forward`.
+            ValueError: If the inputs have another size; see also `Attention.forward`.
         """
         check_shape("inputs", inputs, None, None, self.project_query.in_features)
         return self.attention(
@@ -61,22 +69,24 @@ class SelfAttention(nn.Module):
 
 
 class MultiHead(nn.Module):
-    """Attention in several heads, each on a slice of the projected vectors (Vaswani et al. 2017, section 3.2.2).
+    """Multi-head attention: each head attends with a slice of the projected vectors.
 
-    With the scaled dot product and softmax it computes what `torch.nn.MultiheadAttention` computes; a test holds the
-    two equal. A score with parameters is shared by the heads and sees vectors of size / heads.
+    With the scaled dot product and softmax, it computes the same as `torch.nn.MultiheadAttention`.
+    A score with parameters is shared by the heads, and gets vectors of size / heads.
+
+    Source: Vaswani et al. 2017, section 3.2.2.
     """
 
     def __init__(self, attention: Attention, size: int, heads: int):
-        """Make the projections.
+        """Create the projections.
 
         Args:
-            attention: what each head does.
-            size: of queries, keys, values and contexts alike.
-            heads: their number, which divides the size.
+            attention: Attention of each head.
+            size: Size of queries, keys, values and contexts.
+            heads: Number of heads; it must divide the size.
 
         Raises:
-            ValueError: a size that the heads do not divide.
+            ValueError: If the number of heads does not divide the size.
         """
         super().__init__()
         if heads < 1 or size % heads:
@@ -84,9 +94,9 @@ class MultiHead(nn.Module):
                 f"expected a number of heads that divides the size {size}, got {heads}"
             )
         self.attention, self.heads = attention, heads
-        self.project_query, self.project_key, self.project_value = (
-            nn.Linear(size, size) for _ in range(3)
-        )
+        self.project_query = nn.Linear(size, size)
+        self.project_key = nn.Linear(size, size)
+        self.project_value = nn.Linear(size, size)
         self.combine = nn.Linear(size, size)
 
     def forward(
@@ -94,33 +104,43 @@ class MultiHead(nn.Module):
         queries: Float[Tensor, "B Q size"],
         keys: Float[Tensor, "B K size"],
         values: Float[Tensor, "B K size"],
-        mask: Bool[Tensor, "*broadcastable"] | None = None,
+        mask: Mask | None = None,
     ) -> AttendedOften:
-        """Attend in every head and combine their contexts; the mask is the same for all heads.
+        """Attend in every head, and combine the contexts of the heads.
+
+        The arguments are those of `Attention.forward`; all heads have the same mask.
 
         Raises:
-            ValueError: vectors of another size; see also `Attention.forward`.
+            ValueError: If the vectors have another size; see also `Attention.forward`.
         """
         for name, given in (("queries", queries), ("keys", keys), ("values", values)):
             check_shape(name, given, None, None, self.combine.in_features)
         projected = self.project_query(queries), self.project_key(keys), self.project_value(values)
+        # One triple of queries, keys and values per head: (B, Q or K, size) → (B, Q or K, size / n)
         slices = zip(*(vectors.chunk(self.heads, dim=-1) for vectors in projected))
         contexts, weights = zip(*(self.attention(*one_head, mask) for one_head in slices))
-        return AttendedOften(self.combine(torch.cat(contexts, dim=-1)), torch.stack(weights, dim=1))
+        context = self.combine(torch.cat(contexts, dim=-1))  # (B, Q, size)
+        return AttendedOften(context, torch.stack(weights, dim=1))  # weights (B, n, Q, K)
 
 
 class MultiHop(nn.Module):
-    """Attend, add the context to the query, attend again (Sukhbaatar et al. 2015, "End-To-End Memory Networks").
+    """Multi-hop attention: attend, add the context to the query, and attend again.
 
-    Keys and values stay the same in all hops; the paper also lets every hop have its own. The context is that of the
-    last hop: one hop is `Attention`.
+    All hops have the same keys and values; in the paper, each hop may have its own. The context is
+    that of the last hop, so one hop is the same as `Attention`.
+
+    Source: Sukhbaatar et al. 2015, "End-To-End Memory Networks".
     """
 
     def __init__(self, attention: Attention, hops: int):
-        """Choose the attention, the same in every hop, and the number of hops.
+        """Choose the attention and the number of hops.
+
+        Args:
+            attention: Attention of every hop.
+            hops: Number of hops, at least 1.
 
         Raises:
-            ValueError: fewer hops than one.
+            ValueError: If the number of hops is less than 1.
         """
         super().__init__()
         if hops < 1:
@@ -132,29 +152,33 @@ class MultiHop(nn.Module):
         queries: Float[Tensor, "B Q d_q"],
         keys: Float[Tensor, "B K d_k"],
         values: Float[Tensor, "B K d_v"],
-        mask: Bool[Tensor, "*broadcastable"] | None = None,
+        mask: Mask | None = None,
     ) -> AttendedOften:
         """Combine the values for each query, hop after hop.
 
+        The arguments are those of `Attention.forward`; all hops have the same mask.
+
         Raises:
-            ValueError: values of another size than the queries, to which they are added; see also `Attention.forward`.
+            ValueError: If values and queries have different sizes, so that the context can't be
+                added to the query; see also `Attention.forward`.
         """
         check_shape("values", values, None, None, queries.shape[-1])
         weights = []
         for _ in range(self.hops):
-            context, hop = self.attention(queries, keys, values, mask)
+            context, weights_of_hop = self.attention(queries, keys, values, mask)
             queries = queries + context
-            weights.append(hop)
-        return AttendedOften(context, torch.stack(weights, dim=1))
+            weights.append(weights_of_hop)
+        return AttendedOften(context, torch.stack(weights, dim=1))  # weights (B, n, Q, K)
 
 
 class Capsuled(NamedTuple):
-    """What `Capsules` return.
+    """The output of `Capsules`.
 
     Attributes:
-        context: (B, classes, d), what each capsule attended to.
-        weights: (B, classes, K), its weights.
-        logits: (B, classes), how sure it is that its class is there; each by itself, not one against the others.
+        context: (B, classes, d), the context of each capsule.
+        weights: (B, classes, K), the weights of each capsule.
+        logits: (B, classes), the evidence for each class. Every class is judged by itself, so
+            several of them can be present.
     """
 
     context: Float[Tensor, "B classes d"]
@@ -163,28 +187,29 @@ class Capsuled(NamedTuple):
 
     @property
     def probabilities(self) -> Float[Tensor, "B classes"]:
-        """The logistic sigmoid of the logits, in (0, 1); a row sums to anything."""
+        """Probability of each class, the sigmoid of its logit. A row has no fixed sum."""
         return self.logits.sigmoid()
 
 
 class Capsules(nn.Module):
-    """Attention with a query of its own for each class, and the class's probability from what it found.
+    """Capsules: one learned query per class, and a probability from the context of that query.
 
-    Source: Wang et al. 2018, "Sentiment Analysis by Capsules". There the probability also scales the context, which
-    must then rebuild the average of the inputs; that second loss is left out here.
+    Source: Wang et al. 2018, "Sentiment Analysis by Capsules". In the paper, the probability also
+    scales the context, from which the average of the inputs is reconstructed; that second loss is
+    left out here.
     """
 
     def __init__(self, attention: Attention, classes: int, d_q: int, size: int):
-        """Make a query and a classifier for each class.
+        """Create a query and a classifier for each class.
 
         Args:
-            attention: what each capsule does.
-            classes: number of capsules.
-            d_q: of a query.
-            size: of an input vector, and so of a context.
+            attention: Attention of each capsule.
+            classes: Number of capsules, at least 1.
+            d_q: Size of a query.
+            size: Size of an input vector, and so of a context.
 
         Raises:
-            ValueError: fewer classes than one.
+            ValueError: If the number of classes is less than 1.
         """
         super().__init__()
         if classes < 1:
@@ -194,16 +219,19 @@ class Capsules(nn.Module):
         self.weight = nn.Parameter(torch.randn(classes, size) / math.sqrt(size))
         self.bias = nn.Parameter(torch.zeros(classes))
 
-    def forward(
-        self, inputs: Float[Tensor, "B K size"], mask: Bool[Tensor, "*broadcastable"] | None = None
-    ) -> Capsuled:
-        """Let each capsule attend and judge; the mask is broadcast to (B, classes, K).
+    def forward(self, inputs: Float[Tensor, "B K size"], mask: Mask | None = None) -> Capsuled:
+        """Return the context, weights and logit of each capsule.
+
+        Args:
+            inputs: Vectors that every capsule attends to.
+            mask: True where attention is allowed; broadcast to (B, classes, K).
 
         Raises:
-            ValueError: inputs of another size; see also `Attention.forward`.
+            ValueError: If the inputs have another size; see also `Attention.forward`.
         """
         check_shape("inputs", inputs, None, None, self.weight.shape[1])
-        context, weights = self.attention(
-            self.queries.expand(len(inputs), -1, -1), inputs, inputs, mask
-        )
-        return Capsuled(context, weights, (context * self.weight).sum(dim=-1) + self.bias)
+        queries = self.queries.expand(len(inputs), -1, -1)  # (B, classes, d_q)
+        context, weights = self.attention(queries, inputs, inputs, mask)
+        # Each class reads only its own context: a dot product per row, not a matrix product.
+        logits = (context * self.weight).sum(dim=-1) + self.bias  # (B, classes)
+        return Capsuled(context, weights, logits)

@@ -1,8 +1,8 @@
-r"""Score functions: how well a key answers a query, as one unnormalised number for each pair.
+r"""Score functions: one number per pair of query and key that tells how well they match.
 
-All have one call shape: queries (B, Q, d_q) and keys (B, K, d_k) → scores (B, Q, K). Those without parameters are
-functions, those with parameters are small modules; both can be handed to `attention.Attention`. With a query q and a
-key k:
+All score functions are called alike: queries (B, Q, d_q) and keys (B, K, d_k) → scores (B, Q, K).
+Those without parameters are functions, and those with parameters are small modules; you can pass
+either to `Attention`. For a query q and a key k:
 
 ==========================  ==========================================================
 `multiplicative`            :math:`q^\top k`
@@ -10,16 +10,16 @@ key k:
 `cosine`                    :math:`q^\top k / (\lVert q \rVert \lVert k \rVert)`
 `euclidean`                 :math:`-\lVert q - k \rVert`
 `Additive`                  :math:`w^\top \mathrm{act}(W_q q + W_k k + b)`
-`Concat`                    :math:`w^\top \mathrm{act}(W [q; k] + b)`
+`Concat`                    :math:`w^\top \tanh(W [q; k] + b)`
 `General`                   :math:`k^\top W q`
 `BiasedGeneral`             :math:`k^\top (W q + b)`
-`ActivatedGeneral`          :math:`\mathrm{act}(k^\top W q + b)`, b a scalar
+`ActivatedGeneral`          :math:`\tanh(k^\top W q + b)`, b a scalar
 ==========================  ==========================================================
 
-The names are those of Niu et al. 2021, "A review on the attention mechanism of deep learning", and of Brauwers and
-Frasincar 2023, "A General Survey on Attention Mechanisms in Deep Learning". A tutorial that the course grew from
-prints the biased form as :math:`k^\top W q + b` with a *vector* b, which cannot be added to a number; the bias belongs
-inside the bracket.
+The names are those of Niu et al. 2021, "A review on the attention mechanism of deep learning", and
+of Brauwers and Frasincar 2023, "A General Survey on Attention Mechanisms in Deep Learning". A
+tutorial that the course grew from prints the biased variant as :math:`k^\top W q + b` with a
+*vector* b, which cannot be added to a number. The bias belongs inside the brackets.
 """
 
 from __future__ import annotations
@@ -34,56 +34,60 @@ from torch import Tensor, nn
 
 Queries = Float[Tensor, "B Q d_q"]
 Keys = Float[Tensor, "B K d_k"]
-Scores = Float[Tensor, "B Q K"]
+PairScores = Float[Tensor, "B Q K"]
 Activation = Callable[[Tensor], Tensor]
 
 
-def multiplicative(queries: Queries, keys: Keys) -> Scores:
-    """The dot product of query and key (Luong et al. 2015, "dot").
+def multiplicative(queries: Queries, keys: Keys) -> PairScores:
+    """Return the dot product of query and key (Luong et al. 2015, "dot").
 
     Raises:
-        ValueError: ranks other than 3, another batch, no keys, or d_q ≠ d_k.
+        ValueError: If a tensor is not 3-D or not floating point, the batch sizes differ, there are
+            no keys, or d_q ≠ d_k.
     """
     _check(queries, keys, same_size=True)
     return queries @ keys.mT
 
 
-def scaled_multiplicative(queries: Queries, keys: Keys) -> Scores:
-    """The dot product over √d_k, whose spread does not grow with d_k (Vaswani et al. 2017, eq. 1).
+def scaled_multiplicative(queries: Queries, keys: Keys) -> PairScores:
+    """Return the dot product divided by √d_k (Vaswani et al. 2017, eq. 1).
 
-    The queries are divided, not the products: in half precision a product may overflow that the quotient would not.
+    The dot product of two random vectors has a standard deviation of √d_k. Dividing by it keeps the
+    scores at the same scale for every d_k.
 
     Raises:
-        ValueError: see `multiplicative`.
+        ValueError: See `multiplicative`.
     """
     _check(queries, keys, same_size=True)
+    # Divide the queries, not the products: in half precision, the undivided product may overflow.
     return queries / math.sqrt(keys.shape[-1]) @ keys.mT
 
 
-def cosine(queries: Queries, keys: Keys) -> Scores:
-    """The cosine of the angle between query and key, in [−1, 1]; 0 where one of them is zero (Graves et al. 2014).
+def cosine(queries: Queries, keys: Keys) -> PairScores:
+    """Return the cosine of the angle between query and key, in [−1, 1] (Graves et al. 2014).
+
+    If one of the two is the zero vector, there is no angle, and the score is 0.
 
     Raises:
-        ValueError: see `multiplicative`.
+        ValueError: See `multiplicative`.
     """
-    units = (
+    unit_queries, unit_keys = (
         F.normalize(vectors.to(_wide(vectors)), dim=-1).to(vectors.dtype)
         for vectors in (queries, keys)
     )
-    return multiplicative(*units)
+    return multiplicative(unit_queries, unit_keys)
 
 
-def euclidean(queries: Queries, keys: Keys) -> Scores:
-    """Minus the Euclidean distance, so that a nearer key scores higher; at most 0.
-
-    Taken from the differences themselves: the faster way, over the dot product and the two lengths, loses the small
-    distances, the ones that matter.
+def euclidean(queries: Queries, keys: Keys) -> PairScores:
+    """Return minus the Euclidean distance, so a nearer key has a higher score; at most 0.
 
     Raises:
-        ValueError: see `multiplicative`.
+        ValueError: See `multiplicative`.
     """
     _check(queries, keys, same_size=True)
     wide = _wide(queries)
+    # cdist has a faster way, |q|² + |k|² − 2 q·k. It subtracts large numbers, which rounds small
+    # distances away; but the small distances are the ones that matter here.
     distances = torch.cdist(
         queries.to(wide), keys.to(wide), compute_mode="donot_use_mm_for_euclid_dist"
     )
@@ -91,16 +95,19 @@ def euclidean(queries: Queries, keys: Keys) -> Scores:
 
 
 class Additive(nn.Module):
-    """A network of one hidden layer over the sum of projected query and key (Bahdanau et al. 2015)."""
+    """Score by a network with one hidden layer: the projected query plus the projected key.
+
+    Source: Bahdanau et al. 2015.
+    """
 
     def __init__(self, d_q: int, d_k: int, hidden: int, act: Activation = torch.tanh):
-        """Make the score.
+        """Create the projections.
 
         Args:
-            d_q: size of a query.
-            d_k: size of a key.
-            hidden: size of the space in which the two are added.
-            act: applied to the sum, element by element.
+            d_q: Size of a query.
+            d_k: Size of a key.
+            hidden: Size of the space in which the two are added.
+            act: Activation function, applied to the sum.
         """
         super().__init__()
         self.project_query = nn.Linear(d_q, hidden, bias=False)
@@ -108,93 +115,97 @@ class Additive(nn.Module):
         self.score = nn.Linear(hidden, 1, bias=False)
         self.act = act
 
-    def forward(self, queries: Queries, keys: Keys) -> Scores:
+    def forward(self, queries: Queries, keys: Keys) -> PairScores:
         """Score every pair.
 
         Raises:
-            ValueError: ranks other than 3, another batch, no keys, or sizes other than d_q and d_k.
+            ValueError: If a tensor is not 3-D or not floating point, the batch sizes differ, there
+                are no keys, or the sizes are not d_q and d_k.
         """
         _check(queries, keys, self.project_query.in_features, self.project_key.in_features)
-        both = (
-            self.project_query(queries)[:, :, None] + self.project_key(keys)[:, None]
-        )  # (B, Q, K, hidden)
-        return self.score(self.act(both)).squeeze(-1)
+        # (B, Q, 1, hidden) + (B, 1, K, hidden) → (B, Q, K, hidden)
+        both = self.project_query(queries)[:, :, None] + self.project_key(keys)[:, None]
+        return self.score(self.act(both)).squeeze(-1)  # (B, Q, K)
 
 
 class Concat(nn.Module):
-    """A network of one hidden layer over the query and the key, one after the other (Luong et al. 2015, "concat").
+    """Score by a network with one hidden layer over the concatenated query and key.
 
-    With W = [W_q, W_k] it is `Additive` in other words; a test holds the two equal.
+    With W = [W_q, W_k], it computes the same as `Additive`. Source: Luong et al. 2015, "concat".
     """
 
-    def __init__(self, d_q: int, d_k: int, hidden: int, act: Activation = torch.tanh):
-        """Make the score; the arguments are those of `Additive`."""
+    def __init__(self, d_q: int, d_k: int, hidden: int):
+        """Create the layers; the arguments are those of `Additive`."""
         super().__init__()
         self.sizes = (d_q, d_k)
         self.project = nn.Linear(d_q + d_k, hidden)
         self.score = nn.Linear(hidden, 1, bias=False)
-        self.act = act
 
-    def forward(self, queries: Queries, keys: Keys) -> Scores:
+    def forward(self, queries: Queries, keys: Keys) -> PairScores:
         """Score every pair.
 
         Raises:
-            ValueError: see `Additive.forward`.
+            ValueError: See `Additive.forward`.
         """
         _check(queries, keys, *self.sizes)
         Q, K = queries.shape[1], keys.shape[1]
-        pairs = torch.cat(
-            [queries[:, :, None].expand(-1, -1, K, -1), keys[:, None].expand(-1, Q, -1, -1)], dim=-1
-        )
-        return self.score(self.act(self.project(pairs))).squeeze(-1)  # from (B, Q, K, d_q + d_k)
+        left = queries[:, :, None].expand(-1, -1, K, -1)  # (B, Q, K, d_q)
+        right = keys[:, None].expand(-1, Q, -1, -1)  # (B, Q, K, d_k)
+        pairs = torch.cat([left, right], dim=-1)  # (B, Q, K, d_q + d_k)
+        return self.score(self.project(pairs).tanh()).squeeze(-1)  # (B, Q, K)
 
 
 class General(nn.Module):
-    """A bilinear form: the query, taken into the space of the keys, times the key (Luong et al. 2015, "general")."""
+    """Bilinear score: the dot product of the key and the projected query.
+
+    Source: Luong et al. 2015, "general".
+    """
 
     bias = False
 
     def __init__(self, d_q: int, d_k: int):
-        """Make the score for queries of size d_q and keys of size d_k."""
+        """Create the projection from queries of size d_q to the size d_k of the keys."""
         super().__init__()
         self.project = nn.Linear(d_q, d_k, bias=self.bias)
 
-    def forward(self, queries: Queries, keys: Keys) -> Scores:
+    def forward(self, queries: Queries, keys: Keys) -> PairScores:
         """Score every pair.
 
         Raises:
-            ValueError: see `Additive.forward`.
+            ValueError: See `Additive.forward`.
         """
         _check(queries, keys, self.project.in_features, self.project.out_features)
         return self.project(queries) @ keys.mT
 
 
 class BiasedGeneral(General):
-    """The bilinear form with a bias b on the projected query: a preference for keys (Sordoni et al. 2016)."""
+    """Bilinear score with a bias b on the projected query (Sordoni et al. 2016).
+
+    The bias adds b·k to the score of a key for every query, so it is a preference for some keys.
+    """
 
     bias = True
 
 
 class ActivatedGeneral(General):
-    """The bilinear form with a scalar bias and an activation around it (Ma et al. 2017)."""
+    """Tanh of a bilinear score plus a scalar bias (Ma et al. 2017)."""
 
-    def __init__(self, d_q: int, d_k: int, act: Activation = torch.tanh):
-        """Make the score for queries of size d_q and keys of size d_k."""
+    def __init__(self, d_q: int, d_k: int):
+        """Create the projection from queries of size d_q to the size d_k of the keys."""
         super().__init__(d_q, d_k)
         self.offset = nn.Parameter(torch.zeros(()))
-        self.act = act
 
-    def forward(self, queries: Queries, keys: Keys) -> Scores:
+    def forward(self, queries: Queries, keys: Keys) -> PairScores:
         """Score every pair.
 
         Raises:
-            ValueError: see `Additive.forward`.
+            ValueError: See `Additive.forward`.
         """
-        return self.act(super().forward(queries, keys) + self.offset)
+        return (super().forward(queries, keys) + self.offset).tanh()
 
 
 def _wide(vectors: Tensor) -> torch.dtype:
-    """Single precision at least, for lengths: in half precision the squares of ordinary numbers overflow."""
+    """Return a precision for lengths, at least single: in half precision, squares overflow."""
     return torch.promote_types(vectors.dtype, torch.float32)
 
 
@@ -206,7 +217,10 @@ def _check(
     *,
     same_size: bool = False,
 ) -> None:
-    """Say in one sentence what does not fit."""
+    """Check that queries and keys fit each other, and the sizes d_q and d_k where they are given.
+
+    Without these checks, some mistakes would be broadcast and give a wrong result without an error.
+    """
     given = f"got {tuple(queries.shape)} and {tuple(keys.shape)}"
     if queries.ndim != 3 or keys.ndim != 3:
         raise ValueError(f"expected queries (B, Q, d_q) and keys (B, K, d_k), {given}")
@@ -215,12 +229,13 @@ def _check(
             f"expected queries and keys in floating point, got {queries.dtype} and {keys.dtype}"
         )
     if len(queries) != len(keys):
-        raise ValueError(f"expected queries and keys of one batch, {given}")
+        raise ValueError(f"expected queries and keys with the same batch size, {given}")
     if keys.shape[1] == 0:
         raise ValueError(f"expected at least one key, {given}")
     if same_size and queries.shape[2] != keys.shape[2]:
         raise ValueError(
-            f"expected d_q = d_k, got queries of size {queries.shape[2]} and keys of size {keys.shape[2]}"
+            f"expected d_q = d_k, got queries of size {queries.shape[2]} "
+            f"and keys of size {keys.shape[2]}"
         )
     if (d_q is not None and queries.shape[2] != d_q) or (d_k is not None and keys.shape[2] != d_k):
         raise ValueError(f"expected queries of size {d_q} and keys of size {d_k}, {given}")

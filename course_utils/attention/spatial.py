@@ -1,7 +1,8 @@
-"""Attention layers for feature maps (B, C, H, W): a score and a weight for each position, and the context."""
+"""Attention over the positions of a feature map (B, C, H, W): one score and weight per position."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -17,8 +18,9 @@ Alignment = Literal["softmax", "sigmoid", "sparsemax", "entmax"]
 Compatibility = Literal["dp", "scaled_dp", "pc"]
 Project = Literal["down", "up"]
 
-# torch's own softmax and sigmoid: those of `alignments` look at the values, which torch.export can't follow
-ALIGN = {
+# Softmax and sigmoid are PyTorch's own. Those of `alignments` check the values of the scores, which
+# torch.export can't trace.
+ALIGN: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": partial(torch.softmax, dim=-1),
     "sigmoid": torch.sigmoid,
     "sparsemax": alignments.sparsemax,
@@ -29,23 +31,28 @@ ALIGN = {
 def attend(
     scores: Float[Tensor, "B 1 H W"], l: Float[Tensor, "B C H W"], alignment: Alignment
 ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B 1 H W"]]:
-    """Turn scores into weights, and combine the features by them.
+    """Align the scores, and combine the local features with the resulting weights.
 
-    - ``softmax``, ``sparsemax`` and ``entmax`` (α = 1.5): the positions compete, the weights sum to 1, and the context
-      is the weighted *sum*;
-    - ``sigmoid``: each position decides alone, and the context is the *mean* of the weighted features.
+    - ``softmax``, ``sparsemax`` and ``entmax`` (α = 1.5): the positions compete, the weights sum
+      to 1, and the context is the weighted *sum* of the features.
+    - ``sigmoid``: each position is weighted by itself, and the context is the *mean* of the
+      weighted features.
 
-    The sum and the mean differ in scale by a factor that depends on H · W, so that these alignments are not
-    interchangeable in a trained network.
+    The sum and the mean differ by a factor of H · W, so you can't exchange sigmoid for one of the
+    others in a trained network.
+
+    Args:
+        scores: One score per position.
+        l: Local features.
+        alignment: Name of the alignment function.
 
     Returns:
         The context and the weights.
     """
-    weights = ALIGN[alignment](scores.flatten(2)).view_as(scores)
-    weighted = weights * l
-    return weighted.mean(dim=(2, 3)) if alignment == "sigmoid" else weighted.sum(
-        dim=(2, 3)
-    ), weights
+    weights = ALIGN[alignment](scores.flatten(2)).view_as(scores)  # (B, 1, H * W) → (B, 1, H, W)
+    weighted = weights * l  # (B, C, H, W)
+    context = weighted.mean(dim=(2, 3)) if alignment == "sigmoid" else weighted.sum(dim=(2, 3))
+    return context, weights
 
 
 class GridAttention(nn.Module):
@@ -54,11 +61,12 @@ class GridAttention(nn.Module):
     .. math::
         R = \varphi(\mathrm{ReLU}(W_l\,l + \mathrm{up}(W_g\,g)))
 
-    with 1 × 1 convolutions :math:`W_l, W_g` (no bias) and :math:`\varphi` (one channel, with bias), and bilinear
-    upsampling. `attend` makes weights and context of the scores R.
+    :math:`W_l` and :math:`W_g` are 1 × 1 convolutions without bias, :math:`\varphi` is one with a
+    single output channel and a bias, and "up" is bilinear upsampling. `attend` computes the weights
+    and the context from the scores R.
 
-    Source: Yan, Kawahara and Hamarneh 2019, "Melanoma Recognition via Visual Attention", with softmax or sigmoid; the
-    blocks start from He's initialisation as there.
+    Source: Yan, Kawahara and Hamarneh 2019, "Melanoma Recognition via Visual Attention", with
+    softmax or sigmoid. He initialisation, as in the paper.
     """
 
     def __init__(
@@ -68,16 +76,16 @@ class GridAttention(nn.Module):
         hidden: int,
         alignment: Alignment = "softmax",
     ):
-        """Make the block.
+        """Create the convolutions.
 
         Args:
-            local_channels: channels of the features attended to.
-            global_channels: channels of the features that guide.
-            hidden: channels of the space in which the two are added.
-            alignment: one of `attend`'s.
+            local_channels: Channels of the local features.
+            global_channels: Channels of the guiding features.
+            hidden: Channels of the space in which the two are added.
+            alignment: ``softmax``, ``sigmoid``, ``sparsemax`` or ``entmax``; see `attend`.
 
         Raises:
-            ValueError: unknown alignment; the message lists the valid ones.
+            ValueError: If the alignment is unknown.
         """
         super().__init__()
         check_choice("alignment", alignment, Alignment)
@@ -87,28 +95,28 @@ class GridAttention(nn.Module):
         self.score = nn.Conv2d(hidden, 1, 1)
         for conv in (self.project_local, self.project_global, self.score):
             nn.init.kaiming_normal_(conv.weight)
-        nn.init.zeros_(self.score.bias)
+        nn.init.zeros_(self.score.get_parameter("bias"))
 
     def scores(
         self, l: Float[Tensor, "B C H W"], g: Float[Tensor, "B D h w"]
     ) -> Float[Tensor, "B 1 H W"]:
-        """R, any real numbers."""
+        """Return the scores R, any real numbers."""
         up = F.interpolate(
             self.project_global(g), size=l.shape[-2:], mode="bilinear", align_corners=False
-        )
+        )  # (B, hidden, h, w) → (B, hidden, H, W)
         return self.score(F.relu(self.project_local(l) + up))
 
     def forward(
         self, l: Float[Tensor, "B C H W"], g: Float[Tensor, "B D h w"]
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B 1 H W"]]:
-        """Attend to local features.
+        """Attend to the local features.
 
         Args:
-            l: local features.
-            g: guiding features, of any spatial size.
+            l: Local features.
+            g: Guiding features, of any height and width.
 
         Returns:
-            The context vector, and the attention weights as a map.
+            The context, and the weights as a map.
         """
         return attend(self.scores(l, g), l, self.alignment)
 
@@ -117,20 +125,23 @@ class PayAttention(nn.Module):
     r"""Attention by the compatibility of each local feature vector with one global vector.
 
     .. math::
-        \text{dp:}\quad r_i = \langle l_i, g \rangle \qquad\qquad \text{pc:}\quad r_i = \langle u, l_i + g \rangle
+        \text{dp:}\quad r_i = \langle l_i, g \rangle \qquad\qquad
+        \text{pc:}\quad r_i = \langle u, l_i + g \rangle
 
-    and, which is ours, scaled_dp: dp over the root of the size of the vectors, without which the scores spread so far
-    from the start that softmax gives nearly all weight to a few positions.
+    The third compatibility, scaled_dp, is ours: dp divided by the square root of the vectors' size.
+    Without this division, the scores differ so much from the start that softmax gives nearly all of
+    the weight to a few positions.
 
-    Where the two have different sizes, one of them is projected first, linearly and without bias: g ``down`` to the
-    size of the local features, or these ``up`` to the size of g, which then is the size of the context too.
+    If l and g have different sizes, one of them is projected first, linearly and without bias:
+    either g ``down`` to the size of the local features, or the local features ``up`` to the size of
+    g, which is then the size of the context too.
 
-    With pc and an alignment that only looks at differences of scores, such as softmax, g does nothing:
-    :math:`\langle u, g \rangle` is added to all scores alike. The chapter Learn to Pay
-    Attention proves it.
+    With pc, g adds the same number :math:`\langle u, g \rangle` to all scores. An alignment that
+    sees differences of scores only, such as softmax, cancels it, so g has no effect. The chapter
+    "Learn to Pay Attention" proves it.
 
-    Source: Jetley, Lord, Lee and Torr 2018, "Learn to Pay Attention", section 3.1 and 3.2. He's initialisation by
-    fan-in is ours; the published code has it by fan-out.
+    Source: Jetley, Lord, Lee and Torr 2018, "Learn to Pay Attention", sections 3.1 and 3.2. We use
+    He initialisation by fan-in; the published code uses fan-out.
     """
 
     def __init__(
@@ -141,17 +152,18 @@ class PayAttention(nn.Module):
         project: Project = "down",
         alignment: Alignment = "softmax",
     ):
-        """Make the layer.
+        """Create the projections.
 
         Args:
-            local_channels: channels of the features attended to.
-            global_size: of g.
-            compatibility: ``dp``, the dot product, ``scaled_dp``, or ``pc``, parameterised: the vector u is learned.
+            local_channels: Channels of the local features.
+            global_size: Size of g.
+            compatibility: ``dp``, the dot product; ``scaled_dp``; or ``pc``, the parameterised
+                compatibility with the learned vector u.
             project: ``down`` or ``up``.
-            alignment: one of `attend`'s.
+            alignment: ``softmax``, ``sigmoid``, ``sparsemax`` or ``entmax``; see `attend`.
 
         Raises:
-            ValueError: an unknown option; the message lists the valid ones.
+            ValueError: If an option is unknown.
         """
         super().__init__()
         for name, given, valid in (
@@ -161,13 +173,16 @@ class PayAttention(nn.Module):
         ):
             check_choice(name, given, valid)
         self.compatibility, self.alignment = compatibility, alignment
-        self.project_local, self.project_global = nn.Identity(), nn.Identity()
+        self.project_local: nn.Module = nn.Identity()
+        self.project_global: nn.Module = nn.Identity()
         if local_channels != global_size and project == "up":
-            self.project_local = nn.Conv2d(local_channels, global_size, 1, bias=False)
-            nn.init.kaiming_normal_(self.project_local.weight)
+            up = nn.Conv2d(local_channels, global_size, 1, bias=False)
+            nn.init.kaiming_normal_(up.weight)
+            self.project_local = up
         elif local_channels != global_size:
-            self.project_global = nn.Linear(global_size, local_channels, bias=False)
-            nn.init.kaiming_normal_(self.project_global.weight)
+            down = nn.Linear(global_size, local_channels, bias=False)
+            nn.init.kaiming_normal_(down.weight)
+            self.project_global = down
         if compatibility == "pc":
             self.u = nn.Conv2d(global_size if project == "up" else local_channels, 1, 1, bias=False)
             nn.init.kaiming_normal_(self.u.weight)
@@ -175,24 +190,28 @@ class PayAttention(nn.Module):
     def scores(
         self, l: Float[Tensor, "B C H W"], g: Float[Tensor, "B D"]
     ) -> Float[Tensor, "B 1 H W"]:
-        """The compatibility of every position with g, any real numbers."""
+        """Return the compatibility of every position with g, any real numbers."""
         return self._compare(self.project_local(l), g)
 
     def forward(
         self, l: Float[Tensor, "B C H W"], g: Float[Tensor, "B D"]
     ) -> tuple[Float[Tensor, "B _"], Float[Tensor, "B 1 H W"]]:
-        """Attend to local features.
+        """Attend to the local features.
+
+        Args:
+            l: Local features.
+            g: Global vector.
 
         Returns:
-            The context vector, and the attention weights as a map.
+            The context, and the weights as a map.
         """
         l = self.project_local(l)
         return attend(self._compare(l, g), l, self.alignment)
 
     def _compare(self, l: Tensor, g: Tensor) -> Tensor:
-        """Scores of local features that are projected already."""
+        """Return the scores of local features that are already projected."""
         g = self.project_global(g)[:, :, None, None]  # (B, C, 1, 1)
         if self.compatibility == "pc":
             return self.u(l + g)
-        scores = (l * g).sum(dim=1, keepdim=True)
+        scores = (l * g).sum(dim=1, keepdim=True)  # (B, 1, H, W)
         return scores / l.shape[1] ** 0.5 if self.compatibility == "scaled_dp" else scores

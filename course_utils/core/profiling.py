@@ -92,7 +92,7 @@ def saved_bytes(function: Callable[..., object], *inputs: Tensor) -> int:
     a view keeps all of its storage alive. Inputs and parameters that the backward pass needs count
     too.
     """
-    held = weakref.WeakSet()
+    held: weakref.WeakSet[_Saved] = weakref.WeakSet()
 
     def pack(tensor: Tensor) -> _Saved:
         # Detached: an output that is saved with its own graph would keep itself alive for ever.
@@ -100,12 +100,12 @@ def saved_bytes(function: Callable[..., object], *inputs: Tensor) -> int:
         held.add(saved)
         return saved
 
-    inputs = [x.detach().requires_grad_() if x.is_floating_point() else x for x in inputs]
+    leaves = [x.detach().requires_grad_() if x.is_floating_point() else x for x in inputs]
     with (
         torch.enable_grad(),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor),
     ):
-        result = function(*inputs)  # the variable keeps the graph alive, and so what it saved
+        result = function(*leaves)  # the variable keeps the graph alive, and so what it saved
     storages = [saved.tensor.untyped_storage() for saved in held]
     del result
     # By address, so that a storage counts once.

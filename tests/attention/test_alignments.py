@@ -1,84 +1,61 @@
-"""What every alignment has to keep: the simplex, masks, order, gradients, precision."""
+"""Laws that every alignment keeps: the simplex, masks, order, gradients, precision."""
 
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from torch.testing import assert_close
 
-from course_utils.attention.alignments import entmax as our_entmax
-from course_utils.attention.alignments import local, sigmoid, softmax, sparsemax
+from course_utils.attention.alignments import entmax, sigmoid, softmax, sparsemax
+from tests.attention.cases import INF, more, on_a_line, scores_of
 
-few = settings(max_examples=25, deadline=None)
-INF = float("inf")
 SIMPLEX = {
     "softmax": softmax,
     "cold softmax": partial(softmax, temperature=0.3),
-    "entmax 1.01": partial(our_entmax, alpha=1.01),
-    "entmax 1.2": partial(our_entmax, alpha=1.2),
-    "entmax 1.5": our_entmax,
-    "entmax 1.9": partial(our_entmax, alpha=1.9),
+    "entmax 1.01": partial(entmax, alpha=1.01),
+    "entmax 1.2": partial(entmax, alpha=1.2),
+    "entmax 1.5": entmax,
+    "entmax 1.9": partial(entmax, alpha=1.9),
     "sparsemax": sparsemax,
 }
 
 
-def on_a_line(scores, *, gaussian=True, mask=None):
-    """`local` around position 2 of a line, for any number of rows."""
-    centres = torch.full((*scores.shape[:-1], 1), 2.0, dtype=scores.dtype)
-    positions = torch.arange(scores.shape[-1] if scores.ndim else 1, dtype=scores.dtype)[:, None]
-    return local(scores, centres, positions, window=2.5, gaussian=gaussian, mask=mask)
-
-
-ALL = SIMPLEX | {
-    "sigmoid": sigmoid,
-    "local": on_a_line,
-    "window": partial(on_a_line, gaussian=False),
-}
+ALL = SIMPLEX | {"sigmoid": sigmoid, "local": on_a_line}
 on_simplex = pytest.mark.parametrize("align", SIMPLEX.values(), ids=SIMPLEX)
 every = pytest.mark.parametrize("align", ALL.values(), ids=ALL)
 
 
-@st.composite
-def scores_of(draw, rows=3, lowest=3, highest=12):
-    """Scores (rows, K) in double precision: of any size up to 30, and often with equal ones among them."""
-    shape = (rows, draw(st.integers(lowest, highest)))
-    values = st.one_of(st.floats(-30, 30), st.sampled_from([-1.0, 0.0, 0.5]))
-    return torch.from_numpy(draw(arrays(np.float64, shape, elements=values)))
-
-
 @on_simplex
-@few
+@more
 @given(scores=scores_of(lowest=1))
-def test_on_the_simplex(align, scores):
+def test_weights_lie_on_the_simplex(align, scores):
     weights = align(scores)
     assert weights.min() >= 0
     assert_close(weights.sum(dim=-1), torch.ones(3).double(), rtol=0, atol=1e-12)
 
 
 @on_simplex
-@few
+@more
 @given(scores=scores_of(lowest=1), shift=st.floats(-100, 100))
-def test_a_constant_added_to_all_scores_changes_nothing(align, scores, shift):
+def test_adding_a_constant_to_all_scores_changes_nothing(align, scores, shift):
     assert_close(align(scores + shift), align(scores), rtol=0, atol=1e-10)
 
 
-@few
+@more
 @given(scores=scores_of(), shift=st.floats(-100, 100))
-def test_local_attention_does_not_see_a_constant_either(scores, shift):
+def test_adding_a_constant_does_not_change_local_weights(scores, shift):
     assert_close(on_a_line(scores + shift), on_a_line(scores), rtol=0, atol=1e-10)
 
 
-def test_sigmoid_does_see_a_constant():
+def test_adding_a_constant_changes_sigmoid_weights():
     assert_close(sigmoid(torch.zeros(2)), torch.tensor([0.5, 0.5]))
     assert_close(sigmoid(torch.zeros(2) + 3), torch.tensor([0.9525741, 0.9525741]))
 
 
 @pytest.mark.parametrize("align", [*SIMPLEX.values(), sigmoid], ids=[*SIMPLEX, "sigmoid"])
-@few
+@more
 @given(scores=scores_of(), seed=st.integers(0, 1000))
 def test_reordered_scores_give_reordered_weights(align, scores, seed):
     order = torch.randperm(scores.shape[-1], generator=torch.Generator().manual_seed(seed))
@@ -86,18 +63,18 @@ def test_reordered_scores_give_reordered_weights(align, scores, seed):
 
 
 @every
-@few
+@more
 @given(scores=scores_of())
-def test_rows_do_not_see_each_other(align, scores):
+def test_each_row_is_aligned_by_itself(align, scores):
     alone = torch.cat([align(row[None]) for row in scores])
     assert_close(align(scores), alone, rtol=0, atol=1e-12)
     assert_close(align(scores.view(3, 1, -1)), alone.view(3, 1, -1), rtol=0, atol=1e-12)
 
 
 @every
-@few
+@more
 @given(scores=scores_of(), seed=st.integers(0, 1000))
-def test_a_mask_leaves_the_function_of_the_rest(align, scores, seed):
+def test_masked_positions_do_not_affect_the_others(align, scores, seed):
     mask = torch.rand(scores.shape[-1], generator=torch.Generator().manual_seed(seed)) < 0.6
     mask[2] = True  # where the window of `local` is
     weights = align(scores, mask=mask)
@@ -110,21 +87,18 @@ def test_a_mask_leaves_the_function_of_the_rest(align, scores, seed):
 
 
 @on_simplex
-def test_a_mask_on_the_simplex_hands_the_rest_out_again(align):
-    scores, mask = (
-        torch.tensor([0.3, 5.0, 0.1, -0.4]).double(),
-        torch.tensor([True, False, True, True]),
-    )
+def test_positions_that_a_mask_leaves_share_a_weight_of_one(align):
+    scores = torch.tensor([0.3, 5.0, 0.1, -0.4]).double()
+    mask = torch.tensor([True, False, True, True])
     assert_close(align(scores, mask=mask)[mask], align(scores[mask]))
 
 
 @every
-def test_a_row_without_choice_is_zeros_and_harmless(align):
+def test_row_without_an_allowed_position_is_zeros_and_has_no_gradient(align):
     torch.manual_seed(0)
-    scores = (
-        torch.randn(2, 2, 5, dtype=torch.double) / 10
-    )  # near enough for sparsemax to keep them all
-    scores[0, 0, 1], scores[1, 1] = -INF, -INF
+    # The scores are so close to each other that sparsemax keeps them all.
+    scores = torch.randn(2, 2, 5, dtype=torch.double) / 10
+    scores[0, 0, 1] = scores[1, 1] = -INF
     scores.requires_grad_()
     weights = align(scores, mask=torch.tensor([True, False])[:, None])
     assert (weights[:, 1] == 0).all()
@@ -149,7 +123,7 @@ def test_first_and_second_gradients(align, spread):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 @every
-def test_large_scores_in_every_precision(align, dtype):
+def test_large_scores_give_finite_results_in_every_precision(align, dtype):
     torch.manual_seed(0)
     scores = (torch.randn(4, 6) * 1e4).to(dtype).requires_grad_()
     weights = align(scores)
@@ -163,7 +137,7 @@ def test_large_scores_in_every_precision(align, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("align", [*SIMPLEX.values(), sigmoid], ids=[*SIMPLEX, "sigmoid"])
-def test_half_precision_is_the_rounded_single_one(align, dtype):
+def test_half_precision_is_single_precision_rounded(align, dtype):
     scores = torch.randn(4, 300, generator=torch.Generator().manual_seed(0)).to(dtype)
     assert torch.equal(align(scores), align(scores.float()).to(dtype))
 
@@ -179,14 +153,13 @@ def test_no_rows_give_no_rows(align, shape):
 
 @on_simplex
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_extremes(align, dtype):
+def test_extreme_scores(align, dtype):
     assert_close(align(torch.tensor([[-7.5]], dtype=dtype)), torch.ones(1, 1, dtype=dtype))
     for K in (2, 49, 4096):
         for level in (-1e30, 0, 1e30):
             assert_close(
                 align(torch.full((K,), level, dtype=dtype)), torch.full((K,), 1 / K, dtype=dtype)
             )
-    far_apart = torch.tensor(
-        [3e38, -3e38, 1.0, 0.0], dtype=dtype
-    )  # their difference is no single-precision number
+    # The difference of the first two overflows in single precision.
+    far_apart = torch.tensor([3e38, -3e38, 1.0, 0.0], dtype=dtype)
     assert torch.equal(align(far_apart), torch.tensor([1.0, 0, 0, 0], dtype=dtype))

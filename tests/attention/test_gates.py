@@ -1,17 +1,19 @@
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 from torchvision.ops import SqueezeExcitation as TorchvisionSqueezeExcitation
 
 from course_utils.attention import gates
+from tests.attention import cases
+from tests.attention.cases import few
 from tests.references import gradcheck, normal, numpy
 
-few = settings(max_examples=10, deadline=None)
 C = 6
 KINDS = {
     "conv": lambda: gates.ConvGate(C),
@@ -26,15 +28,16 @@ every = pytest.mark.parametrize("kind", KINDS)
 
 
 def made(kind):
-    torch.manual_seed(0)
-    return KINDS[kind]().double()
+    return cases.made(KINDS[kind])
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-# The weights from the formulas: one image (C, H, W), loops over channels and positions, parameters as arrays.
+# The formulas of the weights, for one image (C, H, W), in loops and with parameters as arrays.
+
+
 def conv_weights(x, W, b):
     a = np.zeros_like(x)
     for i in range(x.shape[1]):
@@ -91,7 +94,7 @@ FORMULAS = {
 @pytest.mark.parametrize("kind", FORMULAS)
 @few
 @given(H=st.integers(1, 5), W=st.integers(1, 5), seed=st.integers(0, 100))
-def test_weights_equal_their_formula_in_loops(kind, H, W, seed):
+def test_weights_equal_their_formula(kind, H, W, seed):
     gate, (x,) = made(kind), normal(seed, (2, C, H, W))
     parameters = numpy(*gate.parameters())
     expected = np.stack([FORMULAS[kind](image, *parameters) for image in x.numpy()])
@@ -124,7 +127,7 @@ def test_gradients_are_exact(kind):
 
 @every
 @pytest.mark.parametrize("shape", [(1, C, 1, 1), (1, C, 7, 3), (3, C, 14, 14)])
-def test_features_keep_their_shape_and_each_image_is_gated_alone(kind, shape):
+def test_features_keep_their_shape_and_each_image_is_gated_by_itself(kind, shape):
     gate, (x,) = made(kind), normal(3, shape)
     assert gate(x).shape == shape
     assert_close(gate(x)[:1], gate(x[:1]))
@@ -137,14 +140,14 @@ def test_weights_lie_between_0_and_1(kind):
     assert 0 < weights.min() < weights.max() < 1
 
 
-def test_streamlined_weights_are_any_numbers():
+def test_streamlined_weights_can_be_negative_and_above_1():
     weights = made("streamlined").weights(10 * torch.randn(8, C, 5, 5).double())
     assert weights.min() < 0
     assert weights.max() > 1
 
 
-def test_what_a_second_order_gate_sees_and_the_first_order_ones_do_not():
-    """Pictures with the same mean and maximum in every channel, in which channels do or do not go together."""
+def test_second_order_gate_depends_on_the_covariance_and_the_first_order_gates_do_not():
+    """All channels of both images have the same mean and maximum; only the covariances differ."""
     plane = torch.tensor([[1.0, -1.0], [1.0, -1.0]]).double()
     together, apart = (torch.stack([plane, second])[None] for second in (plane, plane.T))
     gate = gates.SecondOrder(2, 1).double()
@@ -159,7 +162,7 @@ def test_what_a_second_order_gate_sees_and_the_first_order_ones_do_not():
 
 @few
 @given(seed=st.integers(0, 100))
-def test_where_positions_lie_matters_to_the_spatial_gate_alone(seed):
+def test_arrangement_of_positions_matters_only_to_the_spatial_gate(seed):
     (x,) = normal(seed, (1, C, 4, 4))
     order = torch.randperm(16, generator=torch.Generator().manual_seed(seed))
 
@@ -173,7 +176,7 @@ def test_where_positions_lie_matters_to_the_spatial_gate_alone(seed):
     assert not torch.allclose(spatial(shuffled(x)), shuffled(spatial(x)))
 
 
-def test_the_flat_gate_equals_its_formula_and_half_of_its_weights_stand_at_one_half():
+def test_flat_gate_equals_its_formula_and_half_of_its_weights_are_one_half():
     torch.manual_seed(0)
     gate, x = gates.FlatGate(200).double(), torch.randn(4, 200).double()
     W, b, w = gate.project.weight, gate.project.bias, gate.scale
@@ -185,7 +188,7 @@ def test_the_flat_gate_equals_its_formula_and_half_of_its_weights_stand_at_one_h
     assert_close(gate(x), gate.weights(x) * x)
     at_half = (gate.weights(x) == 0.5).double().mean()
     assert 0.4 < at_half < 0.6
-    gate.scale.data *= 1000  # and no w moves them
+    gate.scale.data *= 1000  # w does not change them
     assert (gate.weights(x) == 0.5).double().mean() >= at_half
 
 
@@ -193,9 +196,8 @@ def test_parameters_are_those_of_the_sources():
     with torch.device("meta"):
         flat = gates.FlatGate(17_920)
         assert sum(p.numel() for p in flat.project.parameters()) == 321_144_320
-        blocks = (
-            [256] * 3 + [512] * 4 + [1024] * 6 + [2048] * 3
-        )  # what the blocks of a ResNet-50 return
+        # Output channels of the blocks of a ResNet-50.
+        blocks = [256] * 3 + [512] * 4 + [1024] * 6 + [2048] * 3
 
         def added(kind):
             return sum(p.numel() for channels in blocks for p in kind(channels).parameters())
@@ -205,41 +207,41 @@ def test_parameters_are_those_of_the_sources():
 
 
 @pytest.mark.parametrize("kernel", [0, 4, -1])
-def test_a_window_without_a_middle_is_said(kernel):
-    with pytest.raises(ValueError, match=f"an odd side of the window, got {kernel}"):
+def test_window_without_a_middle_is_refused(kernel):
+    with pytest.raises(ValueError, match=f"odd .* got {kernel}"):
         gates.SpatialAttention(kernel)
 
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "cbam"])
 @pytest.mark.parametrize("shape", [(2, C), (C, 4, 4), (2, C, 4, 4, 4)])
-def test_features_of_another_rank_are_said(kind, shape):
-    with pytest.raises(ValueError, match=r"features \(B, C, H, W\), got \("):
+def test_features_of_another_rank_are_refused(kind, shape):
+    with pytest.raises(ValueError, match=re.escape(f"(B, C, H, W), got {shape}")):
         made(kind)(torch.rand(shape).double())
 
 
 @pytest.mark.parametrize(
     "kind", [gates.SqueezeExcitation, gates.ChannelAttention, gates.SecondOrder, gates.CBAM]
 )
-def test_a_reduction_below_1_is_said(kind):
-    with pytest.raises(ValueError, match="a reduction of at least 1, got 0"):
+def test_reduction_below_1_is_refused(kind):
+    with pytest.raises(ValueError, match=r"reduction .* got 0"):
         kind(C, 0)
 
 
-def test_covariances_of_large_maps_fit_into_half_precision():
+def test_covariance_of_a_large_map_is_finite_in_half_precision():
     torch.manual_seed(0)
     gate, x = gates.SecondOrder(64, 4), 10 * torch.randn(1, 64, 56, 56)
     with torch.autocast("cpu", torch.float16):
         assert gate.weights(x).isfinite().all()
 
 
-def test_the_flat_gates_gradients_are_exact_and_its_scale_starts_small():
+def test_flat_gate_has_exact_gradients_and_a_small_initial_scale():
     torch.manual_seed(0)
     assert gradcheck(gates.FlatGate(4).double(), *normal(6, (3, 4)))
     assert gates.FlatGate(2000).scale.std().item() == pytest.approx(0.05, rel=0.1)
 
 
-def test_softmax_gates_share_out_a_weight_of_one():
+def test_softmax_weights_of_gates_sum_to_1():
     (x,) = normal(5, (2, C, 4, 3))
     flat = gates.FlatGate(12, "softmax").double()
     assert_close(flat.weights(x.flatten(1)[:, :12]).sum(dim=1), torch.ones(2).double())
@@ -251,14 +253,12 @@ def test_softmax_gates_share_out_a_weight_of_one():
 
 @pytest.mark.parametrize("gate", [gates.FlatGate, gates.ConvGate])
 @pytest.mark.usefixtures("unchecked")
-def test_an_unknown_alignment_lists_the_valid_ones(gate):
-    with pytest.raises(
-        ValueError, match="unknown alignment 'hard': choose one of sigmoid, softmax"
-    ):
+def test_error_of_an_unknown_alignment_lists_the_valid_ones(gate):
+    with pytest.raises(ValueError, match=r"alignment 'hard': .* sigmoid, softmax"):
         gate(3, "hard")
 
 
-def test_observe_returns_every_gates_weights_and_leaves_no_hook():
+def test_observe_returns_the_weights_of_every_gate():
     torch.manual_seed(0)
     first, second = gates.CBAM(C, 2, 3), gates.SqueezeExcitation(C, 2)
     network, x = torch.nn.Sequential(torch.nn.Identity(), first, second), torch.randn(2, C, 4, 4)
@@ -266,13 +266,15 @@ def test_observe_returns_every_gates_weights_and_leaves_no_hook():
     assert list(seen) == ["1.0", "1.1", "2"]
     assert_close(seen["1.0"], first[0].weights(x))
     assert_close(seen["2"], second.weights(first(x)))
-    assert not any(module._forward_pre_hooks for module in network.modules())
+    flat = gates.FlatGate(5)
+    assert list(gates.observe(flat, torch.randn(2, 5))) == [""]
+
+
+def test_observe_leaves_the_network_as_it_was():
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(C), gates.SqueezeExcitation(C, 2))
+    gates.observe(network, torch.randn(2, C, 4, 4))
     with pytest.raises(RuntimeError):
         gates.observe(network, torch.randn(2, C + 1, 4, 4))
     assert not any(module._forward_pre_hooks for module in network.modules())
-    norm = torch.nn.BatchNorm2d(C)
-    gates.observe(torch.nn.Sequential(norm, first), x)
-    assert norm.training
-    assert norm.num_batches_tracked == 0
-    flat = gates.FlatGate(5)
-    assert list(gates.observe(flat, torch.randn(2, 5))) == [""]
+    assert all(module.training for module in network.modules())
+    assert network[0].num_batches_tracked == 0

@@ -3,25 +3,15 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.testing import assert_close
 
 from course_utils.attention import alignments, scores
 from course_utils.attention.general import Attention, AttentionPooling
 from course_utils.attention.query_related import Capsules, MultiHead, MultiHop, SelfAttention
+from tests.attention.cases import close, dot, few, made, seeds
 from tests.references import attend, gradcheck, normal, numpy
-
-few = settings(max_examples=10, deadline=None)
-close = partial(assert_close, rtol=0, atol=1e-12)
-dot = Attention(scores.scaled_multiplicative)
-seeds = st.integers(0, 1000)
-
-
-def made(kind, *arguments):
-    torch.manual_seed(0)
-    return kind(*arguments).double()
 
 
 def on_one_set(x, mask=None, *, module):
@@ -60,7 +50,7 @@ def test_self_attention_equals_its_formula():
 
 
 def in_torch(module):
-    """PyTorch's own layer with the weights of ours."""
+    """The layer of PyTorch with the parameters of our module."""
     layer = nn.MultiheadAttention(6, module.heads, batch_first=True).double()
     projections = module.project_query, module.project_key, module.project_value
     with torch.no_grad():
@@ -76,7 +66,7 @@ def in_torch(module):
 
 @pytest.mark.parametrize("heads", [1, 2, 3, 6])
 @pytest.mark.parametrize("masked", [False, True])
-def test_heads_equal_those_of_torch_and_so_do_their_gradients(heads, masked):
+def test_heads_and_their_gradients_equal_those_of_torch(heads, masked):
     module = made(MultiHead, dot, 6, heads)
     layer = in_torch(module)
     ours, theirs = (
@@ -91,27 +81,19 @@ def test_heads_equal_those_of_torch_and_so_do_their_gradients(heads, masked):
     expected, a = layer(*theirs, attn_mask=~mask if masked else None, average_attn_weights=False)
     close(context, expected)
     close(weights, a)
-    (
-        context.sin().sum() + weights.sin().sum()
-    ).backward()  # sines, so that gradients differ from place to place
+    # Sines, so that every entry of the results has another gradient.
+    (context.sin().sum() + weights.sin().sum()).backward()
     (expected.sin().sum() + a.sin().sum()).backward()
     for our, their in zip(ours, theirs):
         close(our.grad, their.grad)
-    close(
-        torch.cat(
-            [
-                p.weight.grad
-                for p in (module.project_query, module.project_key, module.project_value)
-            ]
-        ),
-        layer.in_proj_weight.grad,
-    )
+    projections = module.project_query, module.project_key, module.project_value
+    close(torch.cat([p.weight.grad for p in projections]), layer.in_proj_weight.grad)
     close(module.project_value.bias.grad, layer.in_proj_bias.grad.chunk(3)[2])
     close(module.combine.weight.grad, layer.out_proj.weight.grad)
     close(module.combine.bias.grad, layer.out_proj.bias.grad)
 
 
-def test_a_mask_of_padding_equals_that_of_torch():
+def test_padding_mask_equals_that_of_torch():
     module = made(MultiHead, dot, 6, 2)
     q, k, v = normal(3, (2, 3, 6), (2, 5, 6), (2, 5, 6))
     there = torch.arange(5) < torch.tensor([[2], [4]])  # (B, K)
@@ -122,7 +104,7 @@ def test_a_mask_of_padding_equals_that_of_torch():
 
 
 @pytest.mark.parametrize("hops", [1, 2, 3])
-def test_hops_equal_a_loop(hops):
+def test_hops_equal_loops(hops):
     q, k, v = normal(4, (2, 3, 5), (2, 4, 5), (2, 4, 5))
     context, weights = MultiHop(dot, hops)(q, k, v)
     assert weights.shape == (2, hops, 3, 4)
@@ -157,7 +139,7 @@ def test_capsules_equal_their_formula():
             assert result.probabilities[n, c].item() == pytest.approx(probability, abs=1e-12)
 
 
-def test_a_capsule_is_attention_pooling_and_does_not_see_the_others():
+def test_capsule_is_attention_pooling_and_independent_of_the_others():
     module = made(Capsules, Attention(made(scores.Additive, 5, 6, 3)), 3, 5, 6)
     (x,) = normal(7, (2, 4, 6))
     before = module(x)
@@ -176,7 +158,7 @@ def test_a_capsule_is_attention_pooling_and_does_not_see_the_others():
 @of_one_set
 @few
 @given(seed=seeds, K=st.integers(1, 5))
-def test_weights_are_shares(module, seed, K):
+def test_weights_are_non_negative_and_sum_to_1(module, seed, K):
     (x,) = normal(seed, (2, K, 6))
     weights = module(x).weights
     assert weights.min() >= 0
@@ -186,7 +168,7 @@ def test_weights_are_shares(module, seed, K):
 @of_one_set
 @few
 @given(seed=seeds, order=st.permutations(range(4)))
-def test_what_is_permuted_comes_out_permuted(module, seed, order):
+def test_permuted_positions_give_permuted_results(module, seed, order):
     (x,) = normal(seed, (2, 4, 6))
     context, weights = module(x)
     permuted = module(x[:, order])
@@ -196,7 +178,7 @@ def test_what_is_permuted_comes_out_permuted(module, seed, order):
 
 @few
 @given(seed=seeds, order=st.permutations(range(4)))
-def test_capsules_do_not_see_the_order_of_positions(seed, order):
+def test_capsules_ignore_the_order_of_positions(seed, order):
     module = made(Capsules, dot, 3, 6, 6)
     (x,) = normal(seed, (2, 4, 6))
     result, permuted = module(x), module(x[:, order])
@@ -206,7 +188,7 @@ def test_capsules_do_not_see_the_order_of_positions(seed, order):
 
 
 @pytest.mark.parametrize("module", [*SELF.values(), made(Capsules, dot, 3, 6, 6)])
-def test_each_input_of_a_batch_is_attended_by_itself(module):
+def test_each_image_of_a_batch_is_attended_by_itself(module):
     (x,) = normal(8, (3, 4, 6))
     whole = module(x)
     for b in range(3):
@@ -215,7 +197,7 @@ def test_each_input_of_a_batch_is_attended_by_itself(module):
 
 
 @pytest.mark.parametrize("kind", SELF)
-def test_positions_without_any_choice_get_no_weight(kind):
+def test_query_without_an_allowed_position_gives_no_weight(kind):
     module = SELF[kind]
     (x,) = normal(9, (2, 3, 6))
     mask = torch.tensor([[True, False, True], [False] * 3, [True] * 3])
@@ -267,37 +249,37 @@ def test_gradients_of_capsules():
     [
         (
             lambda x: SelfAttention(dot, 5, 2, 3).double()(x),
-            r"expected inputs of shape \(any, any, 5\), got \(2, 4, 6\)",
+            r"inputs of shape \(any, any, 5\), got \(2, 4, 6\)",
         ),
-        (lambda x: SELF["self"](x[:, :0]), "expected at least one key"),
+        (lambda x: SELF["self"](x[:, :0]), "at least one key"),
         (
             lambda x: MultiHead(dot, 6, 4),
-            "expected a number of heads that divides the size 6, got 4",
+            "size 6, got 4",
         ),
         (
             lambda x: MultiHead(dot, 6, 0),
-            "expected a number of heads that divides the size 6, got 0",
+            "size 6, got 0",
         ),
         (
             lambda x: SELF["heads"](x[..., :5]),
-            r"expected queries of shape \(any, any, 6\), got \(2, 4, 5\)",
+            r"queries of shape \(any, any, 6\), got \(2, 4, 5\)",
         ),
-        (lambda x: SELF["heads"](x[:, :0]), "expected at least one key"),
-        (lambda x: made(MultiHead, dot, 6, 2)(x, x, x[:, 1:]), "expected a value for each key"),
-        (lambda x: MultiHop(dot, 0), "expected at least one hop, got 0"),
+        (lambda x: SELF["heads"](x[:, :0]), "at least one key"),
+        (lambda x: made(MultiHead, dot, 6, 2)(x, x, x[:, 1:]), "value for each key"),
+        (lambda x: MultiHop(dot, 0), "got 0"),
         (
             lambda x: MultiHop(dot, 2)(x, x, x[..., :5]),
-            r"expected values of shape \(any, any, 6\), got \(2, 4, 5\)",
+            r"values of shape \(any, any, 6\), got \(2, 4, 5\)",
         ),
-        (lambda x: SELF["hops"](x[:, :0]), "expected at least one key"),
-        (lambda x: Capsules(dot, 0, 6, 6), "expected at least one class, got 0"),
+        (lambda x: SELF["hops"](x[:, :0]), "at least one key"),
+        (lambda x: Capsules(dot, 0, 6, 6), "got 0"),
         (
             lambda x: made(Capsules, dot, 3, 6, 6)(x[..., :5]),
-            r"expected inputs of shape \(any, any, 6\)",
+            r"inputs of shape \(any, any, 6\)",
         ),
-        (lambda x: made(Capsules, dot, 3, 5, 6)(x), "expected d_q = d_k"),
+        (lambda x: made(Capsules, dot, 3, 5, 6)(x), "d_q = d_k"),
     ],
 )
-def test_what_does_not_fit(call, message):
+def test_errors_name_the_expected_and_the_given_values(call, message):
     with pytest.raises(ValueError, match=message):
         call(*normal(14, (2, 4, 6)))

@@ -1,20 +1,17 @@
 import math
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from course_utils.attention import alignments, scores
+from tests.attention.cases import close, few, seeds
 from tests.references import gradcheck, normal, numpy
 
-few = settings(max_examples=15, deadline=None)
-close = partial(assert_close, rtol=0, atol=1e-12)
 sizes = st.tuples(*[st.integers(1, 5)] * 4)  # B, Q, K, d
-seeds = st.integers(0, 1000)
 FUNCTIONS = [scores.multiplicative, scores.scaled_multiplicative, scores.cosine, scores.euclidean]
 MODULES = [
     scores.Additive,
@@ -25,12 +22,11 @@ MODULES = [
 ]
 
 
-def made(kind, d_q, d_k, seed=0, **options):
-    """A module in double precision, none of its parameters zero."""
+def made(kind, d_q, d_k, seed=0):
+    """A module in double precision with random parameters, so that none of them is zero."""
     torch.manual_seed(seed)
-    module = kind(
-        d_q, d_k, *((4,) if kind in (scores.Additive, scores.Concat) else ()), **options
-    ).double()
+    hidden = (4,) if kind in (scores.Additive, scores.Concat) else ()
+    module = kind(d_q, d_k, *hidden).double()
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter)
     return module
@@ -48,7 +44,7 @@ every = pytest.mark.parametrize("score", [*FUNCTIONS, *MODULES], ids=lambda scor
 every_function = pytest.mark.parametrize("score", FUNCTIONS, ids=lambda score: score.__name__)
 every_module = pytest.mark.parametrize("score", MODULES, ids=lambda score: score.__name__)
 
-# The formulas, one query and one key at a time, parameters as arrays.
+# The formulas for one query and one key, with the parameters as arrays.
 FORMULAS = {
     "multiplicative": lambda q, k: sum(a * b for a, b in zip(q, k)),
     "scaled_multiplicative": lambda q, k: sum(a * b for a, b in zip(q, k)) / math.sqrt(len(k)),
@@ -63,7 +59,7 @@ FORMULAS = {
 
 
 def by_formula(score, queries, keys):
-    """Every pair in a loop, from the formula."""
+    """Scores of all pairs, from the formula in a loop."""
     formula = FORMULAS[getattr(score, "__name__", type(score).__name__)]
     parameters = numpy(*score.parameters()) if isinstance(score, torch.nn.Module) else []
     queries, keys = numpy(queries, keys)
@@ -92,10 +88,8 @@ def test_modules_equal_their_formula_in_a_loop(score, shape, d_k, seed):
 
 
 def test_by_hand():
-    query, keys = (
-        torch.tensor([[[3.0, 4.0]]]),
-        torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 4.0], [-6.0, -8.0]]]),
-    )
+    query = torch.tensor([[[3.0, 4.0]]])
+    keys = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 4.0], [-6.0, -8.0]]])
     expected = {
         scores.multiplicative: [3, 8, 25, -50],
         scores.scaled_multiplicative: [3 / 2**0.5, 8 / 2**0.5, 25 / 2**0.5, -50 / 2**0.5],
@@ -117,7 +111,7 @@ def test_gradients_of_modules_are_exact(score):
 
 
 @every_module
-def test_every_parameter_learns(score):
+def test_every_parameter_gets_a_gradient(score):
     module = made(score, 5, 5)
     module(*pairs(2)).square().sum().backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in module.parameters())
@@ -126,8 +120,8 @@ def test_every_parameter_learns(score):
 @every
 @few
 @given(seed=seeds)
-def test_each_pair_is_scored_alone(score, seed):
-    """Other pairs of the batch change nothing, and shuffled queries and keys give shuffled scores."""
+def test_each_pair_is_scored_by_itself(score, seed):
+    """Other pairs change nothing, and shuffled queries and keys give shuffled scores."""
     score, (queries, keys) = ready(score), pairs(seed)
     found = score(queries, keys)
     close(score(queries[1:], keys[1:]), found[1:])
@@ -137,33 +131,31 @@ def test_each_pair_is_scored_alone(score, seed):
     close(score(queries[:, rows], keys[:, columns]), found[:, rows][:, :, columns])
 
 
-def test_concat_is_additive_in_other_words():
+def test_concat_computes_the_same_as_additive():
     concat, additive = made(scores.Concat, 3, 5), made(scores.Additive, 3, 5)
     W = concat.project.weight.data
     additive.project_query.weight.data, additive.project_key.weight.data = W[:, :3], W[:, 3:]
-    additive.project_key.bias.data, additive.score.weight.data = (
-        concat.project.bias.data,
-        concat.score.weight.data,
-    )
+    additive.project_key.bias.data = concat.project.bias.data
+    additive.score.weight.data = concat.score.weight.data
     queries, keys = pairs(3, d_q=3)
     close(concat(queries, keys), additive(queries, keys))
 
 
-def test_the_general_family_contains_the_dot_product():
+def test_general_scores_contain_the_dot_product():
     queries, keys = pairs(4)
     general, biased = made(scores.General, 5, 5), made(scores.BiasedGeneral, 5, 5)
-    activated = made(scores.ActivatedGeneral, 5, 5, act=lambda x: x)
+    activated = made(scores.ActivatedGeneral, 5, 5)
     for module in (general, biased, activated):
         module.project.weight.data = torch.eye(5, dtype=torch.float64)
     dots = scores.multiplicative(queries, keys)
     close(general(queries, keys), dots)
-    close(activated(queries, keys), dots + activated.offset)
-    preference = (keys @ biased.project.bias)[:, None]  # (B, 1, K): for keys, whatever the query
+    close(activated(queries, keys), torch.tanh(dots + activated.offset))
+    preference = (keys @ biased.project.bias)[:, None]  # (B, 1, K): the same for every query
     close(biased(queries, keys), dots + preference)
 
 
-def test_a_vector_bias_outside_the_bracket_is_no_score():
-    """As printed in surveys: it does not add to (B, Q, K), or where K happens to be d_k, it is added to positions."""
+def test_vector_bias_outside_the_brackets_does_not_give_a_score():
+    """The printed formula does not fit (B, Q, K); if K = d_k, it adds the bias to positions."""
     module, (queries, keys) = made(scores.BiasedGeneral, 5, 5), pairs(5)
     bilinear = queries @ module.project.weight.mT @ keys.mT
     with pytest.raises(RuntimeError):
@@ -177,7 +169,7 @@ def test_a_vector_bias_outside_the_bracket_is_no_score():
 
 @few
 @given(seed=seeds, factor=st.floats(0.1, 10))
-def test_what_each_score_does_not_see(seed, factor):
+def test_changes_that_leave_scores_as_they_are(seed, factor):
     queries, keys = pairs(seed)
     shift = normal(seed + 1, (5,))[0]
     turn = torch.linalg.qr(normal(seed + 2, (5, 5))[0]).Q
@@ -187,7 +179,7 @@ def test_what_each_score_does_not_see(seed, factor):
         close(score(queries @ turn, keys @ turn), score(queries, keys))
 
 
-def test_and_what_it_does_see():
+def test_changes_that_change_scores():
     queries, keys = pairs(6)
     for score in (scores.multiplicative, scores.scaled_multiplicative, scores.euclidean):
         assert not torch.allclose(score(queries, 2 * keys), score(queries, keys))
@@ -208,8 +200,8 @@ def test_ranges(seed):
     close(scores.euclidean(queries, queries).diagonal(dim1=1, dim2=2), torch.zeros(2, 3).double())
 
 
-def test_where_a_formula_has_no_value():
-    """A zero vector has no angle, and no direction leads away from where one is: 0, and gradients that are numbers."""
+def test_scores_are_zero_and_gradients_finite_where_a_formula_is_undefined():
+    """A zero vector has no angle, and the distance of equal vectors has no gradient."""
     queries, keys = pairs(8)
     queries[:, 0] = keys[:, 0] = 0
     leaves = [queries.requires_grad_(), keys.requires_grad_()]
@@ -221,7 +213,7 @@ def test_where_a_formula_has_no_value():
         )
 
 
-def test_near_neighbours_keep_their_distance_in_single_precision():
+def test_small_distances_are_exact_in_single_precision():
     keys = torch.full((1, 2, 64), 1000.0)
     keys[0, 1] += 0.125
     assert_close(scores.euclidean(keys[:, :1], keys), torch.tensor([[[0.0, -1.0]]]))
@@ -229,7 +221,7 @@ def test_near_neighbours_keep_their_distance_in_single_precision():
 
 @every
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_comes_near_to_double(score, dtype):
+def test_half_precision_is_close_to_double(score, dtype):
     score, (queries, keys) = ready(score, d=16), pairs(9, d_q=16, d_k=16)
     expected = score(queries, keys)
     half = score.to(dtype) if isinstance(score, torch.nn.Module) else score
@@ -239,16 +231,14 @@ def test_half_precision_comes_near_to_double(score, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_scores_of_ten_thousand_stay_finite_in_half_precision(dtype):
-    queries = keys = torch.full(
-        (1, 2, 64), 40.0, dtype=dtype
-    )  # dot products of 102,400: too large for float16
-    weights = alignments.softmax(scores.scaled_multiplicative(queries, keys))
-    assert_close(
-        scores.scaled_multiplicative(queries, keys).float(), torch.full((1, 2, 2), 12800.0)
-    )
+def test_large_scores_stay_finite_in_half_precision(dtype):
+    # The dot products are 102,400, and float16 ends at 65,504.
+    queries = keys = torch.full((1, 2, 64), 40.0, dtype=dtype)
+    scaled = scores.scaled_multiplicative(queries, keys)
+    weights = alignments.softmax(scaled)
+    assert_close(scaled.float(), torch.full((1, 2, 2), 12800.0))
     assert_close(weights.float(), torch.full((1, 2, 2), 0.5))
-    far = 250 * keys  # their length is 80,000, and float16 ends at 65,504
+    far = 250 * keys  # of length 80,000
     assert_close(scores.cosine(far, far).float(), torch.ones(1, 2, 2), atol=0.01, rtol=0)
     assert_close(
         scores.euclidean(far, 0.5 * far).float(), torch.full((1, 2, 2), -40000.0), atol=0, rtol=0.01
@@ -257,26 +247,22 @@ def test_scores_of_ten_thousand_stay_finite_in_half_precision(dtype):
 
 @pytest.mark.usefixtures("unchecked")
 @every
-def test_bad_input_is_said(score):
+def test_errors_name_the_given_shapes(score):
     score, (queries, keys) = ready(score), pairs(0)
-    for given_queries, given_keys, sentence in [
-        (
-            queries[0],
-            keys,
-            r"queries \(B, Q, d_q\) and keys \(B, K, d_k\), got \(3, 5\) and \(2, 4, 5\)",
-        ),
-        (queries, keys[..., None], r"keys \(B, K, d_k\), got \(2, 3, 5\) and \(2, 4, 5, 1\)"),
-        (queries[:1], keys, r"queries and keys of one batch, got \(1, 3, 5\) and \(2, 4, 5\)"),
+    for given_queries, given_keys, shapes in [
+        (queries[0], keys, r"got \(3, 5\) and \(2, 4, 5\)"),
+        (queries, keys[..., None], r"got \(2, 3, 5\) and \(2, 4, 5, 1\)"),
+        (queries[:1], keys, r"batch size, got \(1, 3, 5\) and \(2, 4, 5\)"),
         (queries, keys[:, :0], r"at least one key, got \(2, 3, 5\) and \(2, 0, 5\)"),
         (queries, keys[..., 1:], r"(d_q = d_k|queries of size 5 and keys of size 5), got .*4"),
     ]:
-        with pytest.raises(ValueError, match=sentence):
+        with pytest.raises(ValueError, match=shapes):
             score(given_queries, given_keys)
 
 
 @pytest.mark.usefixtures("unchecked")
 @every_module
-def test_sizes_other_than_those_made_for_are_said(score):
+def test_vectors_of_another_size_are_refused(score):
     module, (queries, keys) = made(score, 3, 5), pairs(0)
     with pytest.raises(
         ValueError, match=r"queries of size 3 and keys of size 5, got \(2, 3, 5\) and \(2, 4, 5\)"
@@ -286,6 +272,6 @@ def test_sizes_other_than_those_made_for_are_said(score):
 
 @pytest.mark.usefixtures("unchecked")
 @every
-def test_whole_numbers_are_refused(score):
-    with pytest.raises(ValueError, match=r"in floating point, got torch.int64 and torch.float64"):
+def test_integers_are_refused(score):
+    with pytest.raises(ValueError, match=r"got torch.int64 and torch.float64"):
         ready(score)(torch.ones(2, 3, 5, dtype=torch.long), pairs(0)[1])

@@ -7,7 +7,7 @@ from course_utils.attention.spatial import GridAttention
 
 
 def by_loops(block, l, g_up):
-    """The formula of the block, position by position; g_up already has the size of l."""
+    """The formula of the block, position by position; g_up is upsampled to the size of l."""
     W_l, W_g = block.project_local.weight[:, :, 0, 0], block.project_global.weight[:, :, 0, 0]
     phi, bias = block.score.weight[0, :, 0, 0], block.score.bias[0]
     batch, channels, height, width = l.shape
@@ -30,25 +30,24 @@ def by_loops(block, l, g_up):
 
 
 @pytest.mark.parametrize("alignment", ["softmax", "sigmoid"])
-def test_equals_the_formula_position_by_position(alignment):
+def test_block_equals_its_formula(alignment):
     torch.manual_seed(0)
     block = GridAttention(3, 5, 4, alignment).double()
     l, g = torch.randn(2, 3, 4, 3).double(), torch.randn(2, 5, 4, 3).double()
     torch.testing.assert_close(block(l, g), by_loops(block, l, g), rtol=0, atol=1e-12)
 
 
-def test_small_guides_are_upsampled_bilinearly():
+def test_guiding_features_are_upsampled_bilinearly():
     block = GridAttention(3, 5, 4).double()
     l, g = torch.randn(2, 3, 8, 8).double(), torch.randn(2, 5, 2, 2).double()
-    up = torch.nn.functional.interpolate(
-        g, size=(8, 8), mode="bilinear"
-    )  # a 1 × 1 convolution commutes with it
+    # The block projects before it upsamples, but a 1 × 1 convolution commutes with upsampling.
+    up = torch.nn.functional.interpolate(g, size=(8, 8), mode="bilinear")
     torch.testing.assert_close(block(l, g)[1], by_loops(block, l, up)[1], rtol=0, atol=1e-12)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(0, 1000))
-def test_ranges_and_sums(batch, height, width, seed):
+def test_ranges_and_sums_of_the_weights(batch, height, width, seed):
     torch.manual_seed(seed)
     l, g = torch.randn(batch, 3, height, width), torch.randn(batch, 4, 1, 1)
     context, weights = GridAttention(3, 4, 2, "softmax")(l, g)
@@ -58,17 +57,15 @@ def test_ranges_and_sums(batch, height, width, seed):
     torch.testing.assert_close(weights.sum(dim=(1, 2, 3)), torch.ones(batch))
     _, weights = GridAttention(3, 4, 2, "sigmoid")(l, g)
     assert weights.min() >= 0
-    assert weights.max() <= 1  # in single precision a sigmoid may round to either end
+    assert weights.max() <= 1  # in single precision, a sigmoid can be rounded to 0 or 1
 
 
 @pytest.mark.parametrize("alignment", ["softmax", "sigmoid"])
-def test_gradients(alignment):
+def test_gradients_are_exact(alignment):
     torch.manual_seed(1)
     block = GridAttention(2, 3, 4, alignment).double()
-    l, g = (
-        torch.randn(2, 2, 3, 3).double().requires_grad_(),
-        torch.randn(2, 3, 2, 2).double().requires_grad_(),
-    )
+    l = torch.randn(2, 2, 3, 3).double().requires_grad_()
+    g = torch.randn(2, 3, 2, 2).double().requires_grad_()
     assert torch.autograd.gradcheck(block, (l, g))
 
 
@@ -90,9 +87,6 @@ def test_he_initialisation():
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_unknown_alignment_lists_the_valid_ones():
-    with pytest.raises(
-        ValueError,
-        match="unknown alignment 'hard': choose one of softmax, sigmoid, sparsemax, entmax",
-    ):
+def test_error_of_an_unknown_alignment_lists_the_valid_ones():
+    with pytest.raises(ValueError, match=r"'hard': .* softmax, sigmoid, sparsemax, entmax"):
         GridAttention(2, 2, 2, "hard")
