@@ -1,7 +1,7 @@
 """Images, with the position of the object where it is known.
 
 - `splits`: `load`, one call for every data set.
-- `parts`: `Splits`, the images for training, validation and test.
+- `parts`: `Splits`, the images for training, validation and test, and their type, `SizedDataset`.
 - `cluttered_digits`: one whole digit among fragments of others; needs no download.
 - `several_digits`: one to three whole digits, for more than one label.
 - `strokes`: the movements of a pen behind the image of a digit.

@@ -6,6 +6,7 @@ from .cluttered_digits import digit_splits as digit_splits
 from .elpv import elpv_splits as elpv_splits
 from .image_folder import PhotoFolder as PhotoFolder
 from .image_folder import folder_splits as folder_splits
+from .parts import SizedDataset as SizedDataset
 from .parts import Splits as Splits
 from .photographs import photograph as photograph
 from .several_digits import SeveralDigits as SeveralDigits

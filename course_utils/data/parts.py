@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
 SPLITS = ("train", "val", "test")
 VAL_SHARE = 0.1  # of the training images, for data sets without a validation split
 
 Counts = Mapping[str, int] | None  # number of images per split
+
+
+@runtime_checkable
+class SizedDataset(Protocol):
+    """A data set of PyTorch with a known number of items.
+
+    PyTorch's own type, ``Dataset``, has no length, because some data sets are endless.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return one item."""
 
 
 class Splits(NamedTuple):
@@ -22,9 +36,9 @@ class Splits(NamedTuple):
     of shape (1, S, S).
     """
 
-    train: Dataset
-    val: Dataset
-    test: Dataset
+    train: SizedDataset
+    val: SizedDataset
+    test: SizedDataset
     classes: tuple[str, ...]
 
 
@@ -44,8 +58,8 @@ def check_counts(counts: Counts) -> dict[str, int]:
 
 
 def take_counts(
-    train: Dataset, val: Dataset | None, test: Dataset, counts: Counts, seed: int
-) -> tuple[Dataset, Dataset, Dataset]:
+    train: SizedDataset, val: SizedDataset | None, test: SizedDataset, counts: Counts, seed: int
+) -> tuple[SizedDataset, SizedDataset, SizedDataset]:
     """Return the three parts with the requested numbers of images.
 
     Args:
@@ -75,7 +89,7 @@ def _hold_out(train: Any, n: int | None, seed: int) -> tuple[Subset, Subset]:
     return Subset(train, order[n:]), Subset(train, order[:n])
 
 
-def _sample(part: Any, n: int | None, seed: int) -> Dataset:
+def _sample(part: Any, n: int | None, seed: int) -> SizedDataset:
     """Return a random sample of n images, or all images in their order if there are no more."""
     if n is None or n >= len(part):
         return part

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
 from course_utils.data.cluttered_digits import digit_splits
 from course_utils.data.elpv import elpv_splits
@@ -17,6 +18,7 @@ from course_utils.data.parts import Counts, Splits
 from course_utils.data.torchvision_sets import DOWNLOADED, torchvision_splits
 
 NAMES = ("cluttered_digits", "folder", "elpv", *DOWNLOADED)
+Data = TypeVar("Data")  # a data set of some class
 
 
 def load(
@@ -76,14 +78,14 @@ def load(
     return torchvision_splits(name, root, size=size, counts=counts, seed=seed)
 
 
-def on(dataset: Dataset, device: torch.device | str) -> Dataset:
+def on(dataset: Data, device: torch.device | str) -> Data:
     """Return a copy of a data set with its tensors on a device, so that its items are there too.
 
     A data set that keeps no tensors is returned as it is. The method ``fresh`` of the copy still
     composes its images on the CPU.
     """
     if isinstance(dataset, Subset):
-        return Subset(on(dataset.dataset, device), dataset.indices)
+        return cast(Data, Subset(on(dataset.dataset, device), dataset.indices))
     tensors = {name: value for name, value in vars(dataset).items() if isinstance(value, Tensor)}
     if not tensors:
         return dataset

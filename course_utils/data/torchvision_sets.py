@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 from torchvision import datasets
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
@@ -27,7 +27,7 @@ from torchvision.transforms.v2 import functional as tv
 from course_utils.core.checks import check_size
 from course_utils.core.files import replacing
 from course_utils.data.in_memory import Photos, in_threads, square
-from course_utils.data.parts import Counts, Splits, check_counts, take_counts
+from course_utils.data.parts import Counts, SizedDataset, Splits, check_counts, take_counts
 
 KINDS = {
     "aircraft": datasets.FGVCAircraft,
@@ -102,7 +102,7 @@ def torchvision_splits(
         ) from error
 
 
-def open_sets(name: str, root: Path) -> tuple[Dataset, Dataset | None, Dataset]:
+def open_sets(name: str, root: Path) -> tuple[SizedDataset, SizedDataset | None, SizedDataset]:
     """Open a set with torchvision, and download it first if it is not there.
 
     Returns:
@@ -122,7 +122,7 @@ def open_sets(name: str, root: Path) -> tuple[Dataset, Dataset | None, Dataset]:
             return opened(train=True), None, opened(train=False)
 
 
-def _open_part(name: str, root: Path, **which: Any) -> Dataset:
+def _open_part(name: str, root: Path, **which: Any) -> SizedDataset:
     """Open one part of a set, and download it first if it is not there."""
     kind = KINDS[name]
     with suppress(RuntimeError):  # not there, or damaged
@@ -149,13 +149,13 @@ def _fetch_from_mirror(name: str, root: Path) -> None:
             return
 
 
-def _class_names(name: str, train: Dataset) -> tuple[str, ...]:
+def _class_names(name: str, train: SizedDataset) -> tuple[str, ...]:
     if name == "oxford_pets":  # torchvision's `classes` are the breeds
         return ("cat", "dog")
     return tuple(map(str, getattr(train, "classes", range(10))))  # SVHN has digits without names
 
 
-def read_into_memory(part: Dataset, size: int) -> Photos:
+def read_into_memory(part: SizedDataset, size: int) -> Photos:
     """Read a part of `open_sets`, or a sample of one, at its final size.
 
     Warns:
@@ -182,7 +182,7 @@ def read_into_memory(part: Dataset, size: int) -> Photos:
     return Photos(_resized(pixels[chosen], size), torch.tensor(labels)[chosen])
 
 
-def _whole_and_indices(part: Any) -> tuple[Dataset, list[int]]:
+def _whole_and_indices(part: Any) -> tuple[SizedDataset, list[int]]:
     """Return the whole set that a sample (or a sample of a sample) is from, and its indices."""
     if not isinstance(part, Subset):
         return part, list(range(len(part)))

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import TensorDataset
 
 from course_utils.core.checks import check_choice
 from course_utils.core.eval_mode import evaluating
-from course_utils.data.splits import Splits
+from course_utils.data.parts import SizedDataset, Splits
 from course_utils.explain.cam import class_activation_map
 from course_utils.explain.faithfulness import deletion, drop_and_increase, insertion
 from course_utils.explain.grad_cam import gradcam, gradcam_plus_plus
@@ -222,7 +222,7 @@ def memorise(
     return model, run
 
 
-def _tensors(dataset: Dataset) -> tuple[Float[Tensor, "N C H W"], Int[Tensor, " N"]]:
+def _tensors(dataset: SizedDataset) -> tuple[Float[Tensor, "N C H W"], Int[Tensor, " N"]]:
     images, labels = zip(*(item[:2] for item in (dataset[i] for i in range(len(dataset)))))
     return torch.stack(images), torch.tensor(labels)
 

@@ -13,9 +13,8 @@ from pathlib import Path
 import pandas as pd
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from course_utils.data.splits import Splits
+from course_utils.data.parts import SizedDataset, Splits
 from course_utils.models import VGG, AttnVGG, checkpoints
 from course_utils.studies.presets import Preset
 from course_utils.studies.variants import GALLERY as GALLERY
@@ -116,7 +115,7 @@ def train(
     )
 
 
-def judge(model: nn.Module, dataset: Dataset) -> pd.Series:
+def judge(model: nn.Module, dataset: SizedDataset) -> pd.Series:
     """Return all scores of a network that the study reports: those of its answers and its maps."""
     output, labels, regions = predict(model, dataset)
     answers = classification_report(output.logits, labels)["value"]

@@ -102,7 +102,7 @@ def blanking(
         One row per choice of squares (``squares``), ``share`` of squares and true ``class``:
         ``fall``, the mean decrease of the log-odds of a defect.
     """
-    images = torch.stack([image for image, _ in data.test])
+    images = torch.stack([data.test[i][0] for i in range(len(data.test))])
     defective = data.classes.index("defective")
     whole = _log_odds(model, images, defective)
     for name, orders in _orders(images, output.maps).items():
