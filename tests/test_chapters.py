@@ -1,8 +1,10 @@
 """A chapter's number stands in its heading alone, and its name is the same everywhere."""
 
+import importlib
 import json
 import re
 
+import nbformat
 import pytest
 
 from book.tools import chapters
@@ -99,3 +101,16 @@ def written(folder, first_cell):
     path = folder / "06_attn_vgg.ipynb"
     path.write_text(json.dumps({"cells": [{"source": [first_cell]}]}), encoding="utf-8")
     return path
+
+
+def test_code_that_prose_names_is_in_the_package():
+    """`module.name` in a chapter's text is a module of the package that has this name."""
+    rooms = ROOT / "course_utils"
+    modules = {p.stem: p.relative_to(ROOT).with_suffix("").as_posix() for p in rooms.rglob("*.py")}
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        for module, name in re.findall(r"`(\w+)\.(\w+)(?:\([^`]*)?`", text):
+            if module in modules:
+                found = importlib.import_module(modules[module].replace("/", "."))
+                assert hasattr(found, name), f"{path.name} names {module}.{name}"
