@@ -5,8 +5,8 @@ from course_utils.training.augmentation import mirror_and_shift
 
 
 @pytest.mark.parametrize("shape", [(64, 3, 16, 24), (64, 1, 32, 32)])
-def test_each_image_is_mirrored_or_not_and_shifted(shape):
-    """Every result is found among all views of its image, and the views differ from image to image."""
+def test_each_image_is_shifted_and_half_of_them_are_mirrored(shape):
+    """Every result is one of all possible views of its image, and views of all kinds occur."""
     torch.manual_seed(0)
     images = torch.rand(shape)
     reach = min(shape[2:]) // 8
@@ -27,7 +27,7 @@ def test_each_image_is_mirrored_or_not_and_shifted(shape):
     )
 
 
-def test_the_same_seed_gives_the_same_views_and_the_images_stay_as_they_are():
+def test_a_seed_repeats_the_views_and_the_images_are_not_changed():
     images = torch.rand(8, 1, 16, 16)
     before, views = images.clone(), []
     for _ in range(2):

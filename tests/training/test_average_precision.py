@@ -17,7 +17,7 @@ from course_utils.training.classification import average_precision, mean_average
     ),  # few values: many ties
     targets=hnp.arrays(np.bool_, (12, 3)),
 )
-def test_it_is_scikit_learns_ties_included(scores, targets):
+def test_average_precision_equals_scikit_learns_with_ties(scores, targets):
     targets[0] = True  # at least one image has the class
     found = average_precision(torch.from_numpy(scores), torch.from_numpy(targets).float())
     for c in range(3):
@@ -29,33 +29,35 @@ def test_it_is_scikit_learns_ties_included(scores, targets):
     ) == pytest.approx(average_precision_score(targets, scores, average="macro"), abs=1e-6)
 
 
-def test_by_hand():
+def test_average_precision_by_hand():
     scores = torch.tensor([[0.9], [0.8], [0.7], [0.6]])
     targets = torch.tensor([[1.0], [0], [1], [0]])
     assert_close(average_precision(scores, targets), torch.tensor([(1 + 2 / 3) / 2]))
 
 
-def test_equal_scores_rank_nothing():
+def test_equal_scores_give_the_share_of_images_that_have_the_class():
     targets = torch.tensor([[1.0], [0], [0], [0]])
     assert average_precision(torch.zeros(4, 1), targets).item() == 0.25
 
 
-def test_a_class_without_images_has_no_ap_and_the_mean_leaves_it_out():
+def test_a_class_without_images_is_nan_and_not_part_of_the_mean():
     scores, targets = torch.rand(5, 2), torch.zeros(5, 2)
     targets[2, 0] = 1
     found = average_precision(scores, targets)
     assert found[1].isnan()
     assert mean_average_precision(scores, targets) == found[0].item()
     assert np.isnan(mean_average_precision(scores, torch.zeros(5, 2)))
+    assert average_precision(torch.zeros(0, 2), torch.zeros(0, 2)).isnan().tolist() == [True, True]
 
 
 def test_only_the_order_matters():
     generator = torch.Generator().manual_seed(0)
-    logits, targets = (
-        torch.randn(50, 4, generator=generator),
-        (torch.rand(50, 4, generator=generator) < 0.3).float(),
-    )
-    assert_close(average_precision(logits, targets), average_precision(3 * logits + 1, targets))
+    logits = torch.randn(50, 4, generator=generator)
+    targets = (torch.rand(50, 4, generator=generator) < 0.3).float()
+    expected = average_precision(logits, targets)
+    # A sigmoid would round the largest of these to 1, and make ties of them.
+    assert_close(average_precision(1000 * logits + 1, targets), expected)
+    assert_close(average_precision(logits.sigmoid(), targets), expected)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -65,13 +67,13 @@ def test_only_the_order_matters():
         (
             torch.zeros(3, 2),
             torch.zeros(3, 1),
-            r"one shape \(N, classes\), got \(3, 2\) and \(3, 1\)",
+            r"\(N, classes\), got \(3, 2\) and \(3, 1\)",
         ),
         (torch.zeros(3), torch.zeros(3), r"got \(3,\) and \(3,\)"),
-        (torch.zeros(3, 2), torch.full((3, 2), 2.0), "targets of 0 and 1, got values from 2 to 2"),
-        (torch.full((3, 2), torch.nan), torch.zeros(3, 2), "got NaN among them"),
+        (torch.zeros(3, 2), torch.full((3, 2), 2.0), "0 and 1, got values from 2 to 2"),
+        (torch.full((3, 2), torch.nan), torch.zeros(3, 2), "got NaN"),
     ],
 )
-def test_what_can_not_be_ranked_is_said(scores, targets, message):
+def test_unfit_scores_and_targets_are_refused(scores, targets, message):
     with pytest.raises(ValueError, match=message):
         average_precision(scores, targets)

@@ -39,18 +39,18 @@ def test_calibration_error_by_hand():
     assert table.value["calibration error"] == pytest.approx((0.4 + 0.4) / 2)
 
 
-def test_intervals_hold_the_value_and_shrink_with_more_images():
+def test_intervals_contain_the_value_and_are_narrower_for_more_images():
     widths = []
     for n in (100, 1600):
         table = classification_report(*predictions(n))
         assert (table.low <= table.high).all()
-        inside = table.drop("calibration error")  # which resampling can only raise
+        inside = table.drop("calibration error")  # resampling can only raise it
         assert ((inside.low <= inside.value) & (inside.value <= inside.high)).all()
         widths.append(table.high.accuracy - table.low.accuracy)
     assert widths[1] < 0.5 * widths[0]
 
 
-def test_the_interval_of_an_accuracy_is_that_of_a_share():
+def test_the_interval_of_accuracy_is_that_of_a_binomial_share():
     logits, labels = predictions(1000)
     table = classification_report(logits, labels)
     share = table.value.accuracy
@@ -58,11 +58,14 @@ def test_the_interval_of_an_accuracy_is_that_of_a_share():
     assert table.high.accuracy - table.low.accuracy == pytest.approx(expected, rel=0.25)
 
 
-def test_same_seed_same_intervals():
+def test_the_same_predictions_have_the_same_intervals():
     assert classification_report(*predictions()).equals(classification_report(*predictions()))
-    assert not classification_report(*predictions()).equals(
-        classification_report(*predictions(), seed=1)
-    )
+
+
+def test_a_single_image_has_an_interval_without_width():
+    table = classification_report(*predictions(n=1))
+    assert table.low.equals(table.value.rename("low"))
+    assert table.high.equals(table.value.rename("high"))
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -71,15 +74,10 @@ def test_same_seed_same_intervals():
     [
         (torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), "at least one image, got"),
         (torch.zeros(2, 3), torch.zeros(3, dtype=torch.long), r"got \(2, 3\) and \(3,\)"),
-        (torch.zeros(2, 3), torch.tensor([0, 3]), "labels from 0 to 2, got 0 to 3"),
+        (torch.zeros(2, 3), torch.tensor([0, 3]), "from 0 to 2, got labels from 0 to 3"),
         (torch.full((2, 3), torch.nan), torch.tensor([0, 1]), "got NaN"),
     ],
 )
-def test_what_cannot_be_scored_is_said(logits, labels, message):
+def test_unfit_predictions_are_refused(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         classification_report(logits, labels)
-
-
-def test_a_level_outside_its_range_is_said():
-    with pytest.raises(ValueError, match=r"a level between 0 and 1, got 95\.0"):
-        classification_report(*predictions(), level=95.0)

@@ -27,7 +27,7 @@ def network(kind):
     from course_utils.models import AttnVGG, Output
 
     class Linear(torch.nn.Linear):
-        """Without batch norm: two halves of a batch say together what the whole says."""
+        """No batch norm, so two halves of a batch have the gradient of the whole batch."""
 
         def forward(self, images):
             logits = super().forward(images.flatten(1))
@@ -41,7 +41,7 @@ def network(kind):
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """The runs of two processes that share each batch."""
+    """Folder of the runs of two processes that share each batch."""
     folder = tmp_path_factory.mktemp("together")
     torchrun = [
         sys.executable,
@@ -63,16 +63,17 @@ def together(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "tolerance"), [("linear", 1e-5), ("attn_vgg", 0.02)])
 def test_two_processes_get_the_loss_curve_of_one(kind, tolerance, together, digits, tmp_path):
-    """Batch norm takes its statistics from half a batch each, so that an AttnVGG learns nearly the same."""
+    """Batch norm takes its statistics from half a batch, so AttnVGG only learns nearly the same."""
     alone = fit(network(kind), digits, Recipe(epochs=3, batch_size=32), folder=tmp_path)
     log = pd.read_csv(together / kind / "log/version_0/metrics.csv").groupby("epoch").last()
     assert log.train_loss.tolist() == pytest.approx(
         alone.history.train_loss.tolist(), abs=tolerance
     )
     assert log.val_loss.tolist() == pytest.approx(alone.history.val_loss.tolist(), abs=tolerance)
-    assert log.train_loss.std() > tolerance / 3  # it does move
+    assert log.train_loss.std() > tolerance / 3  # the loss does change
 
 
 def batches(n, batch_size, rank, world, digits):
@@ -91,16 +92,14 @@ def test_processes_share_each_batch(n, size, digits):
         assert sorted(parts[0] + parts[1]) == sorted(whole)
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_said(digits, tmp_path, monkeypatch):
+def test_a_batch_size_that_cannot_be_shared_evenly_is_refused(digits, tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    with pytest.raises(
-        ValueError, match="a batch of 64 images can't be shared evenly by 3 processes"
-    ):
+    with pytest.raises(ValueError, match=r"3 processes .*, got 64"):
         fit(network("linear"), digits, Recipe(epochs=1), folder=tmp_path)
 
 
-def test_digits_can_lie_on_another_device_as_a_whole(digits):
-    """The meta device stands for a GPU: it takes part in nothing that is on the CPU."""
+def test_a_whole_data_set_can_be_on_another_device(digits):
+    """The meta device stands for a GPU: its tensors can't be mixed with those of the CPU."""
     image, label, region = on(digits.train, "meta").__getitems__([0, 5])[1]
     assert {image.device.type, label.device.type, region.device.type} == {"meta"}
     assert (image.shape, region.shape) == (digits.train[5][0].shape, digits.train[5][2].shape)

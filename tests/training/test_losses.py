@@ -33,7 +33,7 @@ def test_focal_loss_equals_torchvisions_for_two_classes():
     torch.testing.assert_close(heads_loss(Output(heads[:, 0], (), heads), labels, 2.0), theirs)
 
 
-def test_an_image_that_could_not_be_surer_leaves_focal_loss_finite():
+def test_a_probability_of_1_leaves_the_gradient_finite():
     heads = torch.tensor([[[200.0, 0.0]]], requires_grad=True)
     heads_loss(Output(heads[:, 0], (), heads), torch.tensor([0]), 0.5).backward()
     assert heads.grad.isfinite().all()
@@ -48,7 +48,7 @@ def test_gradients_of_focal_loss_are_exact():
 
 
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
-def test_binary_cross_entropy_asks_one_question_a_class(gamma):
+def test_binary_cross_entropy_averages_over_classes(gamma):
     heads, labels = 2 * torch.randn(6, 3, 4).double(), torch.tensor([0, 3, 1, 2, 2, 0])
     yes = F.one_hot(labels, 4).double()[:, None].expand(-1, 3, -1)
     expected = sigmoid_focal_loss(heads, yes, alpha=-1, gamma=gamma, reduction="mean")
