@@ -1,4 +1,4 @@
-"""The slides as they are written: times, questions, notes, and where their numbers come from."""
+"""The text of the slides: times, questions, notes, and where their numbers come from."""
 
 import itertools
 import re
@@ -20,7 +20,7 @@ def found():
     return numbers.compute()
 
 
-def test_a_lecture_of_sixty_to_ninety_minutes(found):
+def test_the_lecture_takes_sixty_to_ninety_minutes(found):
     minutes = sum(slide.minutes for slide in SLIDES)
     assert 60 <= minutes <= 90
     assert found["minutes"] == f"{minutes:g}"
@@ -31,13 +31,13 @@ def test_a_lecture_of_sixty_to_ninety_minutes(found):
 def test_every_slide_has_notes_and_a_time(slide):
     notes = re.findall(r"^:::\{notes\} \S+\n(.+?)\n:::$", slide.source, re.MULTILINE | re.DOTALL)
     assert len(notes) == 1
-    assert "$" not in notes[0]  # the speaker's view sets no formulas
+    assert "$" not in notes[0]  # the speaker view does not typeset formulas
     if slide.title != "References":
         assert 1 <= slide.minutes <= 3
         assert len(notes[0].split()) >= 15
 
 
-def test_a_question_every_ten_minutes_or_so():
+def test_there_is_a_question_at_least_every_twelve_minutes():
     clock, last = 0.0, 0.0
     for slide in SLIDES:
         if slide.title.startswith("Check"):
@@ -95,11 +95,11 @@ def test_every_function_is_on_a_slide(kind, module):
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (2e-17, "10⁻¹⁷"), (123, "123")])
-def test_a_number_at_a_glance(value, text):
+def test_small_numbers_are_shown_as_powers_of_ten(value, text):
     assert measurements.brief(value) == text
 
 
-def test_what_the_sentences_say_in_words(found):
+def test_statements_in_words_agree_with_the_results(found):
     assert (found["one_in"], found["dead_share"], found["compared"], found["stand"]) == (
         "16",
         "25 %",
@@ -131,7 +131,7 @@ def test_what_the_sentences_say_in_words(found):
     assert all(metrics.pointing_game(a, regions).mean() > 0.8 for a in material.maps("repaired"))
 
 
-def test_what_the_sentences_say_of_the_guide():
+def test_statements_about_the_global_vector_agree_with_the_measurements():
     norms = measurements.gradient_norms()
     assert norms["pc + softmax"].iloc[5:].max() < 1e-12
     assert (
@@ -146,7 +146,7 @@ def test_what_the_sentences_say_of_the_guide():
             assert moved > 1
 
 
-def test_what_the_sentences_say_of_grad_cam():
+def test_statements_about_grad_cam_agree_with_the_results():
     scores = attention_vs_grad_cam.scores().set_index(["variant", "method", "seed"]).sort_index()
     energy = scores.energy["vgg"].groupby("method").mean()
     assert energy[measurements.GRAD_CAMS].is_monotonic_decreasing
@@ -174,7 +174,7 @@ def test_what_the_sentences_say_of_grad_cam():
     assert left["guided backprop", 11] > 0.8
 
 
-def test_what_the_sentences_say_of_the_photographs():
+def test_statements_about_the_photographs_agree_with_the_results():
     scores = your_own_data.scores().set_index(["variant", "seed"])
     both = scores.loc["attention"] - scores.loc["average"]
     assert len(both) == 10
@@ -186,12 +186,12 @@ def test_what_the_sentences_say_of_the_photographs():
     assert abs(mean) < margin
 
 
-def test_the_guide_for_instructors_maps_the_slides_as_they_are():
+def test_the_instructor_guide_lists_the_parts_of_the_lecture():
     guide, first = (ROOT / "book" / "instructor_guide.md").read_text(encoding="utf-8"), 1
     for part, group in itertools.groupby(SLIDES, key=lambda slide: slide.part):
         group = list(group)
-        row = f"| {part} | {first}–{first + len(group) - 1} | {sum(slide.minutes for slide in group):g} |"
-        assert row in guide
+        minutes = sum(slide.minutes for slide in group)
+        assert f"| {part} | {first}–{first + len(group) - 1} | {minutes:g} |" in guide
         first += len(group)
     whole = sum(slide.minutes for slide in SLIDES)
     assert f"The whole takes {whole:g} minutes" in guide
@@ -200,7 +200,7 @@ def test_the_guide_for_instructors_maps_the_slides_as_they_are():
     assert f"{whole - sum(s.minutes for s in left_out) + kept:g} minutes remain" in guide
 
 
-def test_a_map_is_drawn_of_the_images_it_was_made_for():
+def test_shipped_maps_belong_to_the_first_test_images():
     _, _, regions, _ = material.images(results.GALLERY)
     last = results.maps("softmax")[results.EPOCHS_SHOWN[-1]][0]
     large = torch.nn.functional.interpolate(last, size=regions.shape[-2:], mode="bilinear")
