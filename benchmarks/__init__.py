@@ -1,0 +1,1 @@
+"""Benchmarks of speed and size; the folder `results` has their latest tables."""

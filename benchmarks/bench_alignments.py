@@ -1,9 +1,10 @@
-"""Are our sparsemax and entmax as fast as the package `entmax`, which sorts? `python -m benchmarks.bench_alignments`.
+"""Compare the speed of our sparsemax and entmax with the package `entmax`, which sorts.
 
-Forward and backward in one thread. The repetitions of a case alternate between ours and theirs, so that whatever else
-the machine does slows both; a ratio below 1 means that ours is faster. The package runs as it does by default; told how
-many weights will not be 0 at most, it sorts only that many and is faster than here. The table goes to
-`runs/bench_alignments.csv`.
+Run it with ``python -m benchmarks.bench_alignments``. It measures a forward and a backward pass in
+one thread. The repetitions of a case alternate between ours and theirs, so other load on the
+machine slows both alike; a ratio below 1 means that ours is faster. The package runs with its
+default options: if you tell it how many weights can be positive, it sorts only as many scores and
+is faster than ours. The table is written to ``runs/bench_alignments.csv``.
 """
 
 import time
@@ -16,7 +17,7 @@ import torch
 
 from course_utils.attention import alignments
 
-ELEMENTS = 2**18  # in each tensor of scores, however long its rows are
+ELEMENTS = 2**18  # of each tensor of scores, whatever the length of its rows
 REPETITIONS = 25
 PAIRS = {
     "softmax": (alignments.softmax, lambda scores: scores.softmax(dim=-1), "torch"),
@@ -26,7 +27,7 @@ PAIRS = {
 
 
 def seconds(align, scores: torch.Tensor, upstream: torch.Tensor) -> float:
-    """One forward and backward pass."""
+    """Time one forward and backward pass."""
     scores = scores.clone().requires_grad_()
     start = time.perf_counter()
     align(scores).backward(upstream)
@@ -34,7 +35,7 @@ def seconds(align, scores: torch.Tensor, upstream: torch.Tensor) -> float:
 
 
 def compare() -> pd.DataFrame:
-    """One row a case: the median times in milliseconds, and their ratio."""
+    """Return one row per case: the median times in milliseconds and their ratio."""
     rows = []
     for name, (ours, theirs, reference) in PAIRS.items():
         for positions in (49, 784, 4096):

@@ -1,9 +1,10 @@
-"""How long does the book take to build, and what do its pages weigh? ``python -m benchmarks.bench_book``.
+"""Measure how long the book takes to build, and how much its pages weigh.
 
-As a rule the last build is looked at: the seconds that each notebook took, as the cache of executed notebooks keeps
-them, and for each page the kilobytes of itself and of what it loads, text compressed as servers send it.
-``--builds`` builds the book first, in a copy of the tree: once with nothing there, once with everything there. That
-takes a quarter of an hour; leave the machine alone meanwhile. ``--tests`` then runs all tests there, about as long.
+Run it with ``python -m benchmarks.bench_book``. It looks at the last build: the seconds that each
+notebook took, from the cache of executed notebooks, and for each page the kilobytes of the page and
+of what it loads, with text compressed as servers send it. ``--builds`` first builds the book in a
+copy of the tree: once without any cache, and once from the cache. That takes a quarter of an hour,
+so leave the machine alone meanwhile. ``--tests`` then runs all tests there, which takes as long.
 """
 
 import argparse
@@ -44,14 +45,14 @@ COMPRESSED = {".css", ".html", ".js", ".json", ".svg"}
 
 
 class Loaded(HTMLParser):
-    """What a page makes the browser load: kind to paths, as written in the page."""
+    """Collect what a page makes the browser load: the paths as written in the page, by kind."""
 
     def __init__(self) -> None:
         super().__init__()
         self.paths: dict[str, set[str]] = {"JS": set(), "CSS": set(), "images": set()}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a script, a style or an image."""
+        """Collect a script, a style sheet or an image."""
         values = dict(attrs)
         if tag == "script" and values.get("src"):
             self.paths["JS"].add(values["src"])
@@ -62,13 +63,13 @@ class Loaded(HTMLParser):
 
 
 def kilobytes(path: Path) -> float:
-    """The size of a file as a server sends it: text compressed."""
+    """Return the size of a file as a server sends it, with text compressed."""
     body = path.read_bytes()
     return len(gzip.compress(body, 6) if path.suffix in COMPRESSED else body) / 1000
 
 
 def pages(html: Path) -> pd.DataFrame:
-    """The weight of every page: itself, and each file of this site that it names, once."""
+    """Return the weight of every page: its own, and that of each local file it loads, once."""
     rows = []
     for page in sorted(html.rglob("*.html")):
         if "_static" in page.relative_to(html).parts:
@@ -86,7 +87,7 @@ def pages(html: Path) -> pd.DataFrame:
 
 
 def notebooks(build: Path) -> pd.DataFrame:
-    """Seconds for each notebook when it was last executed, from the newest cache of a build folder."""
+    """Return the seconds of each notebook's last execution, from a build folder's newest cache."""
     newest = max((build / "executed").iterdir(), key=lambda folder: folder.stat().st_mtime)
     records = sorted(get_cache(str(newest)).list_cache_records(), key=lambda record: record.created)
     seconds = {Path(record.uri).stem: record.data["execution_seconds"] for record in records}
@@ -94,7 +95,7 @@ def notebooks(build: Path) -> pd.DataFrame:
 
 
 def seconds(root: Path, command: tuple[str, ...]) -> float:
-    """The time that a command takes in a copy of the tree, whose own package is imported; it must succeed."""
+    """Time a command in a copy of the tree, which imports the copy's package; it must succeed."""
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, *command],
@@ -106,7 +107,7 @@ def seconds(root: Path, command: tuple[str, ...]) -> float:
 
 
 def main() -> int:
-    """Measure what is asked for, print, write."""
+    """Measure, print the tables and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--builds",

@@ -1,8 +1,9 @@
-"""How fast does the full AttnVGG run on this GPU? `python -m benchmarks.bench_gpu`.
+"""Measure the speed of the full AttnVGG on this GPU.
 
-Images a second at 224 pixels, forward and in training, with each step of the gain: channels_last, bf16, compile. Beside
-them stands the share of the card's matrix rate that they reach; that rate is measured in the same run. The table goes
-to `benchmarks/results/bench_gpu_<device>.csv`.
+Run it with ``python -m benchmarks.bench_gpu``. It reports images per second at 224 pixels, forward
+and in training, and adds one acceleration after the other: channels_last, bf16, compile. Beside
+them is the share of the card's matrix rate that they reach, measured in the same run. The table is
+written to ``benchmarks/results/bench_gpu_<device>.csv``.
 """
 
 import sys
@@ -25,7 +26,7 @@ STEPS = {
 
 
 def matrix_rate(device: str, side: int = 8192) -> float:
-    """Floating-point operations a second in a large matrix product in bf16."""
+    """Return the floating-point operations per second of a large matrix product in bf16."""
     matrix = torch.rand(side, side, device=device, dtype=torch.bfloat16)
     clock(torch.matmul, matrix, matrix)
     return 2 * side**3 / median(clock(torch.matmul, matrix, matrix) for _ in range(20))
@@ -41,7 +42,7 @@ def speed(
     bf16: bool = False,
     compiled: bool = False,
 ) -> dict[str, float]:
-    """Images a second, forward and in training; the median of several runs after three that do not count."""
+    """Return images per second, forward and in training: the median after three warm-up runs."""
     model, images = AttnVGG(CLASSES).to(device), torch.rand(batch, 3, size, size, device=device)
     labels = torch.randint(CLASSES, (batch,), device=device)
     if channels_last:
@@ -53,7 +54,8 @@ def speed(
         "forward": (forward, network, images),
         "training": (training_step, network, optimizer, images, labels),
     }.items():
-        # each in its own: autocast keeps the weights it has cast, and those of an inference can't be trained
+        # A context each: autocast caches the weights it casts, and weights that were cast in
+        # inference mode can't be trained.
         with torch.autocast(device, torch.bfloat16) if bf16 else nullcontext():
             for _ in range(3):
                 clock(*call)
@@ -62,22 +64,20 @@ def speed(
 
 
 def main() -> int:
-    """Measure, or say that there is nothing to measure on."""
+    """Measure, or report that there is no GPU."""
     if not torch.cuda.is_available():
         print("bench_gpu needs an NVIDIA GPU, and there is none here")
         return 0
     rate = matrix_rate("cuda")
     with torch.device("meta"):
-        operations = 2 * multiply_adds(
-            AttnVGG(CLASSES).eval(), torch.rand(1, 3, 224, 224)
-        )  # an image, forward
+        # of one image, forward
+        operations = 2 * multiply_adds(AttnVGG(CLASSES).eval(), torch.rand(1, 3, 224, 224))
     rows = []
     for step, options in STEPS.items():
         row = {"step": step} | speed("cuda", **options)
         row["forward share of the matrix rate"] = row["forward images/s"] * operations / rate
-        row["training share of the matrix rate"] = (
-            row["training images/s"] * 3 * operations / rate
-        )  # backward is twice
+        # The backward pass takes twice the operations of the forward pass.
+        row["training share of the matrix rate"] = row["training images/s"] * 3 * operations / rate
         rows.append(row)
     report("bench_gpu", pd.DataFrame(rows).assign(**{"matrix TFLOP/s, bf16": rate / 1e12}))
     return 0

@@ -1,9 +1,11 @@
-"""What does Grad-CAM take, beside captum and the grad-cam package? `python -m benchmarks.bench_gradcam`.
+"""Compare the speed of our Grad-CAM with captum and with the package `grad-cam`.
 
-A batch of 32 images through VGG16 at the width of a laptop and of the paper, at the last layer of three blocks. Two
-plain ways stand for the floor: a forward pass without gradients, and a hook with `.backward()`. In every repetition all
-take turns, after one that does not count; the ratio is that of a way's median to ours. Before that, the maps must be
-equal. The table goes to `benchmarks/results/bench_gradcam_<device>.csv`, with the device's name in every row.
+Run it with ``python -m benchmarks.bench_gradcam``. It sends a batch of 32 images through VGG16, at
+a laptop's width and at the paper's, and explains the last layer of three blocks. Two simple ways
+show the lower limit: a forward pass without gradients, and a hook with ``.backward()``. In every
+repetition all ways take turns, after one repetition for warming up, and a ratio compares a way's
+median with ours. Before that, the maps are checked to be equal. The table is written to
+``benchmarks/results/bench_gradcam_<device>.csv``, with the device in every row.
 """
 
 import argparse
@@ -27,26 +29,24 @@ BATCH, CLASSES = 32, 10
 
 
 class Logits(nn.Module):
-    """A network that returns logits alone, as the other libraries want it."""
+    """A network that returns only its logits, as the other libraries expect."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits."""
+        """Return the logits."""
         return self.network(images).logits
 
 
 def ways(
     network: nn.Module, layer: str, images: Tensor, classes: Tensor
 ) -> dict[str, Callable[[], Tensor]]:
-    """Each makes the same maps (B, 1, h, w), without ReLU; but for the first, which makes none."""
+    """Return the ways by name; each returns maps (B, 1, h, w) without ReLU, the last logits."""
     logits, module = Logits(network), network.get_submodule(layer)
-    reference, targets = (
-        LayerGradCam(logits, module),
-        [ClassifierOutputTarget(c) for c in classes.tolist()],
-    )
+    reference = LayerGradCam(logits, module)
+    targets = [ClassifierOutputTarget(c) for c in classes.tolist()]
 
     def forward() -> Tensor:
         with torch.inference_mode():
@@ -74,7 +74,7 @@ def ways(
     return {
         "course_utils": lambda: gradcam(network, images, layer, classes, relu=False),
         "captum": lambda: reference.attribute(images, classes),
-        "grad-cam": package,  # enlarges its maps as well and takes them from 0 to 1
+        "grad-cam": package,  # it also enlarges its maps and scales them to [0, 1]
         "hook and backward": backward,
         "forward alone": forward,
     }
@@ -83,16 +83,15 @@ def ways(
 def compare(
     width: float, size: int, batch: int, repetitions: int, blocks: dict[str, str] = BLOCKS
 ) -> pd.DataFrame:
-    """A row for each block and way: median milliseconds a batch, and the ratio to `course_utils`."""
+    """Return one row per block and way: median milliseconds per batch, and the ratio to ours."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = VGG(CLASSES, width=width).eval().to(device)
     for relu in [module for module in network.modules() if isinstance(module, nn.ReLU)]:
-        relu.inplace = False  # for the others: their hooks would see what the next layer made of the activation
-    images, classes = (
-        torch.rand(batch, 3, size, size, device=device),
-        torch.arange(batch, device=device) % CLASSES,
-    )
+        # The hooks of the other libraries would see the activation after the next layer changed it.
+        relu.inplace = False
+    images = torch.rand(batch, 3, size, size, device=device)
+    classes = torch.arange(batch, device=device) % CLASSES
     rows = []
     for block, layer in blocks.items():
         candidates = ways(network, layer, images, classes)
@@ -122,7 +121,7 @@ def compare(
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=15)
     repetitions = parser.parse_args().repetitions

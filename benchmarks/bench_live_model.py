@@ -1,10 +1,15 @@
-"""What does drawing for a network in the page cost, and does it work? `python -m benchmarks.bench_live_model`.
+"""Measure what it costs to draw for a network in the page, and whether the network is right.
 
-A page with the widget alone: bytes before the first stroke and at it, as they are and compressed; milliseconds for one
-run of the network in JavaScript; milliseconds from the first stroke until there is a map. Beside it how often the
-network is right on drawings: the strokes behind all 600 digits of the test pool, drawn again with the widget's pen at
-random places among clutter. Nobody has drawn these in a browser, so they say what the pen changes and not what a
-reader's hand does. The table goes to `benchmarks/results/bench_live_model_<device>.csv`. Needs Chromium.
+Run it with ``python -m benchmarks.bench_live_model``; it needs Chromium. For a page with only this
+widget it reports the bytes before the first stroke and at it, plain and compressed; the
+milliseconds of one run of the network in JavaScript; and the milliseconds from the first stroke to
+a map.
+
+A second table shows how often the network is right on drawings: the strokes of all 600 digits in
+the test pool, drawn again with the widget's pen at random positions among clutter. Nobody has drawn
+these in a browser, so they show the effect of the pen and not of a reader's hand. The tables are
+written to ``benchmarks/results/bench_live_model_<device>.csv`` and
+``bench_live_model_drawings_<device>.csv``.
 """
 
 import gzip
@@ -29,11 +34,12 @@ from course_utils.studies import shipped
 from course_utils.widgets import LiveModel
 
 WIDTHS = (1.5, 2.5, 4.0)  # of the pen, in pixels
-# A dot in the middle of the sheet; then until the first map has a caption with its range.
+# Draw a dot in the middle of the sheet, then wait until the first map's caption has its range.
 FIRST_MAP = """async () => {
   const sheet = document.querySelector('.course-sheet canvas'), box = sheet.getBoundingClientRect();
   const caption = document.querySelector('.course-pair figcaption');
-  const at = { clientX: box.x + box.width / 2, clientY: box.y + box.height / 2, pointerId: 1, bubbles: true };
+  const middle = { clientX: box.x + box.width / 2, clientY: box.y + box.height / 2 };
+  const at = { ...middle, pointerId: 1, bubbles: true };
   sheet.setPointerCapture = () => {};
   const start = performance.now();
   sheet.dispatchEvent(new PointerEvent('pointerdown', at));
@@ -42,10 +48,12 @@ FIRST_MAP = """async () => {
 }"""
 RUNS = """async ([source, shapes, size, count]) => {
   const own = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
-  const [text] = Object.values(courseData), bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const [text] = Object.values(courseData);
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const tensors = own.unpacked(new DataView(bytes.buffer), shapes), spent = [];
   for (let i = 0; i < count; i++) {
-    const image = Float32Array.from({ length: size * size }, Math.random), start = performance.now();
+    const image = Float32Array.from({ length: size * size }, Math.random);
+    const start = performance.now();
     own.forward(tensors, image, size);
     spent.push(performance.now() - start);
   }
@@ -54,7 +62,7 @@ RUNS = """async ([source, shapes, size, count]) => {
 
 
 def widget_of(network: AttnVGG) -> LiveModel:
-    """As in the chapter Start here, with the digits of the first test images."""
+    """Return the widget of the chapter Start here, with the digits of the first test images."""
     images, labels = cluttered_digits.digit_pool("test")
     first = cluttered_digits.ClutteredDigits("test", shipped.GALLERY).sources
     return LiveModel.from_network(
@@ -65,7 +73,7 @@ def widget_of(network: AttnVGG) -> LiveModel:
 def cost(
     browser: Browser, widget: LiveModel, repetitions: int = 5, runs: int = 200
 ) -> dict[str, float]:
-    """Bytes, and medians of milliseconds; each repetition is a page opened anew."""
+    """Return bytes and median milliseconds; every repetition opens the page anew."""
     first, spent = [], []
     with tempfile.TemporaryDirectory() as folder:
         file = one_page.write(Path(folder), one_page.states_of(widget), widget.model_id)
@@ -92,7 +100,7 @@ def cost(
 def drawings(
     network: AttnVGG, widths: Sequence[float] = WIDTHS, count: int | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """For each width of the pen, accuracy on digits drawn again, and the share of the maps in the box around them."""
+    """Return the accuracy on drawings and the energy inside their box, one row per pen width."""
     pool, labels = cluttered_digits.digit_pool("test")
     chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:count]
     corners = torch.randint(
@@ -119,7 +127,7 @@ def drawings(
 
 
 def main() -> int:
-    """Measure, print, write."""
+    """Measure, print the tables and write them."""
     chromium = find_chromium()
     if chromium is None:
         print("needs Chromium: make browser", file=sys.stderr)

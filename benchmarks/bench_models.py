@@ -1,10 +1,11 @@
-"""What does attention cost? `python -m benchmarks.bench_models`.
+"""Measure what attention costs.
 
-Parameters and multiply-adds are counted; forward pass and training step are timed, median of several runs after one
-that does not count. In every repetition the networks take turns, so that whatever else the machine does slows all of
-them alike; the ratio is that of a network's median to the median of the first of its group. The
-table goes to `benchmarks/results/bench_models_<device>.csv`, with the device's name in every row.
-The speed of the full network on a GPU is the business of `bench_gpu`.
+Run it with ``python -m benchmarks.bench_models``. Parameters and multiply-adds are counted; the
+forward pass and the training step are timed, as the median of several runs after a warm-up. In
+every repetition the networks take turns, so other load on the machine slows all of them alike. A
+ratio compares a network's median with that of the first network in its group. The table is written
+to ``benchmarks/results/bench_models_<device>.csv``, with the device in every row. For the speed of
+the full network on a GPU see `bench_gpu`.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = 10
-# The first of each group is what the others are compared with.
+# The others of a group are compared with its first.
 GROUPS: dict[str, dict[str, Callable[[float], nn.Module]]] = {
     "VGG16": {
         "average head": lambda width: VGG(CLASSES, width=width),
@@ -60,7 +61,7 @@ def _resnet(width: float, gate: Callable[[int], nn.Module] | None) -> ResNet:
 
 
 def clock(function: Callable[..., object], *arguments: object) -> float:
-    """Seconds of one call, to the end of what it started on the device."""
+    """Return the seconds of one call, until the device has finished what the call started."""
     start = time.perf_counter()
     function(*arguments)
     if torch.cuda.is_available():
@@ -69,7 +70,7 @@ def clock(function: Callable[..., object], *arguments: object) -> float:
 
 
 def forward(model: nn.Module, images: torch.Tensor) -> None:
-    """One pass without gradients."""
+    """Run one forward pass without gradients."""
     with torch.inference_mode():
         model.eval()(images)
 
@@ -77,7 +78,7 @@ def forward(model: nn.Module, images: torch.Tensor) -> None:
 def training_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor
 ):
-    """Forward, backward and the optimiser's step."""
+    """Run forward, backward and the step of the optimiser."""
     model.train()
     optimizer.zero_grad()
     F.cross_entropy(model(images).logits, labels).backward()
@@ -85,8 +86,9 @@ def training_step(
 
 
 def compare(group: str, width: float, batch: int, repetitions: int) -> pd.DataFrame:
-    """One row a network of a group."""
-    device, size = "cuda" if torch.cuda.is_available() else "cpu", SIZES[group][width]
+    """Return one row per network of a group."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = SIZES[group][width]
     images = torch.rand(batch, 3, size, size, device=device)
     labels = torch.randint(CLASSES, (batch,), device=device)
     models = {name: make(width).to(device) for name, make in GROUPS[group].items()}
@@ -119,7 +121,7 @@ def compare(group: str, width: float, batch: int, repetitions: int) -> pd.DataFr
 
 
 def report(script: str, table: pd.DataFrame) -> None:
-    """Print a table and write it, with device and version in every row."""
+    """Print a table and write it, with the device and PyTorch's version in every row."""
     device = device_name()
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{script}_{re.sub(r'[^a-z0-9]+', '_', device.lower()).strip('_')}.csv"
@@ -131,7 +133,7 @@ def report(script: str, table: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    """Time the laptop's width always, and the full width where it is asked for or there is a GPU."""
+    """Time the laptop's width, and the full width on a GPU or with ``--full``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--full", action="store_true", help="time the full width on a CPU too (minutes)"

@@ -1,11 +1,14 @@
-"""What does a page of the built book weigh, and how soon does a slider answer? `python -m benchmarks.bench_pages`.
+"""Measure how much the book's pages weigh, and how soon a slider responds.
 
-For each page with a widget: bytes as a server sends them (text compressed), requests, milliseconds from the start of
-the navigation until a slider has changed what the widget shows, on this machine and at 10 Mbit/s with 40 ms of delay,
-and what a drag costs: milliseconds of script and layout for each step of it.
-Beside it, in the same run, the stock way of ipywidgets for one of the widgets: RequireJS, html-manager and anywidget,
-here from npm and served from this machine (without npm the row is left out). The table goes to
-`benchmarks/results/bench_pages_<device>.csv`. Needs a built book and Chromium.
+Run it with ``python -m benchmarks.bench_pages``; it needs a built book and Chromium. For each page
+with a widget it reports the bytes as a server sends them (text compressed), the requests, the
+milliseconds from the start of the navigation until a slider has changed what the widget shows (on
+this machine, and at 10 Mbit/s with a delay of 40 ms), and the milliseconds of script and layout per
+step of a drag.
+
+The last row is the stock way of ipywidgets for one widget: RequireJS, html-manager and anywidget,
+installed with npm and served from this machine (without npm there is no such row). The table is
+written to ``benchmarks/results/bench_pages_<device>.csv``.
 """
 
 import gzip
@@ -40,16 +43,19 @@ SLOW = {
 # From the start of the navigation until the first slider has changed what the widget shows.
 ANSWERED = """() => {
   const widget = document.querySelector('.course-widget');
-  const slider = [...(widget?.querySelectorAll('input[type=range]') ?? [])].find((s) => s.offsetWidth);
+  const sliders = [...(widget?.querySelectorAll('input[type=range]') ?? [])];
+  const slider = sliders.find((s) => s.offsetWidth);
   if (!slider) return false;
-  const shown = () => widget.innerHTML + [...widget.querySelectorAll('canvas')].map((c) => c.toDataURL());
+  const canvases = () => [...widget.querySelectorAll('canvas')];
+  const shown = () => widget.innerHTML + canvases().map((c) => c.toDataURL());
   const before = shown();
   slider.value = slider.value === slider.min ? slider.max : slider.min;
   slider.dispatchEvent(new Event('input', { bubbles: true }));
   return shown() !== before && performance.now();
 }"""
 DRAG = """async () => {
-  const slider = [...document.querySelectorAll('.course-widget input[type=range]')].find((s) => s.offsetWidth);
+  const sliders = [...document.querySelectorAll('.course-widget input[type=range]')];
+  const slider = sliders.find((s) => s.offsetWidth);
   const low = Number(slider.min), high = Number(slider.max), steps = 60, spent = [];
   for (let i = 0; i <= steps; i++) {
     await new Promise(requestAnimationFrame);
@@ -64,7 +70,7 @@ DRAG = """async () => {
 
 
 class Compressing(SimpleHTTPRequestHandler):
-    """Sends text compressed, as the servers of published pages do."""
+    """A server that compresses text, as the servers of published pages do."""
 
     def do_GET(self) -> None:
         """Send a file."""
@@ -82,13 +88,13 @@ class Compressing(SimpleHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def measure(
     browser: Browser, url: str, stock: Path | None = None, repetitions: int = 3
 ) -> dict[str, float]:
-    """Open a page a few times, plain and slowly, and drag its first slider."""
+    """Open a page a few times, at full speed and slowly, and drag its first slider."""
     times: dict[str, list[float]] = {"plain": [], "slow": []}
     for way in [*times] * repetitions:
         page = browser.new_page(
@@ -104,7 +110,7 @@ def measure(
         if way == "slow":
             client.send("Network.emulateNetworkConditions", SLOW)
         if stock:
-            _answer_for_the_networks(page, stock, url)
+            _serve_from_this_machine(page, url)
         page.goto(url, wait_until="commit")
         times[way].append(page.wait_for_function(ANSWERED, polling=10, timeout=60_000).json_value())
         page.wait_for_load_state("networkidle")
@@ -115,13 +121,13 @@ def measure(
         "requests": len(sizes),
         "ms to an answer": median(times["plain"]),
         "ms at 10 Mbit/s": median(times["slow"]),
-        "ms a step, median": median(spent),
-        "ms a step, longest": max(spent),
+        "ms per step, median": median(spent),
+        "ms per step, longest": max(spent),
     }
 
 
-def _answer_for_the_networks(page: Page, packages: Path, url: str) -> None:
-    """Send what the stock page asks of content networks to this machine's server, where the same files are."""
+def _serve_from_this_machine(page: Page, url: str) -> None:
+    """Redirect the stock page's requests to content networks to the same files on this machine."""
     base = url.rsplit("/", 1)[0]
     files = {
         r"require(\.min)?\.js": "requirejs/require.js",
@@ -141,7 +147,10 @@ def _answer_for_the_networks(page: Page, packages: Path, url: str) -> None:
 
 
 def widget_kilobytes(text: str) -> float:
-    """What the modules of a page's widgets and the host take, compressed; their style is in the page's own bytes."""
+    """Return the compressed size of the host and of the modules of a page's widgets.
+
+    Their styles are part of the page itself.
+    """
     host = (HTML / "_static" / "widget-host.js").read_text(encoding="utf-8")
     state = re.search(r'widget-state\+json">(.*?)</script>', text, re.DOTALL)
     sources = json.loads(state[1])["sources"].values() if state else ()
@@ -150,7 +159,7 @@ def widget_kilobytes(text: str) -> float:
 
 
 def stock(folder: Path) -> bool:
-    """Write the page that ipywidgets makes of one widget, and fetch what it needs; False if that can't be had."""
+    """Write ipywidgets' page of one widget and install what it needs; False if that fails."""
     embed_minimal_html(folder / "stock.html", views=[ScheduleExplorer()], drop_defaults=False)
     page = (folder / "stock.html").read_text(encoding="utf-8")
     page = re.sub(r' (integrity|crossorigin)="[^"]*"', "", page)  # these files come from npm
@@ -170,7 +179,7 @@ def stock(folder: Path) -> bool:
 
 
 def main() -> int:
-    """Measure all pages and the stock one, print, write."""
+    """Measure all pages and the stock page, print the table and write it."""
     chromium = find_chromium()
     if chromium is None or not (HTML / "index.html").exists():
         print("needs a built book and Chromium: make book browser", file=sys.stderr)

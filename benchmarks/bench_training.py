@@ -1,11 +1,13 @@
-"""What does `fit` cost beside a plain loop, and how far does the cpu preset get? `python -m benchmarks.bench_training`.
+"""Compare the cost of `fit` with a plain loop, and train the cpu preset.
 
-`fit` and the loop of any tutorial (a DataLoader that takes image by image, zero_grad, backward, step) train the same
-network on the same images, each in a process of its own, in turns. What `fit` does beside, its log and checkpoints,
-counts. On a GPU it computes in mixed precision, the loop in float32. The table has seconds an epoch, images a second,
-the share of it that goes into loading the images alone, the peak memory of the process, and the ratio to the plain
-loop. Then the network of the chapter AttnVGG is trained at the cpu preset and its accuracy printed epoch by epoch. The tables go
-to `benchmarks/results/bench_training_<device>.csv` and `bench_training_curve_<device>.csv`.
+Run it with ``python -m benchmarks.bench_training``. `fit` and the loop of any tutorial (a
+DataLoader that reads image by image, zero_grad, backward, step) train the same network on the same
+images, in turns and each in its own process. The log and the checkpoints of `fit` count too. On a
+GPU, `fit` computes in mixed precision and the loop in float32. The table has the seconds per epoch,
+the images per second, the share of the time that loading the images takes, the peak memory of the
+process, and the ratio to the plain loop. Then AttnVGG is trained at the cpu preset, and its
+accuracy is printed epoch by epoch. The tables are written to
+``benchmarks/results/bench_training_<device>.csv`` and ``bench_training_curve_<device>.csv``.
 """
 
 import argparse
@@ -31,7 +33,7 @@ from course_utils.training.trainer import fit
 
 
 class OneByOne(Dataset):
-    """The same images as a set that knows nothing of batches, as most are written."""
+    """The same images without the shortcut for batches, as most data sets are written."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -44,7 +46,7 @@ class OneByOne(Dataset):
 
 
 def loading(loader: DataLoader, device: str) -> float:
-    """Seconds to go once through all batches and do nothing with them."""
+    """Return the seconds to go once through all batches without using them."""
     start = time.perf_counter()
     for images, labels, *_ in loader:
         images.to(device), labels.to(device)
@@ -52,7 +54,7 @@ def loading(loader: DataLoader, device: str) -> float:
 
 
 def by_fit(data: Splits, recipe: Recipe) -> tuple[list[float], float]:
-    """Seconds of each epoch but the first, and of loading one."""
+    """Return the seconds of each epoch except the first, and of loading one epoch."""
     with tempfile.TemporaryDirectory() as folder:
         seconds = fit(
             shipped.build("repaired", PRESETS["cpu"]), data, recipe, folder=folder
@@ -64,7 +66,7 @@ def by_fit(data: Splits, recipe: Recipe) -> tuple[list[float], float]:
 
 
 def by_plain_loop(data: Splits, recipe: Recipe) -> tuple[list[float], float]:
-    """The same of the loop that a tutorial has."""
+    """Return the same for the loop of a tutorial."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loader = DataLoader(OneByOne(data.train), recipe.batch_size, shuffle=True, drop_last=True)
     model = shipped.build("repaired", PRESETS["cpu"]).to(device)
@@ -92,7 +94,7 @@ WAYS = {"plain loop": by_plain_loop, "fit": by_fit}
 
 
 def measure(way: str, images: int, size: int, epochs: int) -> tuple[list[float], float, float]:
-    """Seconds of each epoch, of loading one, and the peak memory of this process in megabytes."""
+    """Return the seconds of each epoch and of loading one, and this process's peak memory in MB."""
     data = load(size=size, counts={"train": images, "val": 1, "test": 1})
     data = data._replace(
         train=Subset(data.train, range(images))
@@ -103,7 +105,7 @@ def measure(way: str, images: int, size: int, epochs: int) -> tuple[list[float],
 
 
 def compare(images: int = 2000, size: int = 64, epochs: int = 4, turns: int = 3) -> pd.DataFrame:
-    """A row a way to train."""
+    """Return one row per way to train."""
     got = {way: [] for way in WAYS}
     for _ in range(turns):
         for way in WAYS:
@@ -126,7 +128,7 @@ def compare(images: int = 2000, size: int = 64, epochs: int = 4, turns: int = 3)
 
 
 def curve() -> pd.DataFrame:
-    """The log of the cpu preset, with the test accuracy of what it chose in the last row."""
+    """Return the log of the cpu preset; its last row has the test accuracy of the best epoch."""
     preset = PRESETS["cpu"]
     data = load(**preset.data)
     with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +139,7 @@ def curve() -> pd.DataFrame:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Measure, print both tables and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=3)
     report("bench_training", compare(turns=parser.parse_args().turns))
