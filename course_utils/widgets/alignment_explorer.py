@@ -38,13 +38,13 @@ class AlignmentExplorer(anywidget.AnyWidget):
     position = traitlets.Int(0, help="centre on the grid, counted row by row").tag(sync=True)
     added = traitlets.Float(0.0).tag(sync=True)
 
-    names = traitlets.List(traitlets.Unicode(), ALIGNMENTS).tag(sync=True)
+    names = traitlets.List(traitlets.Unicode(), list(ALIGNMENTS)).tag(sync=True)
     start = traitlets.List(traitlets.Float(), START).tag(sync=True)
     size = traitlets.Int(help="height and width of an image in pixels").tag(sync=True)
     grid = traitlets.Int(help="positions per row of a map").tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)  # (N,)
-    boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
+    boxes = traitlets.List(traitlets.Any()).tag(sync=True)  # (N, 4) x0, y0, x1, y1
     chances = traitlets.List(traitlets.Float()).tag(sync=True)  # (N,)
     map_scores = traitlets.Bytes().tag(sync=True)  # (N, K) float32
     inside = traitlets.Bytes(help="energy in the box by position").tag(sync=True)  # (N, K) float32

@@ -32,10 +32,10 @@ class AttentionPlayer(anywidget.AnyWidget):
     size = traitlets.Int(help="height and width of an image in pixels").tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)  # (N,)
-    boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
+    boxes = traitlets.List(traitlets.Any()).tag(sync=True)  # (N, 4) x0, y0, x1, y1
     chance = traitlets.Float(help="energy of a uniform map").tag(sync=True)
     epochs = traitlets.List(traitlets.Int()).tag(sync=True)  # (E,)
-    shapes = traitlets.List(help="height and width of each tap's maps").tag(sync=True)  # (T, 2)
+    shapes = traitlets.List(traitlets.Any(), help="h, w of each tap's maps").tag(sync=True)
     maps = traitlets.Bytes(help="tap after tap").tag(sync=True)  # each (E, N, h, w) float32
     energy = traitlets.Bytes().tag(sync=True)  # (T, E, N) float32
     palette = traitlets.Bytes(palette()).tag(sync=True)

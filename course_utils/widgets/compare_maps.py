@@ -40,7 +40,7 @@ class CompareMaps(anywidget.AnyWidget):
     labels = traitlets.List(traitlets.Int()).tag(sync=True)  # (N,)
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     methods = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    sizes = traitlets.List(help="classes, h, w of each method's maps").tag(sync=True)
+    sizes = traitlets.List(traitlets.Any(), help="classes, h, w by method").tag(sync=True)
     maps = traitlets.Bytes(help="method after method").tag(sync=True)  # each (N, classes, h, w)
     palette = traitlets.Bytes(palette()).tag(sync=True)
 

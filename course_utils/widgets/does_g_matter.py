@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import anywidget
 import torch
@@ -10,6 +10,7 @@ import traitlets
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from course_utils.attention.spatial import PayAttention
 from course_utils.core.boxes import box_regions
 from course_utils.explain.metrics import area_share, energy_by_position
 from course_utils.models import PayAttentionVGG
@@ -36,14 +37,15 @@ class DoesGMatter(anywidget.AnyWidget):
     t = traitlets.Float(0.0, min=0, max=1, help="0: own g, 1: the other g").tag(sync=True)
 
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)  # (F,)
-    kinds = traitlets.List(help="compatibility and alignment of each network").tag(sync=True)
+    # Compatibility and alignment of each network
+    kinds = traitlets.List(traitlets.Any()).tag(sync=True)  # (F, 2)
     draws = traitlets.Int(help="number of other layers per network").tag(sync=True)
     size = traitlets.Int(help="height and width of an image in pixels").tag(sync=True)
     grids = traitlets.List(traitlets.Int(), help="side of each tap's map").tag(sync=True)
     channels = traitlets.List(traitlets.Int(), help="of each tap").tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)  # (N,)
-    boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
+    boxes = traitlets.List(traitlets.Any()).tag(sync=True)  # (N, 4) x0, y0, x1, y1
     chances = traitlets.List(traitlets.Float()).tag(sync=True)  # (N,)
     inside = traitlets.Bytes(help="energy by position").tag(sync=True)  # (N, ΣK) float32
     # Most features are 0 behind a ReLU: one bit per feature marks the others, and only they are
@@ -151,22 +153,28 @@ def _parts(versions: list[PayAttentionVGG], images: Tensor) -> Parts:
     """Run a network and its copies on the images."""
     own, *_ = versions
     _check_network(own)
-    local, guides = None, []
+    local: list[Tensor] = []
+    guides = []
     for version in versions:
         taps, x = tapped(version.features, as_rgb(images, 32), version.pools, version.taps)
-        if local is not None and not all(torch.equal(a, b) for a, b in zip(local, taps)):
+        if local and not all(torch.equal(a, b) for a, b in zip(local, taps)):
             raise ValueError(
                 "expected copies that differ only behind the last tap, got other local features"
             )
         local, g = taps, version.dense(x.mean(dim=(2, 3)))
-        guides.append(torch.cat([layer.project_global(g) for layer in version.attention], dim=1))
-    layer = own.attention[0]
+        guides.append(torch.cat([layer.project_global(g) for layer in _layers(version)], dim=1))
+    layer = _layers(own)[0]
     return Parts(
         kind=(layer.compatibility, layer.alignment),
         local=local,
         learned=_learned(own, local),
         guides=torch.stack(guides, dim=1),
     )
+
+
+def _layers(network: PayAttentionVGG) -> list[PayAttention]:
+    """Return the attention of each tap."""
+    return cast(list[PayAttention], [*network.attention])
 
 
 def _check_network(network: PayAttentionVGG) -> None:
@@ -187,14 +195,17 @@ def _check_network(network: PayAttentionVGG) -> None:
 
 def _learned(network: PayAttentionVGG, local: list[Tensor]) -> Learned:
     """Collect the parameters; in evaluation a norm is a fixed scale and shift."""
-    norms, linear = network.norms, network.classifiers[0]
+    layers = _layers(network)
+    norms = cast(list[nn.BatchNorm1d], [*(network.norms or ())])
+    linear = cast(nn.Linear, network.classifiers[0])
     # A channel that is 0 everywhere would have steps of size 0, and 0 / 0 is not a number.
     steps = [(l.amax(dim=(0, 2, 3)) / 255).clamp(min=1e-12) for l in local]
-    scale = torch.cat([norm.weight / (norm.running_var + norm.eps).sqrt() for norm in norms])
-    means = torch.cat([norm.running_mean for norm in norms])
+    deviations = [(norm.get_buffer("running_var") + norm.eps).sqrt() for norm in norms]
+    scale = torch.cat([norm.weight / each for norm, each in zip(norms, deviations)])
+    means = torch.cat([norm.get_buffer("running_mean") for norm in norms])
     shift = torch.cat([norm.bias for norm in norms]) - means * scale
-    if network.attention[0].compatibility == "pc":
-        u = torch.cat([layer.u.weight.flatten() for layer in network.attention])
+    if layers[0].compatibility == "pc":
+        u = torch.cat([layer.u.weight.flatten() for layer in layers])
     else:
         u = torch.zeros_like(scale)
     return Learned(torch.cat(steps), u, scale, shift, linear.weight, linear.bias)

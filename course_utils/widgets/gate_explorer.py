@@ -54,15 +54,15 @@ class GateExplorer(anywidget.AnyWidget):
     cells = traitlets.Int(CELLS).tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
+    boxes = traitlets.List(traitlets.Any()).tag(sync=True)  # (N, 4) x0, y0, x1, y1
     # All traits below have one entry per gate, in the order of `GATES`.
     features = traitlets.Bytes().tag(sync=True)  # each (N, C, H, H) uint8
-    grids = traitlets.List(help="channels and side of the features").tag(sync=True)
+    grids = traitlets.List(traitlets.Any(), help="channels and side of the features").tag(sync=True)
     lows = traitlets.List(traitlets.Float(), help="value stored as 0").tag(sync=True)
     steps = traitlets.List(traitlets.Float(), help="size of one of the 255 steps").tag(sync=True)
     sources = traitlets.List(traitlets.Unicode(), help="where the gate is from").tag(sync=True)
     # A list of pairs and not a dict: notebooks sort the keys of the dicts that they store.
-    shapes = traitlets.List(help="name and shape of each parameter").tag(sync=True)
+    shapes = traitlets.List(traitlets.Any(), help="name and shape of each parameter").tag(sync=True)
     parameters = traitlets.Bytes(help="in the order of `shapes`").tag(sync=True)  # float32
     palette = traitlets.Bytes(palette()).tag(sync=True)
 

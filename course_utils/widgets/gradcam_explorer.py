@@ -40,11 +40,11 @@ class GradcamExplorer(anywidget.AnyWidget):
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     labels = traitlets.List(traitlets.Int()).tag(sync=True)  # (N,)
     predictions = traitlets.List(traitlets.Int()).tag(sync=True)  # (N,)
-    boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
+    boxes = traitlets.List(traitlets.Any()).tag(sync=True)  # (N, 4) x0, y0, x1, y1
     chances = traitlets.List(traitlets.Float()).tag(sync=True)  # (N,)
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     layers = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    shapes = traitlets.List(help="K, h, w of each layer").tag(sync=True)
+    shapes = traitlets.List(traitlets.Any(), help="K, h, w of each layer").tag(sync=True)
     activations = traitlets.Bytes(help="by layer").tag(sync=True)  # each (N, K, h, w) float32
     alphas = traitlets.Bytes(help="by layer").tag(sync=True)  # each (N, classes, K) float32
     palette = traitlets.Bytes(palette()).tag(sync=True)

@@ -103,15 +103,15 @@ class KindsExplorer(anywidget.AnyWidget):
     features = traitlets.Bytes().tag(sync=True)  # (N, K, d) uint8
     step = traitlets.Float(help="size of one of the 256 steps of a feature").tag(sync=True)
     coordinates = traitlets.Bytes().tag(sync=True)  # (K, 2) float32
-    labels = traitlets.List().tag(sync=True)  # (N, 2)
-    boxes = traitlets.List().tag(sync=True)  # (N, 2, 4) x0, y0, x1, y1
-    chances = traitlets.List().tag(sync=True)  # (N, 2)
+    labels = traitlets.List(traitlets.Any()).tag(sync=True)  # (N, 2)
+    boxes = traitlets.List(traitlets.Any()).tag(sync=True)  # (N, 2, 4) x0, y0, x1, y1
+    chances = traitlets.List(traitlets.Any()).tag(sync=True)  # (N, 2)
     inside = traitlets.Bytes(help="energy by position").tag(sync=True)  # (N, 2, K) float32
     hops = traitlets.Int().tag(sync=True)
     heads = traitlets.Int().tag(sync=True)
-    groups = traitlets.List().tag(sync=True)  # (G, n)
+    groups = traitlets.List(traitlets.Any()).tag(sync=True)  # (G, n)
     # A list of pairs and not a dict: notebooks sort the keys of the dicts that they store.
-    shapes = traitlets.List(help="name and shape of each parameter").tag(sync=True)
+    shapes = traitlets.List(traitlets.Any(), help="name and shape of each parameter").tag(sync=True)
     parameters = traitlets.Bytes(help="in the order of `shapes`").tag(sync=True)  # float32
     palette = traitlets.Bytes(palette()).tag(sync=True)
 

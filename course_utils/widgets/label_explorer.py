@@ -34,9 +34,10 @@ class LabelExplorer(anywidget.AnyWidget):
     grid = traitlets.List(traitlets.Int(), help="rows and columns of a map").tag(sync=True)
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
-    digits = traitlets.List(help="the classes in each image").tag(sync=True)
-    boxes = traitlets.List(help="x0, y0, x1, y1 around each of them").tag(sync=True)
-    probabilities = traitlets.List(help="of each class, in per cent").tag(sync=True)  # (N, classes)
+    digits = traitlets.List(traitlets.Any(), help="the classes in each image").tag(sync=True)
+    boxes = traitlets.List(traitlets.Any(), help="x0, y0, x1, y1 of each digit").tag(sync=True)
+    # (N, classes), in per cent
+    probabilities = traitlets.List(traitlets.Any()).tag(sync=True)
     own = traitlets.Bytes().tag(sync=True)  # (N, classes, h, w) float16
     shared = traitlets.Bytes().tag(sync=True)  # (N, h, w) float16
     palette = traitlets.Bytes(palette()).tag(sync=True)

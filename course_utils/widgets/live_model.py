@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import anywidget
 import torch
 import traitlets
@@ -39,9 +41,10 @@ class LiveModel(anywidget.AnyWidget):
     size = traitlets.Int(help="height and width of the image in pixels").tag(sync=True)
     backgrounds = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    examples = traitlets.List(help="pen strokes, each a list of points x, y").tag(sync=True)
+    # Of each example, the pen strokes, each a list of points x, y
+    examples = traitlets.List(traitlets.Any()).tag(sync=True)
     labels = traitlets.List(traitlets.Int(), help="class of each example").tag(sync=True)
-    shapes = traitlets.List(help="of the tensors in `weights`").tag(sync=True)
+    shapes = traitlets.List(traitlets.Any(), help="of the tensors in `weights`").tag(sync=True)
     weights = traitlets.Bytes(help="the tensors of `folded`").tag(sync=True)  # float16
     palette = traitlets.Bytes(palette()).tag(sync=True)
 
@@ -115,18 +118,19 @@ def folded(network: AttnVGG) -> list[Tensor]:
             "expected an AttnVGG with taps before the pools, independent heads and softmax, "
             f"got {variant}"
         )
-    tensors = []
+    tensors: list[Tensor] = []
     with evaluating(network):
         for conv, norm in zip(network.features, network.features[1:]):
             if isinstance(conv, nn.Conv2d):
-                fused = fuse_conv_bn_eval(conv, norm)
-                tensors += [fused.weight, fused.bias]
+                fused = fuse_conv_bn_eval(conv, cast(nn.BatchNorm2d, norm))
+                tensors += fused.parameters()  # weight and bias
     tensors[0] = tensors[0].sum(dim=1, keepdim=True)  # (C, 3, 3, 3) → (C, 1, 3, 3)
     for block in network.attention:
-        parts = (block.project_local.weight, block.project_global.weight, block.score.weight)
-        tensors += [*(part.flatten(1) for part in parts), block.score.bias]
+        for part in ("project_local", "project_global", "score"):
+            tensors.append(block.get_parameter(f"{part}.weight").flatten(1))
+        tensors.append(block.get_parameter("score.bias"))
     for linear in network.classifiers:
-        tensors += [linear.weight, linear.bias]
+        tensors += linear.parameters()
     if not all(tensor.half().isfinite().all() for tensor in tensors):
         most = torch.stack([tensor.abs().max() for tensor in tensors]).max().item()
         raise ValueError(

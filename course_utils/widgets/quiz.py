@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anywidget
 import traitlets
@@ -70,6 +70,7 @@ def _check(question: Question) -> None:
 
 def _listed(question: Question) -> dict:
     """Return a question as the page reads it, with its answers in alphabetical order."""
+    answers: list[dict[str, Any]]
     answers = [{"text": question.right, "why": question.why, "right": True}]
     answers += [{"text": text, "why": why, "right": False} for text, why in question.wrong.items()]
     answers.sort(key=lambda answer: answer["text"].replace("`", "").casefold())

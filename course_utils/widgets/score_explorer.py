@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import torch
@@ -79,7 +79,7 @@ class ScoreExplorer(anywidget.AnyWidget):
     size = traitlets.Int(help="height and width of an image in pixels").tag(sync=True)
     grid = traitlets.Int(help="positions per row of a map").tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
-    boxes = traitlets.List().tag(sync=True)  # (N, 4) x0, y0, x1, y1
+    boxes = traitlets.List(traitlets.Any()).tag(sync=True)  # (N, 4) x0, y0, x1, y1
     chances = traitlets.List(traitlets.Float()).tag(sync=True)  # (N,)
     inside = traitlets.Bytes(help="energy in the box by position").tag(sync=True)  # (N, K) float32
     features = traitlets.Bytes().tag(sync=True)  # (N, K, d_k) uint8
@@ -130,8 +130,9 @@ class ScoreExplorer(anywidget.AnyWidget):
         if keys.min() < 0:
             raise ValueError(f"expected non-negative keys, got {keys.min().item():.3g}")
         _check_scores(pools, plane)
-        modules = [pools[name].attention.score for name in LEARNED]
+        modules = [pools[name].get_submodule("attention.score") for name in LEARNED]
         learned = [parameters_to_vector(module.parameters()) for module in modules]
+        queries = [pools[name].get_submodule("project")(features.g) for name in SCORES]
         step = keys.max().item() / 255
         return cls(
             plane=packing.floats(parameters_to_vector(plane.parameters())),
@@ -144,7 +145,7 @@ class ScoreExplorer(anywidget.AnyWidget):
             inside=packing.floats(metrics.energy_by_position(regions, (grid, grid))),
             features=packing.in_steps(keys, step),
             step=step,
-            queries=packing.floats(*(pools[name].project(features.g) for name in SCORES)),
+            queries=packing.floats(*queries),
             learned=packing.floats(*learned),
             learned_sizes=[len(vector) for vector in learned],
         )
@@ -152,7 +153,7 @@ class ScoreExplorer(anywidget.AnyWidget):
 
 def _check_scores(pools: Mapping[str, nn.Module], plane: scores.Additive) -> None:
     """Raise if the pools don't have the scores of `SCORES`, or the plane's score isn't 2-D."""
-    if {name: _kind(pool.attention.score) for name, pool in pools.items()} != SCORES:
+    if {name: _kind(pool) for name, pool in pools.items()} != SCORES:
         raise ValueError(
             f"expected one pool for each of {', '.join(SCORES)}, got {', '.join(pools) or 'none'}"
         )
@@ -163,6 +164,8 @@ def _check_scores(pools: Mapping[str, nn.Module], plane: scores.Additive) -> Non
         )
 
 
-def _kind(score: object) -> object:
-    """Return what `SCORES` lists for a score: the class of a module, and a function itself."""
+def _kind(pool: nn.Module) -> object:
+    """Return what `SCORES` lists for a pool's score: the class of a module, a function itself."""
+    attention: Any = pool.attention
+    score = attention.score
     return type(score) if isinstance(score, nn.Module) else score

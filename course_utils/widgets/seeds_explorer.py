@@ -34,7 +34,7 @@ class SeedsExplorer(anywidget.AnyWidget):
     scores = traitlets.List(traitlets.Unicode()).tag(sync=True)
     lower_is_better = traitlets.List(traitlets.Bool(), help="by score").tag(sync=True)
     # None where a variant has no such score
-    values = traitlets.List(help="by score, variant and seed").tag(sync=True)
+    values = traitlets.List(traitlets.Any(), help="by score, variant and seed").tag(sync=True)
 
     @classmethod
     def from_scores(
