@@ -261,10 +261,8 @@ def mean_loss(function) -> str:
     has_graph = isinstance(answer, Tensor) and answer.requires_grad
     refuse(has_graph, f"The result still holds a graph with {kept} tensors.")
     answer = as_number(answer, "The mean loss")
-    require(
-        abs(answer - expected) < 1e-5,
-        f"The mean loss should be {expected:.3f}, not {answer:.3f}.",
-    )
+    right = abs(answer - expected) < 1e-5
+    require(right, f"The mean loss should be {expected:.3f}, not {answer:.3f}.")
     return "Right: the mean is correct, and no graph is kept from batch to batch."
 
 

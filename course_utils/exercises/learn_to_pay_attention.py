@@ -14,7 +14,7 @@ def first_tap(function) -> str:
     """Write the pc scores of a tap whose local features have half as many channels as g."""
     layer = PayAttention(32, 64, "pc").requires_grad_(False)
     l, g = torch.randn(3, 32, 5, 6), torch.randn(3, 64)
-    u = layer.get_parameter("u.weight").flatten()
+    u = layer.u.weight.flatten()
     W_g = layer.get_parameter("project_global.weight")
     r = function(l, g, u, W_g)
     refuse(
