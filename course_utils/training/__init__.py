@@ -1,14 +1,14 @@
 """Training and evaluating a network.
 
-- `trainer`: `fit`, which trains with Lightning, can be stopped and goes on.
+- `trainer`: `fit`, which trains with Lightning and can resume an interrupted run.
 - `datamodule`: the batches of each epoch.
-- `recipes`: epochs, learning rate, schedule, loss: the settings of a training.
+- `recipes`: the settings of a training: epochs, learning rate, schedule, loss.
 - `losses`: loss functions.
 - `callbacks`: the progress bar and the snapshots of attention maps.
-- `augmentation`: mirrored and shifted images.
-- `evaluation`: predict a whole data set; accuracy and scores of maps.
-- `classification`: the usual scores of a classifier, with intervals.
-- `run`: what a training leaves behind.
+- `augmentation`: flipped and shifted images.
+- `evaluation`: predictions for a whole data set; accuracy, and scores of maps.
+- `classification`: the usual scores of a classifier, with intervals; average precision.
+- `run`: the results of a training: log, maps, weights.
 """
 
 import lazy_loader
