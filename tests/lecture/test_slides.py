@@ -11,6 +11,8 @@ from course_utils.studies import attention_vs_grad_cam, results, statistics, you
 from lecture import figures, material, measurements, numbers, widgets
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.slow  # the numbers of all slides are computed, most of them with networks
+
 SLIDES = numbers.slides()
 TEXT = numbers.SLIDES.read_text(encoding="utf-8")
 

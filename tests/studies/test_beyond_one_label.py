@@ -142,6 +142,7 @@ def test_every_run_is_shipped():
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 1_500_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_shipped_network_has_the_scores_of_its_row(variant):
     row = comparison.scores().set_index(["variant", "seed"]).loc[variant, SEEDS[0]]
