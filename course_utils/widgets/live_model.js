@@ -8,25 +8,35 @@ function inside(large, size, [x0, y0, x1, y1]) {
   return sum(within) / sum(large);
 }
 
-function render({ model, el }) {
+const ZOOM = 4;
+
+/** What the widget remembers: its fixed traits, the drawing so far, and the network. */
+function startingState(model) {
   const size = model.get("size");
   const area = size * size;
-  const classes = model.get("classes");
-  const zoom = 4;
-  const backgrounds = bytes(model.get("backgrounds"));
-  const examples = model.get("examples");
-  const labels = model.get("labels");
-  const palette = bytes(model.get("palette"));
-  const sheet = new Float32Array(area); // ink
-  let paths = [];
-  let turn = -1;
-  let example;
-  let tensors;
-  let loading = false;
-  let failed = "";
-  let frame;
-  let player;
+  return {
+    model,
+    size,
+    area,
+    classes: model.get("classes"),
+    backgrounds: bytes(model.get("backgrounds")),
+    examples: model.get("examples"),
+    labels: model.get("labels"),
+    palette: bytes(model.get("palette")),
+    sheet: new Float32Array(area), // ink
+    paths: [], // one list of points per stroke: the pen can be changed, and strokes undone, later
+    turn: -1, // the example drawn last, so that the button goes on to the next
+    example: undefined, // the example on the sheet; undefined if the reader drew
+    tensors: undefined, // the network, once it's loaded
+    loading: false,
+    failed: "",
+    frame: undefined, // the animation frame in which the network runs next
+    player: undefined, // the animation frame in which an example goes on
+  };
+}
 
+/** The sheet to draw on, and the pen's cursor over it. */
+function sheetParts(size) {
   const picture = element("canvas", {
     width: size,
     height: size,
@@ -37,269 +47,323 @@ function render({ model, el }) {
   });
   const cursor = element("span", { className: "course-cursor", "aria-hidden": "true" });
   const pen = element("figcaption", { "aria-live": "polite" }, "draw here");
-  const maps = ["first", "second"].map((name) => {
-    const canvas = element("canvas", { width: zoom * size, height: zoom * size, role: "img" });
-    const caption = element("figcaption");
-    return { name, canvas, caption, figure: element("figure", {}, canvas, caption) };
+  return { picture, cursor, pen };
+}
+
+/** The picture of one of the network's two maps. */
+function mapPart(name, size) {
+  const canvas = element("canvas", { width: ZOOM * size, height: ZOOM * size, role: "img" });
+  const caption = element("figcaption");
+  return { name, canvas, caption, figure: element("figure", {}, canvas, caption) };
+}
+
+/** A class, its bar and its probability; there is none before the first stroke. */
+function probabilityRow(name) {
+  const { node, show } = meter(`Probability of ${name}`);
+  const text = element("span");
+  const set = (value) => {
+    show(value ?? 0);
+    text.textContent = value === undefined ? "–" : percent(value);
+    node.setAttribute("aria-valuetext", text.textContent);
+  };
+  const row = element("div", { className: "course-row" }, element("span", {}, name), node, text);
+  return { set, row };
+}
+
+/** The network's input, in 256 grey levels: ink over the clutter. */
+function seen({ model, area, sheet, backgrounds }) {
+  const from = model.get("background") * area;
+  return Uint8Array.from(sheet, (wet, i) => Math.max(Math.round(255 * wet), backgrounds[from + i]));
+}
+
+/** Run the network on the sheet, and show its input, its maps and its answer. */
+function show(widget) {
+  const { classes, size, sheet, tensors, picture, maps, bars, colours, status } = widget;
+  widget.frame = undefined; // from here on, a move of the pen asks for another run
+  const image = Float32Array.from(seen(widget), (v) => v / 255);
+  const base = painted(image, size, GREY);
+  const box = boxAround(sheet, size);
+  picture.getContext("2d").drawImage(base, 0, 0);
+  const answer = box && tensors && forward(tensors, image, size);
+  // Both maps share one colour scale, so that their colours can be compared.
+  const most = answer && Math.max(...answer.maps.flatMap(({ values }) => [...values]));
+  const shares = maps.map((part, i) => {
+    drawBase(part.canvas, base);
+    return answer ? showMap(widget, part, answer.maps[i], most, box) : showNoMap(part);
   });
-  const bars = classes.map((name) => {
-    const { node, show } = meter(`Probability of ${name}`);
-    const text = element("span");
-    const set = (value) => {
-      show(value ?? 0);
-      text.textContent = value === undefined ? "–" : percent(value);
-      node.setAttribute("aria-valuetext", text.textContent);
-    };
-    return {
-      set,
-      row: element("div", { className: "course-row" }, element("span", {}, name), node, text),
-    };
-  });
-  const status = statusLine();
-  const colours = colourScale(palette);
+  const probabilities = answer?.logits.map(Math.exp) ?? [];
+  bars.forEach(({ set }, c) => set(probabilities[c]));
+  colours.text.textContent = answer ? `both maps from 0 to ${short(most)}` : "both maps from 0";
+  status.textContent = answer
+    ? described(widget, probabilities, shares, box)
+    : box
+      ? waiting(widget)
+      : `Draw a digit, 0 to ${classes.length - 1}: with the mouse, with a finger, or with the ` +
+        "keys (Space and the arrows). The network is loaded at the first stroke.";
+}
 
-  /** The network's input, in 256 grey levels: ink over the clutter. */
-  function seen() {
-    const from = model.get("background") * area;
-    return Uint8Array.from(sheet, (wet, i) =>
-      Math.max(Math.round(255 * wet), backgrounds[from + i]),
-    );
+/** Draw the network's input, over which a map may lie. */
+function drawBase(canvas, base) {
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(base, 0, 0, canvas.width, canvas.height);
+}
+
+const write = (caption, ...lines) =>
+  caption.replaceChildren(...lines.map((line) => element("span", {}, line)));
+
+/** Say that there is no map yet; its share in the box is 0. */
+function showNoMap({ name, canvas, caption }) {
+  write(caption, `${name} map`, "–");
+  canvas.setAttribute("aria-label", `No ${name} map yet`);
+  return 0;
+}
+
+/** Draw a map and the box around the strokes; return the share of the map in that box. */
+function showMap({ model, size, palette }, { name, canvas, caption }, map, most, box) {
+  const context = canvas.getContext("2d");
+  context.globalAlpha = model.get("opacity");
+  context.imageSmoothingEnabled = true;
+  const colours = painted(map.values, map.columns, palette, 1 / most);
+  context.drawImage(colours, 0, 0, canvas.width, canvas.height);
+  context.globalAlpha = 1; // the box is opaque
+  context.strokeStyle = "#ff6e6e";
+  context.lineWidth = 2;
+  const [x0, y0, x1, y1] = box.map((v) => ZOOM * v);
+  context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  const share = inside(enlarge(map.values, [map.rows, map.columns], [size, size]), size, box);
+  const range = `${short(Math.min(...map.values))} to ${short(Math.max(...map.values))}`;
+  write(caption, `${name} map, ${map.rows} × ${map.columns}:`, range);
+  canvas.setAttribute(
+    "aria-label",
+    `The ${name} map, from ${range}; ${percent(share)} of it lies in the box around the strokes`,
+  );
+  return share;
+}
+
+/** What the network answers, and where its maps lie. */
+function described(widget, probabilities, shares, [x0, y0, x1, y1]) {
+  const { classes, example, labels, area } = widget;
+  const best = probabilities.indexOf(Math.max(...probabilities));
+  const chance = ((x1 - x0) * (y1 - y0)) / area;
+  return (
+    (example === undefined ? "" : `The example is a ${classes[labels[example]]}. `) +
+    `The network says ${classes[best]}, with a probability of ${percent(probabilities[best])}. ` +
+    `${percent(shares[0])} of its first map and ${percent(shares[1])} of its second lie in the ` +
+    `box around the strokes; chance is ${percent(chance)}.`
+  );
+}
+
+/** Why there is no answer yet. */
+function waiting({ model, failed }) {
+  if (failed) {
+    return `The network could not be loaded (${failed}). Draw again to try once more.`;
   }
+  const lengths = model.get("shapes").map((shape) => shape.reduce((a, b) => a * b, 1));
+  return `The network is being loaded: ${(sum(lengths) / 1000).toFixed(0)} thousand weights.`;
+}
 
-  function show() {
-    frame = undefined;
-    const image = Float32Array.from(seen(), (v) => v / 255);
-    const base = painted(image, size, GREY);
-    const box = boxAround(sheet, size);
-    picture.getContext("2d").drawImage(base, 0, 0);
-    const answer = box && tensors && forward(tensors, image, size);
-    const most = answer && Math.max(...answer.maps.flatMap(({ values }) => [...values]));
-    const shares = maps.map(({ name, canvas, caption }, i) => {
-      const map = answer?.maps[i];
-      const context = canvas.getContext("2d");
-      context.imageSmoothingEnabled = false;
-      context.drawImage(base, 0, 0, canvas.width, canvas.height);
-      const say = (...lines) =>
-        caption.replaceChildren(...lines.map((line) => element("span", {}, line)));
-      say(`${name} map`, "–");
-      canvas.setAttribute("aria-label", `No ${name} map yet`);
-      if (!map) {
-        return 0;
-      }
-      context.globalAlpha = model.get("opacity");
-      context.imageSmoothingEnabled = true;
-      context.drawImage(
-        painted(map.values, map.columns, palette, 1 / most),
-        0,
-        0,
-        canvas.width,
-        canvas.height,
-      );
-      context.globalAlpha = 1;
-      context.strokeStyle = "#ff6e6e";
-      context.lineWidth = 2;
-      context.strokeRect(
-        ...[box[0], box[1], box[2] - box[0], box[3] - box[1]].map((v) => zoom * v),
-      );
-      const share = inside(enlarge(map.values, [map.rows, map.columns], [size, size]), size, box);
-      const range = `${short(Math.min(...map.values))} to ${short(Math.max(...map.values))}`;
-      say(`${name} map, ${map.rows} × ${map.columns}:`, range);
-      canvas.setAttribute(
-        "aria-label",
-        `The ${name} map, from ${range}; ` +
-          `${percent(share)} of it lies in the box around the strokes`,
-      );
-      return share;
-    });
-    const probabilities = answer?.logits.map(Math.exp) ?? [];
-    bars.forEach(({ set }, c) => set(probabilities[c]));
-    colours.text.textContent = answer ? `both maps from 0 to ${short(most)}` : "both maps from 0";
-    status.textContent = answer
-      ? described(probabilities, shares, box)
-      : box
-        ? waiting()
-        : `Draw a digit, 0 to ${classes.length - 1}: with the mouse, with a finger, or with the ` +
-          "keys (Space and the arrows). The network is loaded at the first stroke.";
+/** Run the network at most once per frame, however fast the pen moves. */
+function refresh(widget) {
+  widget.frame ??= requestAnimationFrame(() => show(widget));
+}
+
+/** Load the network once; after a failure, the next stroke tries again. */
+async function load(widget) {
+  if (widget.loading || widget.tensors) {
+    return;
   }
-
-  /** What the network answers, and where its maps lie. */
-  function described(probabilities, shares, [x0, y0, x1, y1]) {
-    const best = probabilities.indexOf(Math.max(...probabilities));
-    const chance = ((x1 - x0) * (y1 - y0)) / area;
-    return (
-      (example === undefined ? "" : `The example is a ${classes[labels[example]]}. `) +
-      `The network says ${classes[best]}, with a probability of ${percent(probabilities[best])}. ` +
-      `${percent(shares[0])} of its first map and ${percent(shares[1])} of its second lie in the ` +
-      `box around the strokes; chance is ${percent(chance)}.`
-    );
+  widget.loading = true;
+  widget.failed = "";
+  try {
+    const weights = await later(widget.model, "weights");
+    widget.tensors = unpacked(weights, widget.model.get("shapes"));
+  } catch (error) {
+    widget.failed = error.message;
   }
+  widget.loading = false;
+  refresh(widget);
+}
 
-  /** Why there is no answer yet. */
-  function waiting() {
-    if (failed) {
-      return `The network could not be loaded (${failed}). Draw again to try once more.`;
-    }
-    const lengths = model.get("shapes").map((shape) => shape.reduce((a, b) => a * b, 1));
-    return `The network is being loaded: ${(sum(lengths) / 1000).toFixed(0)} thousand weights.`;
+/** Leave ink on the sheet, along a line or at one point. */
+function wet({ model, sheet, size }, [from, to = from]) {
+  ink(sheet, size, from, to, model.get("pen"));
+}
+
+/** Begin a stroke at a point. */
+function begin(widget, point) {
+  stop(widget);
+  load(widget); // not awaited: the pen draws while the network is on its way
+  widget.status.setAttribute("aria-live", "off"); // one announcement per stroke, not one per move
+  widget.paths.push([point]);
+  wet(widget, [point]);
+  refresh(widget);
+}
+
+/** Go on with the stroke, to a point. */
+function go(widget, point) {
+  const path = widget.paths.at(-1);
+  path.push(point);
+  wet(widget, path.slice(-2));
+  refresh(widget);
+}
+
+/** End the stroke. */
+function end(widget) {
+  widget.status.setAttribute("aria-live", "polite");
+  refresh(widget);
+}
+
+/** Show where the pen is, and whether it's down. */
+function hover({ cursor, pen, size }, [x, y], down) {
+  cursor.style.left = `${(100 * x) / size}%`;
+  cursor.style.top = `${(100 * y) / size}%`;
+  cursor.classList.toggle("course-down", down);
+  pen.textContent = `pen ${down ? "down" : "up"} at ${x}, ${y}`;
+}
+
+/** Draw all strokes again, after the pen has changed or some of them were removed. */
+function again(widget) {
+  widget.sheet.fill(0);
+  for (const path of widget.paths) {
+    path.forEach((point, i) => wet(widget, [path[Math.max(0, i - 1)], point]));
   }
+  refresh(widget);
+}
 
-  /** Run the network at most once per frame, however fast the pen moves. */
-  const refresh = () => {
-    frame ??= requestAnimationFrame(show);
-  };
+/** Stop the example that is being drawn, if there is one. */
+function stop(widget) {
+  cancelAnimationFrame(widget.player);
+  widget.player = undefined;
+  widget.status.setAttribute("aria-live", "polite");
+}
 
-  /** Load the network once; after a failure, the next stroke tries again. */
-  async function load() {
-    if (loading || tensors) {
-      return;
-    }
-    loading = true;
-    failed = "";
-    try {
-      tensors = unpacked(await later(model, "weights"), model.get("shapes"));
-    } catch (error) {
-      failed = error.message;
-    }
-    loading = false;
-    refresh();
+/** Keep the first strokes only: `count` of them, or all but the last if it's -1. */
+function keep(widget, count) {
+  stop(widget);
+  widget.lift();
+  widget.paths = widget.paths.slice(0, count);
+  if (!widget.paths.length) {
+    widget.example = undefined;
   }
+  again(widget);
+}
 
-  function wet([from, to = from]) {
-    ink(sheet, size, from, to, model.get("pen"));
+/** Draw the next example point by point, or at once for readers who asked for reduced motion. */
+function perform(widget) {
+  keep(widget, 0);
+  widget.turn = (widget.turn + 1) % widget.examples.length;
+  widget.example = widget.turn;
+  const points = widget.examples[widget.example].flatMap((path) =>
+    path.map((point, i) => [i === 0, point]),
+  );
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
+    while (step(widget, points)) {}
+  } else {
+    play(widget, points);
   }
-  const begin = (point) => {
-    stop();
-    load();
-    status.setAttribute("aria-live", "off"); // one announcement per stroke, not one per move
-    paths.push([point]);
-    wet([point]);
-    refresh();
-  };
-  const go = (point) => {
-    const path = paths.at(-1);
-    path.push(point);
-    wet(path.slice(-2));
-    refresh();
-  };
-  const end = () => {
-    status.setAttribute("aria-live", "polite");
-    refresh();
-  };
-  const hover = ([x, y], down) => {
-    cursor.style.left = `${(100 * x) / size}%`;
-    cursor.style.top = `${(100 * y) / size}%`;
-    cursor.classList.toggle("course-down", down);
-    pen.textContent = `pen ${down ? "down" : "up"} at ${x}, ${y}`;
-  };
+}
+
+/** Draw the next point of an example; return whether there are more. */
+function step(widget, points) {
+  const [first, point] = points.shift();
+  first ? begin(widget, point) : go(widget, point);
+  if (points.length) {
+    return true;
+  }
+  end(widget);
+  return false;
+}
+
+/** Draw one point in each animation frame, until there are no more. */
+function play(widget, points) {
+  if (step(widget, points)) {
+    widget.player = requestAnimationFrame(() => play(widget, points));
+  }
+}
+
+function button(text, does) {
+  const node = element("button", { type: "button" }, text);
+  node.addEventListener("click", does);
+  return node;
+}
+
+/** The row above the sheet: what to draw, and how. */
+function controls(widget) {
+  const { model, backgrounds, area } = widget;
+  const clutters = Array.from({ length: backgrounds.length / area }, (_, i) => i + 1);
+  return controlRow(
+    button("Draw an example", () => perform(widget)),
+    button("Undo", () => keep(widget, -1)),
+    button("Clear", () => keep(widget, 0)),
+    slider(model, "pen", "Pen", { min: 1, max: 6, step: 0.5, show: (width) => `${width} px` }),
+    choice(model, "background", "Clutter", clutters),
+    slider(model, "opacity", "Opacity of the maps", { min: 0, max: 1, step: 0.05, show: percent }),
+  );
+}
+
+/** The sheet on one half; both maps and the bars on the other. */
+function halves({ picture, cursor, pen, maps, bars }) {
+  const columns = [bars.slice(0, 5), bars.slice(5)].map((half) =>
+    element("div", {}, ...half.map(({ row }) => row)),
+  );
+  return element(
+    "div",
+    { className: "course-halves" },
+    element("figure", {}, element("div", { className: "course-sheet" }, picture, cursor), pen),
+    element(
+      "div",
+      {},
+      element("div", { className: "course-pair" }, ...maps.map(({ figure }) => figure)),
+      element("div", { className: "course-pair course-bars" }, ...columns),
+    ),
+  );
+}
+
+/** Let the mouse, a finger or the keys draw; `lift` takes the pen off the sheet. */
+function connectPen(widget) {
   const own = (point) => {
-    example = undefined;
-    begin(point);
+    widget.example = undefined;
+    begin(widget, point);
   };
-  const lift = drawable(picture, size, { begin: own, go, end, hover });
+  widget.lift = drawable(widget.picture, widget.size, {
+    begin: own,
+    go: (point) => go(widget, point),
+    end: () => end(widget),
+    hover: (point, down) => hover(widget, point, down),
+  });
+}
 
-  /** Draw all strokes again, after the pen has changed or some of them were removed. */
-  function again() {
-    sheet.fill(0);
-    for (const path of paths) {
-      path.forEach((point, i) => wet([path[Math.max(0, i - 1)], point]));
-    }
-    refresh();
-  }
-  function stop() {
-    cancelAnimationFrame(player);
-    player = undefined;
-    status.setAttribute("aria-live", "polite");
-  }
-  function keep(count) {
-    stop();
-    lift();
-    paths = paths.slice(0, count);
-    if (!paths.length) {
-      example = undefined;
-    }
-    again();
-  }
-
-  /** Draw the next example point by point, or at once for readers who asked for reduced motion. */
-  function perform() {
-    keep(0);
-    example = turn = (turn + 1) % examples.length;
-    const points = examples[example].flatMap((path) => path.map((point, i) => [i === 0, point]));
-    const step = () => {
-      const [first, point] = points.shift();
-      first ? begin(point) : go(point);
-      if (points.length) {
-        return true;
-      }
-      end();
-      return false;
-    };
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
-      while (step()) {}
-    } else {
-      (function next() {
-        if (step()) {
-          player = requestAnimationFrame(next);
-        }
-      })();
-    }
-  }
-
-  const button = (text, does) => {
-    const node = element("button", { type: "button" }, text);
-    node.addEventListener("click", does);
-    return node;
+function render({ model, el }) {
+  const state = startingState(model);
+  const { size, classes, palette } = state;
+  const widget = {
+    ...state,
+    ...sheetParts(size),
+    maps: ["first", "second"].map((name) => mapPart(name, size)),
+    bars: classes.map(probabilityRow),
+    status: statusLine(),
+    colours: colourScale(palette),
   };
+  connectPen(widget);
   el.append(
     widgetFrame(
       "Draw a digit for the network",
-      controlRow(
-        button("Draw an example", perform),
-        button("Undo", () => keep(-1)),
-        button("Clear", () => keep(0)),
-        slider(model, "pen", "Pen", { min: 1, max: 6, step: 0.5, show: (width) => `${width} px` }),
-        choice(
-          model,
-          "background",
-          "Clutter",
-          Array.from({ length: backgrounds.length / area }, (_, i) => i + 1),
-        ),
-        slider(model, "opacity", "Opacity of the maps", {
-          min: 0,
-          max: 1,
-          step: 0.05,
-          show: percent,
-        }),
-      ),
-      element(
-        "div",
-        { className: "course-halves" },
-        element("figure", {}, element("div", { className: "course-sheet" }, picture, cursor), pen),
-        element(
-          "div",
-          {},
-          element("div", { className: "course-pair" }, ...maps.map(({ figure }) => figure)),
-          element(
-            "div",
-            { className: "course-pair course-bars" },
-            ...[bars.slice(0, 5), bars.slice(5)].map((half) =>
-              element("div", {}, ...half.map(({ row }) => row)),
-            ),
-          ),
-        ),
-      ),
-      colours.node,
-      status,
+      controls(widget),
+      halves(widget),
+      widget.colours.node,
+      widget.status,
     ),
   );
-  hover([size / 2, size / 2], false);
-  pen.textContent = "draw here";
-  model.on("change:pen", again);
-  onChange(model, ["background", "opacity"], refresh);
-  show();
+  hover(widget, [size / 2, size / 2], false);
+  widget.pen.textContent = "draw here";
+  model.on("change:pen", () => again(widget));
+  onChange(model, ["background", "opacity"], () => refresh(widget));
+  show(widget);
+  // A notebook calls this when it removes the widget: nothing may run on without it.
   return () => {
-    stop();
-    cancelAnimationFrame(frame);
+    stop(widget);
+    cancelAnimationFrame(widget.frame);
   };
 }
 
