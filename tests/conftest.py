@@ -7,6 +7,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = (
     ""  # exact comparisons are made on the CPU, whatever the machine has
 )
 
+import hypothesis
 import jaxtyping
 import pytest
 
@@ -21,6 +22,9 @@ from tests.browser import (  # noqa: F401  fixtures of all tests that open a pag
     show_widget,
     site,
 )
+
+hypothesis.settings.register_profile("course", deadline=None)  # speed is measured in benchmarks
+hypothesis.settings.load_profile("course")
 
 NEEDS = {"html": "book", "chromium": "browser"}  # fixture and the marker that it brings
 
