@@ -141,47 +141,65 @@ function probability(p, x, digit, weights) {
   );
 }
 
-function render({ model, el }) {
+const ZOOM = 4;
+
+/** What the reader chooses, and what the kinds need to know of the scene; see KINDS. */
+const OPTIONS = [
+  "position",
+  "heads",
+  "head",
+  "hop",
+  "groups",
+  "level",
+  "digit",
+  "feature",
+  "question",
+];
+
+/** The traits that never change, as typed arrays where they are numbers. */
+function readTraits(model) {
   const [height, width] = model.get("size");
   const [rows, columns] = model.get("grid");
-  const positions = rows * columns;
-  const zoom = 4;
-  const images = bytes(model.get("images"));
   const features = bytes(model.get("features"));
-  const coordinates = floats(model.get("coordinates"));
-  const inside = floats(model.get("inside"));
-  const palette = bytes(model.get("palette"));
-  const learned = unpacked(floats(model.get("parameters")), model.get("shapes"));
   const labels = model.get("labels");
-  const step = model.get("step");
-  const depth = features.length / labels.length / positions;
-  const names = Object.keys(KINDS);
+  const positions = rows * columns;
+  return {
+    height,
+    width,
+    rows,
+    columns,
+    positions,
+    features,
+    labels,
+    depth: features.length / labels.length / positions,
+    step: model.get("step"), // features are stored as bytes, in multiples of a step
+    images: bytes(model.get("images")),
+    coordinates: floats(model.get("coordinates")),
+    inside: floats(model.get("inside")),
+    palette: bytes(model.get("palette")),
+    learned: unpacked(floats(model.get("parameters")), model.get("shapes")),
+  };
+}
 
-  /** The vectors of a scene: the features of each position, then its coordinates. */
-  const scene = (n) =>
-    Array.from({ length: positions }, (_, i) => {
-      const from = (n * positions + i) * depth;
-      return [
-        ...Array.from(features.subarray(from, from + depth), (v) => v * step),
-        coordinates[2 * i],
-        coordinates[2 * i + 1],
-      ];
-    });
+/** The vectors of a scene: the features of each position, then its coordinates. */
+const scene = ({ positions, depth, features, step, coordinates }, n) =>
+  Array.from({ length: positions }, (_, i) => {
+    const from = (n * positions + i) * depth;
+    return [
+      ...Array.from(features.subarray(from, from + depth), (v) => v * step),
+      coordinates[2 * i],
+      coordinates[2 * i + 1],
+    ];
+  });
 
-  const canvas = () =>
-    element("canvas", { width: zoom * width, height: zoom * height, role: "img" });
-  const shown = canvas();
-  const map = canvas();
-  const under = element("figcaption");
-  const overMap = element("figcaption");
-  const status = statusLine();
-  const colours = colourScale(palette);
-  placeable(model, "position", shown, columns, rows);
+/** How many features each weight of multi-dimensional attention has to choose from. */
+const valueSize = ({ learned }) => learned["multi_dimensional.score.weight"].length;
 
+/** The control that belongs to one kind alone; two kinds have none. */
+function kindSettings(model, data) {
   const count = (n, name) => Array.from({ length: n }, (_, i) => `${name} ${i + 1}`);
   const digits = [...Array(10).keys()].map(String);
-  const valueSize = learned["multi_dimensional.score.weight"].length;
-  const settings = {
+  return {
     multi_head: choice(model, "head", "Head", count(model.get("heads"), "head")),
     multi_hop: choice(model, "hop", "Hop", count(model.get("hops"), "hop")),
     hierarchical: choice(model, "level", "Level", [
@@ -192,144 +210,197 @@ function render({ model, el }) {
     capsules: choice(model, "digit", "Capsule of", digits),
     multi_dimensional: slider(model, "feature", "Feature", {
       min: 0,
-      max: valueSize - 1,
+      max: valueSize(data) - 1,
       show: (i) => i + 1,
     }),
     co_attention: choice(model, "question", "Where is the", digits),
   };
-  const titles = {
-    learned_query: () => "A learned query",
-    self_attention: (o) =>
-      `Self-attention, query at row ${Math.floor(o.position / columns) + 1}, ` +
-      `column ${(o.position % columns) + 1}`,
-    multi_head: (o) => `Multi-head, head ${o.head + 1}`,
-    multi_hop: (o) => `Multi-hop, hop ${o.hop + 1}`,
-    hierarchical: (o) =>
-      `Hierarchical, ${["both levels", "within the blocks", "over the blocks"][o.level]}`,
-    capsules: (o) => `Capsules, digit ${o.digit}`,
-    multi_dimensional: (o) => `Multi-dimensional, feature ${o.feature + 1} of ${valueSize}`,
-    co_attention: (o) => `Co-attention, asked for the ${o.question}`,
+}
+
+/** For each kind, how the status line begins. */
+const TITLES = {
+  learned_query: () => "A learned query",
+  self_attention: ({ position }, { columns }) =>
+    `Self-attention, query at row ${Math.floor(position / columns) + 1}, ` +
+    `column ${(position % columns) + 1}`,
+  multi_head: ({ head }) => `Multi-head, head ${head + 1}`,
+  multi_hop: ({ hop }) => `Multi-hop, hop ${hop + 1}`,
+  hierarchical: ({ level }) =>
+    `Hierarchical, ${["both levels", "within the blocks", "over the blocks"][level]}`,
+  capsules: ({ digit }) => `Capsules, digit ${digit}`,
+  multi_dimensional: ({ feature }, data) =>
+    `Multi-dimensional, feature ${feature + 1} of ${valueSize(data)}`,
+  co_attention: ({ question }) => `Co-attention, asked for the ${question}`,
+};
+
+/** Compute everything that the widget shows, from the reader's choices. */
+function attended(model, data) {
+  const n = model.get("image");
+  const name = Object.keys(KINDS)[model.get("kind")];
+  const chosen = OPTIONS.map((trait) => [trait, model.get(trait)]);
+  // The slider moves the exponent: each step multiplies the temperature by the same factor.
+  const options = { temperature: 2 ** model.get("power"), ...Object.fromEntries(chosen) };
+  const x = scene(data, n);
+  const weights = KINDS[name](data.learned, x, options);
+  const { inside, positions } = data;
+  const shares = [0, 1].map((side) => {
+    const from = (2 * n + side) * positions;
+    return dot(weights, inside.subarray(from, from + positions)) / sum(weights);
+  });
+  return {
+    n,
+    name,
+    options,
+    x,
+    weights,
+    shares,
+    labels: data.labels[n],
+    boxes: model.get("boxes")[n],
+    chances: model.get("chances")[n],
+    highest: Math.max(...weights),
+    lowest: Math.min(...weights),
+    asks: name === "self_attention", // the one kind whose query the reader places
   };
+}
 
-  /** Draw a picture and both boxes on it. */
-  function boxed(node, picture, boxes) {
-    const context = framed(node, picture, boxes[0], zoom);
-    const [x0, y0, x1, y1] = boxes[1].map((v) => zoom * v);
-    context.strokeRect(x0, y0, x1 - x0, y1 - y0);
-    return context;
+/** Draw a picture and both boxes on it. */
+function boxed(node, picture, boxes) {
+  const context = framed(node, picture, boxes[0], ZOOM);
+  const [x0, y0, x1, y1] = boxes[1].map((v) => ZOOM * v);
+  context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  return context;
+}
+
+/** Draw the scene, and the position of the query if the kind has one to place. */
+function drawScene({ shown, under }, { images, width, height, rows, columns }, found) {
+  const { n, asks, options, boxes, labels } = found;
+  const context = boxed(shown, paintedImage(images, n, width, height), boxes);
+  if (asks) {
+    context.strokeStyle = "#ffd23f";
+    context.strokeRect(
+      (options.position % columns) * (shown.width / columns),
+      Math.floor(options.position / columns) * (shown.height / rows),
+      shown.width / columns,
+      shown.height / rows,
+    );
   }
+  // Without a query to place, the scene is a mere image: not to be focused nor dragged.
+  shown.tabIndex = asks ? 0 : -1;
+  shown.style.pointerEvents = asks ? "auto" : "none";
+  shown.setAttribute("role", asks ? "application" : "img");
+  shown.setAttribute(
+    "aria-label",
+    `Scene ${n + 1}: a ${labels[0]} in the left image, a ${labels[1]} in the right` +
+      (asks ? ". Drag the query's position, or move it with the arrow keys" : ""),
+  );
+  under.textContent = asks ? "the scene; drag the yellow query" : "the scene and its two boxes";
+}
 
-  function draw() {
-    const n = model.get("image");
-    const name = names[model.get("kind")];
-    const options = { temperature: 2 ** model.get("power") };
-    for (const trait of [
-      "position",
-      "heads",
-      "head",
-      "hop",
-      "groups",
-      "level",
-      "digit",
-      "feature",
-      "question",
-    ]) {
-      options[trait] = model.get(trait);
-    }
-    for (const [owner, node] of Object.entries(settings)) {
-      node.style.display = owner === name ? "" : "none";
-    }
-    const x = scene(n);
-    const weights = KINDS[name](learned, x, options);
-    const highest = Math.max(...weights);
-    const lowest = Math.min(...weights);
-    const [left, right] = labels[n];
-    const boxes = model.get("boxes")[n];
-    const asks = name === "self_attention";
-    const shares = [0, 1].map(
-      (side) =>
-        dot(weights, inside.subarray((2 * n + side) * positions, (2 * n + side + 1) * positions)) /
-        sum(weights),
-    );
+/** Draw the weights as a map. */
+function drawMap({ map, overMap, colours }, { columns, positions, palette }, found) {
+  const { weights, highest, lowest, shares, boxes } = found;
+  boxed(map, painted(weights, columns, palette, 1 / highest), boxes);
+  map.setAttribute(
+    "aria-label",
+    `Its ${positions} weights, ${percent(shares[0])} of them in the left box ` +
+      `and ${percent(shares[1])} in the right`,
+  );
+  overMap.textContent = `weights, raw: ${short(lowest)} to ${short(highest)}`;
+  colours.text.textContent = `from 0 to ${short(highest)}`;
+}
 
-    const context = boxed(shown, paintedImage(images, n, width, height), boxes);
-    if (asks) {
-      context.strokeStyle = "#ffd23f";
-      context.strokeRect(
-        (options.position % columns) * (shown.width / columns),
-        Math.floor(options.position / columns) * (shown.height / rows),
-        shown.width / columns,
-        shown.height / rows,
-      );
-    }
-    boxed(map, painted(weights, columns, palette, 1 / highest), boxes);
-    shown.tabIndex = asks ? 0 : -1;
-    shown.style.pointerEvents = asks ? "auto" : "none";
-    shown.setAttribute("role", asks ? "application" : "img");
-    shown.setAttribute(
-      "aria-label",
-      `Scene ${n + 1}: a ${left} in the left image, a ${right} in the right` +
-        (asks ? ". Drag the query's position, or move it with the arrow keys" : ""),
-    );
-    map.setAttribute(
-      "aria-label",
-      `Its ${positions} weights, ${percent(shares[0])} of them in the left box ` +
-        `and ${percent(shares[1])} in the right`,
-    );
-    under.textContent = asks ? "the scene; drag the yellow query" : "the scene and its two boxes";
-    overMap.textContent = `weights, raw: ${short(lowest)} to ${short(highest)}`;
-    colours.text.textContent = `from 0 to ${short(highest)}`;
-    const sure = name === "capsules" ? probability(learned, x, options.digit, weights) : undefined;
-    status.textContent =
-      `${titles[name](options)}: on scene ${n + 1}, ${percent(shares[0])} of the weight lies in ` +
-      `the box of the ${left} on the left and ${percent(shares[1])} in that of the ${right} on ` +
-      `the right; chance is ${model.get("chances")[n].map(percent).join(" and ")}. ` +
-      `The weights sum to ${sum(weights).toFixed(2)}; the highest is ${short(highest)}, ` +
-      `a uniform one would be ${short(1 / positions)}.` +
-      (name === "capsules"
-        ? ` The capsule gives the digit a probability of ${sure.toFixed(2)}.`
-        : "");
+/** Describe in words where the weights lie. */
+function described(data, { n, name, options, x, weights, shares, labels, chances, highest }) {
+  const [left, right] = labels;
+  return (
+    `${TITLES[name](options, data)}: on scene ${n + 1}, ${percent(shares[0])} of the weight ` +
+    `lies in the box of the ${left} on the left and ${percent(shares[1])} in that of the ` +
+    `${right} on the right; chance is ${chances.map(percent).join(" and ")}. ` +
+    `The weights sum to ${sum(weights).toFixed(2)}; the highest is ${short(highest)}, ` +
+    `a uniform one would be ${short(1 / data.positions)}.` +
+    (name === "capsules"
+      ? ` The capsule gives the digit a probability of ` +
+        `${probability(data.learned, x, options.digit, weights).toFixed(2)}.`
+      : "")
+  );
+}
+
+/** Show the scene, its weights and the control of the chosen kind. */
+function draw(model, data, view) {
+  const found = attended(model, data);
+  for (const [owner, node] of Object.entries(view.settings)) {
+    node.style.display = owner === found.name ? "" : "none";
   }
+  drawScene(view, data, found);
+  drawMap(view, data, found);
+  view.status.textContent = described(data, found);
+}
 
+/** All parts that change when the reader chooses something. */
+function changingParts(model, data) {
+  const { width, height, rows, columns, palette } = data;
+  const canvas = () =>
+    element("canvas", { width: ZOOM * width, height: ZOOM * height, role: "img" });
+  const shown = canvas();
+  placeable(model, "position", shown, columns, rows);
+  return {
+    shown,
+    map: canvas(),
+    under: element("figcaption"),
+    overMap: element("figcaption"),
+    status: statusLine(),
+    colours: colourScale(palette),
+    settings: kindSettings(model, data),
+  };
+}
+
+/** The row of controls; the kinds come in the order of KINDS. */
+function controls(model, { labels }, { settings }) {
+  return controlRow(
+    choice(model, "kind", "Kind", [
+      "a learned query",
+      "self-attention",
+      "multi-head",
+      "multi-hop",
+      "hierarchical",
+      "capsules",
+      "multi-dimensional",
+      "co-attention",
+    ]),
+    ...Object.values(settings),
+    slider(model, "image", "Scene", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
+    slider(model, "power", "Temperature", {
+      min: -4,
+      max: 6,
+      step: 0.5,
+      show: (p) => short(2 ** p),
+    }),
+  );
+}
+
+function render({ model, el }) {
+  const data = readTraits(model);
+  const view = changingParts(model, data);
   el.append(
     widgetFrame(
       "Explorer of the kinds of attention",
-      controlRow(
-        choice(model, "kind", "Kind", [
-          "a learned query",
-          "self-attention",
-          "multi-head",
-          "multi-hop",
-          "hierarchical",
-          "capsules",
-          "multi-dimensional",
-          "co-attention",
-        ]),
-        ...Object.values(settings),
-        slider(model, "image", "Scene", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
-        slider(model, "power", "Temperature", {
-          min: -4,
-          max: 6,
-          step: 0.5,
-          show: (p) => short(2 ** p),
-        }),
-      ),
+      controls(model, data, view),
       element(
         "div",
         { className: "course-stack" },
-        element("figure", {}, shown, under),
-        element("figure", {}, map, overMap),
+        element("figure", {}, view.shown, view.under),
+        element("figure", {}, view.map, view.overMap),
       ),
-      colours.node,
-      status,
+      view.colours.node,
+      view.status,
     ),
   );
   onChange(
     model,
     ["kind", "image", "power", "position", "head", "hop", "level", "digit", "feature", "question"],
-    draw,
+    () => draw(model, data, view),
   );
-  draw();
+  draw(model, data, view);
 }
 
 export { KINDS, probability, unpacked };
