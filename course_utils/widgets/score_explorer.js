@@ -79,92 +79,132 @@ function keyRow(i) {
   };
 }
 
+/** A filled shape with a black outline; `path` draws it. */
+function shape(context, fill, path) {
+  context.beginPath();
+  path();
+  context.fillStyle = fill;
+  [context.strokeStyle, context.lineWidth] = [BLACK, 2];
+  context.fill();
+  context.stroke();
+}
+
 /** Marks over the plane: keys as large as their weights, the query and the context. */
-function mark(context, at, keys, weights, query, mean) {
-  const shape = (fill, path) => {
-    context.beginPath();
-    path();
-    context.fillStyle = fill;
-    [context.strokeStyle, context.lineWidth] = [BLACK, 2];
-    context.fill();
-    context.stroke();
-  };
-  const square = ([x, y], half) => context.rect(x - half, y - half, 2 * half, 2 * half);
-  const [x0, y0] = at([0, 0]);
-  context.fillStyle = WHITE;
-  context.fillRect(x0 - 9, y0 - 1, 18, 2); // the origin
-  context.fillRect(x0 - 1, y0 - 9, 2, 18);
+function mark(context, at, { keys, weights, query, mean }) {
+  markOrigin(context, at([0, 0]));
   context.font = "bold 17px sans-serif";
   [context.textAlign, context.textBaseline] = ["center", "middle"];
   keys.forEach((key, i) => {
     const [x, y] = at(key);
-    shape(WHITE, () => context.arc(x, y, 11 + 22 * Math.sqrt(weights[i]), 0, 2 * Math.PI));
+    // The root makes the area, which is what the eye compares, grow with the weight.
+    const radius = 11 + 22 * Math.sqrt(weights[i]);
+    shape(context, WHITE, () => context.arc(x, y, radius, 0, 2 * Math.PI));
     context.fillStyle = BLACK;
     context.fillText(i + 1, x, y + 1);
   });
-  shape(QUERY, () => square(at(query), 11));
+  const [x, y] = at(query);
+  shape(context, QUERY, () => context.rect(x - 11, y - 11, 22, 22));
   context.fillStyle = BLACK;
-  context.fillText("q", ...at(query));
-  const [x, y] = at(mean);
-  shape(CONTEXT, () => {
-    for (const [dx, dy] of [
-      [0, -12],
-      [12, 0],
-      [0, 12],
-      [-12, 0],
-    ]) {
+  context.fillText("q", x, y);
+  markContext(context, at(mean));
+}
+
+/** A white cross. */
+function markOrigin(context, [x, y]) {
+  context.fillStyle = WHITE;
+  context.fillRect(x - 9, y - 1, 18, 2);
+  context.fillRect(x - 1, y - 9, 2, 18);
+}
+
+/** A diamond: the weighted mean of the keys. */
+function markContext(context, [x, y]) {
+  const corners = [
+    [0, -12],
+    [12, 0],
+    [0, 12],
+    [-12, 0],
+  ];
+  shape(context, CONTEXT, () => {
+    for (const [dx, dy] of corners) {
       context.lineTo(x + dx, y + dy);
     }
     context.closePath();
   });
 }
 
-function render({ model, el }) {
-  const names = model.get("names");
-  const side = model.get("side");
-  const extent = model.get("extent");
-  const keys = model.get("plane_keys");
+/** The traits that never change, as typed arrays where they are numbers. */
+function readTraits(model) {
   const size = model.get("size");
   const grid = model.get("grid");
-  const cells = grid * grid;
-  const area = size * size;
-  const step = model.get("step");
   const features = bytes(model.get("features"));
   const images = bytes(model.get("images"));
-  const inside = floats(model.get("inside"));
-  const count = images.length / area;
-  const width = features.length / count / cells;
-  const queries = floats(model.get("queries"));
-  const palette = bytes(model.get("palette"));
+  const count = images.length / (size * size);
+  const cells = grid * grid;
+  return {
+    names: model.get("names"),
+    side: model.get("side"),
+    extent: model.get("extent"),
+    keys: model.get("plane_keys"),
+    size,
+    grid,
+    cells,
+    step: model.get("step"), // features are stored as bytes, in multiples of a step
+    features,
+    images,
+    inside: floats(model.get("inside")),
+    count,
+    width: features.length / count / cells,
+    queries: floats(model.get("queries")),
+    palette: bytes(model.get("palette")),
+    learned: learnedParameters(model),
+    plane: floats(model.get("plane")),
+  };
+}
+
+/** The learned parameters of each score; they lie one after the other in one trait. */
+function learnedParameters(model) {
   const learned = {};
-  const plane = floats(model.get("plane"));
   const all = floats(model.get("learned"));
   model.get("learned_names").reduce((start, name, i) => {
     const end = start + model.get("learned_sizes")[i];
     learned[name] = all.subarray(start, end);
     return end;
   }, 0);
+  return learned;
+}
 
-  const places = Array.from({ length: side * side }, (_, i) => {
-    const along = (n) => (2 * extent * n) / (side - 1) - extent;
-    return [along(i % side), -along(Math.floor(i / side))];
-  });
-  const onCanvas = ([x, y]) =>
-    [x, -y].map((v) => (((v + extent) * (side - 1)) / (2 * extent) + 0.5) * ZOOM);
-  const inPlane = (name) => {
-    const W = turn(model.get("angle"), model.get("stretch"));
-    const own = {
-      "biased general": [...W, model.get("bias_across"), model.get("bias_up")],
-      "activated general": [model.get("offset"), ...W],
-    };
-    return name === "additive" ? plane : Float64Array.from(own[name] ?? W);
+/** The points of the plane, row by row from the upper left, where it's painted. */
+function placesOf({ side, extent }) {
+  const along = (n) => (2 * extent * n) / (side - 1) - extent;
+  return Array.from({ length: side * side }, (_, i) => [
+    along(i % side),
+    -along(Math.floor(i / side)),
+  ]);
+}
+
+/** The pixel of a point of the plane. The plane's second axis points up, that of a canvas down. */
+const onCanvas = ({ side, extent }, [x, y]) =>
+  [x, -y].map((v) => (((v + extent) * (side - 1)) / (2 * extent) + 0.5) * ZOOM);
+
+/** The parameters of a score in the plane: those that the reader sets, in PyTorch's order. */
+function parametersInPlane(model, { plane }, name) {
+  const W = turn(model.get("angle"), model.get("stretch"));
+  const own = {
+    "biased general": [...W, model.get("bias_across"), model.get("bias_up")],
+    "activated general": [model.get("offset"), ...W],
   };
-  const keyAt = (n, i) =>
-    Float64Array.from(
-      features.subarray((n * cells + i) * width, (n * cells + i + 1) * width),
-      (v) => v * step,
-    );
+  return name === "additive" ? plane : Float64Array.from(own[name] ?? W);
+}
 
+/** The key of an image at one position of its grid. */
+const keyAt = ({ features, cells, width, step }, n, i) =>
+  Float64Array.from(
+    features.subarray((n * cells + i) * width, (n * cells + i + 1) * width),
+    (v) => v * step,
+  );
+
+/** The canvases, captions and bars that change with each choice. */
+function changingParts(model, { side, size, grid, keys, palette }) {
   const canvas = (pixels, label, role) =>
     element("canvas", { width: pixels, height: pixels, role, "aria-label": label });
   const landscape = canvas(
@@ -180,89 +220,105 @@ function render({ model, el }) {
   const map = canvas(4 * size, "The weights on the image", "img");
   placeable(model, "position", landscape, side, side);
   placeable(model, "image_position", picture, grid, grid);
-  const colours = colourScale(palette);
-  const under = element("figcaption");
-  const rows = keys.map((_, i) => keyRow(i));
-  const status = statusLine();
-
-  function drawPlane(name, temperature) {
-    const query = places[model.get("position")];
-    const p = inPlane(name);
-    const scores = keys.map((key) => SCORES[name](query, key, p));
-    const here = places.map((place) => SCORES[name](query, place, p));
-    const low = Math.min(...here);
-    const high = Math.max(...here);
-    const weights = softmax(scores, temperature);
-    const mean = [0, 1].map((axis) =>
-      dot(
-        weights,
-        keys.map((key) => key[axis]),
-      ),
-    );
-    const context = landscape.getContext("2d");
-    context.imageSmoothingEnabled = false;
-    context.drawImage(
-      painted(
-        here.map((r) => (r - low) / (high - low || 1)),
-        side,
-        palette,
-      ),
-      0,
-      0,
-      landscape.width,
-      landscape.height,
-    );
-    mark(context, onCanvas, keys, weights, query, mean);
-    rows.forEach((row, i) => row.show(scores[i], low, high, weights[i]));
-    colours.text.textContent = `score there: ${signed(low)} to ${signed(high)}`;
-    const best = scores.indexOf(Math.max(...scores));
-    return (
-      `${name}: for the query ${point(query)} key ${best + 1} scores highest, ` +
-      `${signed(scores[best])}, and gets the weight ${weights[best].toFixed(3)}; ` +
-      `the context ◆ is ${point(mean)}.`
-    );
-  }
-
-  function drawImage(name, temperature) {
-    const n = model.get("image");
-    const place = model.get("image_position");
-    const dragged = model.get("image_query") === 1;
-    const start = (names.indexOf(name) * count + n) * width;
-    const query = dragged ? keyAt(n, place) : queries.subarray(start, start + width);
-    const cell = (4 * size) / grid;
-    const box = model.get("boxes")[n];
-    const weights = softmax(
-      Array.from({ length: cells }, (_, i) => SCORES[name](query, keyAt(n, i), learned[name])),
-      temperature,
-    );
-    const highest = weights.reduce((a, b) => Math.max(a, b));
-    const lowest = weights.reduce((a, b) => Math.min(a, b));
-    const context = framed(picture, paintedImage(images, n, size), box, 4);
-    [context.strokeStyle, context.lineWidth] = [dragged ? QUERY : "#888888", 4];
-    context.strokeRect((place % grid) * cell, Math.floor(place / grid) * cell, cell, cell);
-    framed(map, painted(weights, grid, palette, 1 / highest), box, 4);
-    under.textContent = `weights, raw: ${short(lowest)} to ${short(highest)}`;
-    const asks = dragged
-      ? `the key at row ${Math.floor(place / grid) + 1}, column ${(place % grid) + 1} as the query`
-      : "the query from g";
-    const share = percent(dot(weights, inside.subarray(n * cells, (n + 1) * cells)));
-    const chance = percent(model.get("chances")[n]);
-    return (
-      ` On image ${n + 1}, with ${asks}, ${share} of the weight lies in the box; ` +
-      `chance is ${chance}.`
-    );
-  }
-
-  const general = names.filter((name) => name.includes("general"));
-  const bias = { min: -3, max: 3, step: 0.25, show: (v) => signed(v) };
-  const owners = {
-    angle: general,
-    stretch: general,
-    bias_across: ["biased general"],
-    bias_up: ["biased general"],
-    offset: ["activated general"],
+  return {
+    landscape,
+    picture,
+    map,
+    colours: colourScale(palette),
+    under: element("figcaption"),
+    rows: keys.map((_, i) => keyRow(i)),
+    status: statusLine(),
+    settings: planeSettings(model),
   };
-  const settings = {
+}
+
+/** Draw the plane with the score that each point would get; return what to say about it. */
+function drawPlane(model, data, { landscape, rows, colours }, name, temperature) {
+  const { keys, side, palette } = data;
+  const places = placesOf(data);
+  const query = places[model.get("position")];
+  const p = parametersInPlane(model, data, name);
+  const scores = keys.map((key) => SCORES[name](query, key, p));
+  const here = places.map((place) => SCORES[name](query, place, p));
+  const low = Math.min(...here);
+  const high = Math.max(...here);
+  const weights = softmax(scores, temperature);
+  const along = (axis) => keys.map((key) => key[axis]);
+  const mean = [0, 1].map((axis) => dot(weights, along(axis)));
+  const shades = here.map((r) => (r - low) / (high - low || 1));
+  const context = landscape.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  const picture = painted(shades, side, palette);
+  context.drawImage(picture, 0, 0, landscape.width, landscape.height);
+  mark(context, (place) => onCanvas(data, place), { keys, weights, query, mean });
+  rows.forEach((row, i) => row.show(scores[i], low, high, weights[i]));
+  colours.text.textContent = `score there: ${signed(low)} to ${signed(high)}`;
+  const best = scores.indexOf(Math.max(...scores));
+  return (
+    `${name}: for the query ${point(query)} key ${best + 1} scores highest, ` +
+    `${signed(scores[best])}, and gets the weight ${weights[best].toFixed(3)}; ` +
+    `the context ◆ is ${point(mean)}.`
+  );
+}
+
+/** The weights of an image's positions, for the query that the reader chose. */
+function imageWeights(model, data, name, temperature) {
+  const { names, count, cells, width, queries, learned } = data;
+  const n = model.get("image");
+  const start = (names.indexOf(name) * count + n) * width;
+  const query =
+    model.get("image_query") === 1
+      ? keyAt(data, n, model.get("image_position"))
+      : queries.subarray(start, start + width);
+  return softmax(
+    Array.from({ length: cells }, (_, i) => SCORES[name](query, keyAt(data, n, i), learned[name])),
+    temperature,
+  );
+}
+
+/** Draw the image, the query's position and the weights; return what to say about them. */
+function drawImage(model, data, { picture, map, under }, name, temperature) {
+  const { size, grid, cells, images, inside, palette } = data;
+  const n = model.get("image");
+  const place = model.get("image_position");
+  const dragged = model.get("image_query") === 1;
+  const cell = (4 * size) / grid;
+  const box = model.get("boxes")[n];
+  const weights = imageWeights(model, data, name, temperature);
+  const highest = weights.reduce((a, b) => Math.max(a, b));
+  const lowest = weights.reduce((a, b) => Math.min(a, b));
+  const context = framed(picture, paintedImage(images, n, size), box, 4);
+  // The position is grey while the query comes from g, and nothing depends on it.
+  [context.strokeStyle, context.lineWidth] = [dragged ? QUERY : "#888888", 4];
+  context.strokeRect((place % grid) * cell, Math.floor(place / grid) * cell, cell, cell);
+  framed(map, painted(weights, grid, palette, 1 / highest), box, 4);
+  under.textContent = `weights, raw: ${short(lowest)} to ${short(highest)}`;
+  const asks = dragged
+    ? `the key at row ${Math.floor(place / grid) + 1}, column ${(place % grid) + 1} as the query`
+    : "the query from g";
+  const share = percent(dot(weights, inside.subarray(n * cells, (n + 1) * cells)));
+  const chance = percent(model.get("chances")[n]);
+  return (
+    ` On image ${n + 1}, with ${asks}, ${share} of the weight lies in the box; ` +
+    `chance is ${chance}.`
+  );
+}
+
+const GENERAL = ["general", "biased general", "activated general"];
+
+/** The scores that each parameter belongs to. */
+const OWNERS = {
+  angle: GENERAL,
+  stretch: GENERAL,
+  bias_across: ["biased general"],
+  bias_up: ["biased general"],
+  offset: ["activated general"],
+};
+
+/** The sliders for the parameters of the general scores in the plane. */
+function planeSettings(model) {
+  const bias = { min: -3, max: 3, step: 0.25, show: (v) => signed(v) };
+  return {
     angle: slider(model, "angle", "W turns by", {
       min: -180,
       max: 180,
@@ -279,75 +335,89 @@ function render({ model, el }) {
     bias_up: slider(model, "bias_up", "b up", bias),
     offset: slider(model, "offset", "b, a scalar", bias),
   };
+}
 
-  function draw() {
-    const name = names[model.get("score")];
-    const temperature = 10 ** model.get("log_temperature");
-    for (const [trait, scores] of Object.entries(owners)) {
-      settings[trait].style.display = scores.includes(name) ? "" : "none";
-    }
-    status.textContent = drawPlane(name, temperature) + drawImage(name, temperature);
+/** Show the chosen score in the plane and on the image, and the sliders that belong to it. */
+function draw(model, data, view) {
+  const name = data.names[model.get("score")];
+  // The slider moves the exponent: each step multiplies the temperature by the same factor.
+  const temperature = 10 ** model.get("log_temperature");
+  for (const [trait, scores] of Object.entries(OWNERS)) {
+    view.settings[trait].style.display = scores.includes(name) ? "" : "none";
   }
+  view.status.textContent =
+    drawPlane(model, data, view, name, temperature) +
+    drawImage(model, data, view, name, temperature);
+}
 
+/** The controls of the plane; the score and the temperature hold for the image as well. */
+function planeControls(model, { names }, { settings }) {
+  return controlRow(
+    choice(model, "score", "Score", names),
+    slider(model, "log_temperature", "Temperature", {
+      min: -2,
+      max: 2,
+      step: 0.1,
+      show: (x) => short(10 ** x),
+    }),
+    ...Object.values(settings),
+  );
+}
+
+/** The plane, and a row for each of its keys. */
+function planeHalves({ landscape, colours, rows }) {
+  const heads = ["", "score of the key", "r", "weight, 0 to 1", "a"].map((text) =>
+    element("span", {}, text),
+  );
+  return element(
+    "div",
+    { className: "course-halves" },
+    element("figure", {}, landscape, colours.node),
+    element(
+      "div",
+      { className: "course-readout" },
+      element("div", { className: "course-row course-head", "aria-hidden": "true" }, ...heads),
+      ...rows.map(({ node }) => node),
+    ),
+  );
+}
+
+function imageControls(model, { count }) {
+  return controlRow(
+    slider(model, "image", "Image", { min: 0, max: count - 1, show: (i) => i + 1 }),
+    choice(model, "image_query", "Query", ["from g, by the probe", "the key where I drag"]),
+  );
+}
+
+function imagePair({ picture, map, under }) {
+  return element(
+    "div",
+    { className: "course-pair" },
+    element("figure", {}, picture, element("figcaption", {}, "image, box and query")),
+    element("figure", {}, map, under),
+  );
+}
+
+function render({ model, el }) {
+  const data = readTraits(model);
+  const view = changingParts(model, data);
   el.append(
     widgetFrame(
       "Score explorer",
-      controlRow(
-        choice(model, "score", "Score", names),
-        slider(model, "log_temperature", "Temperature", {
-          min: -2,
-          max: 2,
-          step: 0.1,
-          show: (x) => short(10 ** x),
-        }),
-        ...Object.values(settings),
-      ),
-      element(
-        "div",
-        { className: "course-halves" },
-        element("figure", {}, landscape, colours.node),
-        element(
-          "div",
-          { className: "course-readout" },
-          element(
-            "div",
-            { className: "course-row course-head", "aria-hidden": "true" },
-            ...["", "score of the key", "r", "weight, 0 to 1", "a"].map((text) =>
-              element("span", {}, text),
-            ),
-          ),
-          ...rows.map(({ node }) => node),
-        ),
-      ),
-      controlRow(
-        slider(model, "image", "Image", { min: 0, max: count - 1, show: (i) => i + 1 }),
-        choice(model, "image_query", "Query", ["from g, by the probe", "the key where I drag"]),
-      ),
-      element(
-        "div",
-        { className: "course-pair" },
-        element("figure", {}, picture, element("figcaption", {}, "image, box and query")),
-        element("figure", {}, map, under),
-      ),
-      status,
+      planeControls(model, data, view),
+      planeHalves(view),
+      imageControls(model, data),
+      imagePair(view),
+      view.status,
     ),
   );
   // Readers who drag the query on the image want to see its weights, not those of the one from g.
   model.on("change:image_position", () => model.set("image_query", 1));
-  onChange(
-    model,
-    [
-      "score",
-      "position",
-      "log_temperature",
-      ...Object.keys(owners),
-      "image",
-      "image_query",
-      "image_position",
-    ],
-    draw,
+  const image = ["image", "image_query", "image_position"];
+  onChange(model, ["score", "position", "log_temperature", ...Object.keys(OWNERS), ...image], () =>
+    draw(model, data, view),
   );
-  draw();
+  draw(model, data, view);
 }
 
 export { SCORES, turn };
