@@ -136,14 +136,17 @@ function markContext(context, [x, y]) {
 function readTraits(model) {
   const size = model.get("size");
   const grid = model.get("grid");
+  const side = model.get("side");
+  const extent = model.get("extent");
   const features = bytes(model.get("features"));
   const images = bytes(model.get("images"));
   const count = images.length / (size * size);
   const cells = grid * grid;
   return {
     names: model.get("names"),
-    side: model.get("side"),
-    extent: model.get("extent"),
+    side,
+    extent,
+    places: placesOf(side, extent),
     keys: model.get("plane_keys"),
     size,
     grid,
@@ -174,7 +177,7 @@ function learnedParameters(model) {
 }
 
 /** The points of the plane, row by row from the upper left, where it's painted. */
-function placesOf({ side, extent }) {
+function placesOf(side, extent) {
   const along = (n) => (2 * extent * n) / (side - 1) - extent;
   return Array.from({ length: side * side }, (_, i) => [
     along(i % side),
@@ -234,8 +237,7 @@ function changingParts(model, { side, size, grid, keys, palette }) {
 
 /** Draw the plane with the score that each point would get; return what to say about it. */
 function drawPlane(model, data, { landscape, rows, colours }, name, temperature) {
-  const { keys, side, palette } = data;
-  const places = placesOf(data);
+  const { keys, side, places, palette } = data;
   const query = places[model.get("position")];
   const p = parametersInPlane(model, data, name);
   const scores = keys.map((key) => SCORES[name](query, key, p));
