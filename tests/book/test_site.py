@@ -93,7 +93,7 @@ def test_a_lost_reader_finds_the_way_back(page, as_on_github, lost):
     page.errors.clear()  # the browser reports the status 404
     page.wait_for_load_state("networkidle")
     assert page.errors == []  # styles and scripts were found
-    assert page.locator("h1").inner_text() == "There is no such page"
+    assert page.locator("article h1").inner_text() == "There is no such page"
     assert violations(page) == []
     page.keyboard.press("Control+k")
     page.locator("#pst-search-dialog input").fill("sparsemax")
