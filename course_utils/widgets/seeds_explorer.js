@@ -90,208 +90,237 @@ const circle = (cx, cy, fill, faint = false) =>
 const tag = (x, y, text, anchor = "start", fill = "currentColor") =>
   svg("text", { x, y, fill, "text-anchor": anchor, "font-size": 14 }, text);
 
-function render({ model, el }) {
-  const seeds = model.get("seeds");
-  const variants = model.get("variants");
-  const scores = model.get("scores");
-  const values = model.get("values");
-  const all = seeds.length;
-  const runs = svg("svg", { viewBox: "0 0 400 178", role: "img", class: "course-values" });
-  const gains = svg("svg", { viewBox: "0 0 400 178", role: "img", class: "course-values" });
+/** The traits that never change. */
+function readTraits(model) {
+  return {
+    seeds: model.get("seeds"),
+    variants: model.get("variants"),
+    scores: model.get("scores"),
+    values: model.get("values"),
+    lower: model.get("lower_is_better"),
+  };
+}
+
+/** The heights in both charts: two rows of runs, the axis, and in between the interval. */
+const ROWS = [48, 112];
+const AXIS = 146;
+const INTERVAL = 104;
+
+/** Both variants on one scale: a dot a run, a line a pair, a bar a mean. */
+function drawRuns(runs, { runsOf, chosen, names, title }) {
+  const given = runsOf.flatMap((own) => own ?? []);
+  const low = Math.min(...given);
+  const high = Math.max(...given);
+  const room = 0.06 * (high - low || 1);
+  const x = (v) => 14 + (372 * (v - low + room)) / (high - low + 2 * room);
+  runs.replaceChildren(
+    ...(given.length ? axis(low - room, high + room, x, AXIS) : []),
+    ...(runsOf.every(Boolean) ? pairLines(runsOf, chosen, x) : []),
+    ...runsOf.flatMap((own, row) => runRow(own, row, names[row], chosen, x)),
+  );
+  runs.setAttribute(
+    "aria-label",
+    `${title} of each run of ${names[0]} and ${names[1]}, joined by seed`,
+  );
+}
+
+/** Lines between the runs that share a seed; those of seeds that aren't used are faint. */
+const pairLines = ([one, other], chosen, x) =>
+  one.map((v, i) =>
+    svg("line", {
+      x1: x(v),
+      x2: x(other[i]),
+      y1: ROWS[0],
+      y2: ROWS[1],
+      stroke: "currentColor",
+      "stroke-opacity": chosen.includes(i) ? 0.55 : 0.12,
+    }),
+  );
+
+/** A variant's name, its runs, and a bar at the mean of the seeds used. */
+function runRow(own, row, name, chosen, x) {
+  const y = ROWS[row];
+  const colour = [FIRST, SECOND][row];
+  const label = row ? y + 24 : y - 26; // outside of both rows, where no line crosses it
+  if (!own) {
+    return [tag(14, label, name), tag(386, label, "has no such score", "end")];
+  }
+  const middle = x(mean(chosen.map((i) => own[i])));
+  const bar = { x1: middle, x2: middle, y1: y - 15, y2: y + 15, stroke: colour, "stroke-width": 4 };
+  return [
+    tag(14, label, name),
+    ...own.map((v, i) => circle(x(v), y, colour, !chosen.includes(i))),
+    svg("line", bar),
+  ];
+}
+
+/** The differences on a scale that all seeds fix; an arrow marks an interval that is cut off. */
+function drawGains(gains, { every, chosen, names, middle, margin, beyond }) {
+  const whole = interval(every);
+  const reach = 1.15 * Math.max(...every.map(Math.abs), Math.abs(whole.mean) + whole.margin) || 1;
+  const x = (v) => 200 + (186 * Math.max(-reach, Math.min(reach, v))) / reach;
+  // a clear difference has the colour of the variant with the higher score
+  const leading = middle > 0 ? FIRST : SECOND;
+  const colour = beyond ? leading : "#888888";
+  gains.replaceChildren(
+    ...axis(-reach, reach, x, AXIS),
+    zeroLine(),
+    tag(14, 20, `${names[0]} minus ${names[1]}`),
+    ...every.map((v, i) => circle(x(v), 56, "#888888", !chosen.includes(i))),
+    intervalLine(x(middle - margin), x(middle + margin), colour),
+    ...[-1, 1].map((side) => {
+      const end = middle + side * margin;
+      return intervalEnd(x(end), side, Math.abs(end) > reach, colour);
+    }),
+    svg("path", { d: `M ${x(middle)} 96 l 8 8 l -8 8 l -8 -8 Z`, fill: colour }),
+  );
+  gains.setAttribute(
+    "aria-label",
+    "The differences by seed, and their mean with its 95 % interval, which " +
+      `${beyond ? "excludes" : "includes"} zero`,
+  );
+}
+
+const zeroLine = () =>
+  svg("line", {
+    x1: 200,
+    x2: 200,
+    y1: 28,
+    y2: AXIS,
+    stroke: "currentColor",
+    "stroke-dasharray": "4 4",
+  });
+
+const intervalLine = (x1, x2, stroke) =>
+  svg("line", { x1, x2, y1: INTERVAL, y2: INTERVAL, stroke, "stroke-width": 3 });
+
+/** An end of the interval: a stroke across it, or an arrow if it goes on outside of the chart. */
+const intervalEnd = (at, side, out, colour) =>
+  svg("path", {
+    d: out ? `M ${at} ${INTERVAL} l ${-9 * side} -6 v 12 Z` : `M ${at} 96 V 112`,
+    stroke: colour,
+    fill: colour,
+    "stroke-width": 3,
+  });
+
+/** Collect what the reader chose: a score, two variants and their runs, and seeds. */
+function choices(model, { seeds, variants, scores, values }) {
+  const kind = model.get("score");
+  const pair = [model.get("first"), model.get("second")];
+  const own = (variant) => values[kind][variant];
+  return {
+    kind,
+    title: scores[kind],
+    names: pair.map((variant) => variants[variant]),
+    chosen: used(model.get("start"), model.get("count"), seeds.length),
+    // A variant that has no such score has null in place of each run's value.
+    runsOf: pair.map((variant) => (own(variant).includes(null) ? null : own(variant))),
+  };
+}
+
+/** Subtract the runs pair by pair, and compute the mean difference and its interval. */
+function compared({ runsOf: [one, other], chosen }) {
+  const every = one.map((v, i) => v - other[i]);
+  const { mean: middle, margin } = interval(chosen.map((i) => every[i]));
+  return { every, middle, margin, beyond: Math.abs(middle) > margin };
+}
+
+/** How the status line begins: the score, the variants, the seeds. */
+function heading({ seeds }, { title, names, chosen }) {
+  const seedNames = listed(chosen.map((i) => seeds[i]));
+  return `${title}, ${names[0]} against ${names[1]}, ${chosen.length} seeds (${seedNames})`;
+}
+
+/** Say which variants lack the score. */
+function lack({ names, runsOf }) {
+  const lacking = [...new Set(names.filter((_, i) => !runsOf[i]))];
+  const have = lacking.length > 1 ? "have" : "has";
+  return `${lacking.join(" and ")} ${have} no such score, so there is nothing to compare.`;
+}
+
+/** Describe the difference in words, and give the verdict. */
+function described({ lower }, { kind, names, runsOf, chosen, every, middle, margin, beyond }) {
+  const digits = digitsFor(Math.max(...every.map(Math.abs)));
+  const means = runsOf.map((own) => mean(chosen.map((i) => own[i])).toFixed(digits));
+  const better = middle > 0 !== lower[kind]; // a higher error isn't better
+  const low = signed(middle - margin, digits);
+  const high = signed(middle + margin, digits);
+  const verdict = beyond
+    ? `The interval excludes zero: ${names[0]} is ${better ? "better" : "worse"}`
+    : "Undecided: the interval includes zero";
+  const above = chosen.filter((i) => every[i] > 0).length;
+  return (
+    `the means are ${means.join(" and ")}; the difference is above zero for ` +
+    `${above} of ${chosen.length} seeds, and its mean is ${signed(middle, digits)} ± ` +
+    `${margin.toFixed(digits)} (95 % interval ${low} to ${high}). ${verdict}.`
+  );
+}
+
+/** Draw the runs and, where both variants have the score, their differences. */
+function draw(model, data, { runs, gains, right, status }) {
+  const chosen = choices(model, data);
+  const comparable = chosen.runsOf.every(Boolean);
+  drawRuns(runs, chosen);
+  right.style.display = comparable ? "" : "none";
+  if (!comparable) {
+    status.textContent = `${heading(data, chosen)}: ${lack(chosen)}`;
+    return;
+  }
+  const found = { ...chosen, ...compared(chosen) };
+  drawGains(gains, found);
+  status.textContent = `${heading(data, chosen)}: ${described(data, found)}`;
+}
+
+const chart = () => svg("svg", { viewBox: "0 0 400 178", role: "img", class: "course-values" });
+
+/** The charts and the text, which change with each choice. */
+function changingParts() {
+  const gains = chart();
   const right = element(
     "figure",
     {},
     gains,
     element("figcaption", {}, "the difference, seed by seed; its mean and interval"),
   );
-  const status = statusLine();
+  return { runs: chart(), gains, right, status: statusLine() };
+}
 
-  /** Both variants on one scale: a dot a run, a line a pair, a bar a mean. */
-  function drawRuns(one, other, chosen, names) {
-    const given = [one, other].flatMap((own) => own ?? []);
-    const low = Math.min(...given);
-    const high = Math.max(...given);
-    const room = 0.06 * (high - low || 1);
-    const x = (v) => 14 + (372 * (v - low + room)) / (high - low + 2 * room);
-    const rows = [
-      [one, 48, FIRST],
-      [other, 112, SECOND],
-    ];
-    const parts = given.length ? axis(low - room, high + room, x, 146) : [];
-    if (one && other) {
-      one.forEach((v, i) =>
-        parts.push(
-          svg("line", {
-            x1: x(v),
-            x2: x(other[i]),
-            y1: 48,
-            y2: 112,
-            stroke: "currentColor",
-            "stroke-opacity": chosen.includes(i) ? 0.55 : 0.12,
-          }),
-        ),
-      );
-    }
-    rows.forEach(([own, y, colour], row) => {
-      parts.push(tag(14, row ? y + 24 : y - 26, names[row], "start", "currentColor"));
-      if (!own) {
-        return parts.push(tag(386, row ? y + 24 : y - 26, "has no such score", "end"));
-      }
-      own.forEach((v, i) => parts.push(circle(x(v), y, colour, !chosen.includes(i))));
-      const middle = x(mean(chosen.map((i) => own[i])));
-      parts.push(
-        svg("line", {
-          x1: middle,
-          x2: middle,
-          y1: y - 15,
-          y2: y + 15,
-          stroke: colour,
-          "stroke-width": 4,
-        }),
-      );
-    });
-    runs.replaceChildren(...parts);
-    runs.setAttribute(
-      "aria-label",
-      `${scores[model.get("score")]} of each run of ${names[0]} and ${names[1]}, joined by seed`,
-    );
-  }
-
-  /** The differences on a scale that all seeds fix; an arrow marks an interval that is cut off. */
-  function drawGains(every, chosen, { mean: middle, margin }, names) {
-    const whole = interval(every);
-    const reach = 1.15 * Math.max(...every.map(Math.abs), Math.abs(whole.mean) + whole.margin) || 1;
-    const x = (v) => 200 + (186 * Math.max(-reach, Math.min(reach, v))) / reach;
-    const beyond = Math.abs(middle) > margin;
-    // a clear difference has the colour of the variant with the higher score
-    const leading = middle > 0 ? FIRST : SECOND;
-    const colour = beyond ? leading : "#888888";
-    const parts = [
-      ...axis(-reach, reach, x, 146),
-      svg("line", {
-        x1: 200,
-        x2: 200,
-        y1: 28,
-        y2: 146,
-        stroke: "currentColor",
-        "stroke-dasharray": "4 4",
-      }),
-      tag(14, 20, `${names[0]} minus ${names[1]}`),
-    ];
-    every.forEach((v, i) => parts.push(circle(x(v), 56, "#888888", !chosen.includes(i))));
-    parts.push(
-      svg("line", {
-        x1: x(middle - margin),
-        x2: x(middle + margin),
-        y1: 104,
-        y2: 104,
-        stroke: colour,
-        "stroke-width": 3,
-      }),
-    );
-    for (const side of [-1, 1]) {
-      const end = middle + side * margin;
-      const out = Math.abs(end) > reach;
-      const at = x(end);
-      parts.push(
-        svg("path", {
-          d: out ? `M ${at} 104 l ${-9 * side} -6 v 12 Z` : `M ${at} 96 V 112`,
-          stroke: colour,
-          fill: colour,
-          "stroke-width": 3,
-        }),
-      );
-    }
-    parts.push(svg("path", { d: `M ${x(middle)} 96 l 8 8 l -8 8 l -8 -8 Z`, fill: colour }));
-    gains.replaceChildren(...parts);
-    gains.setAttribute(
-      "aria-label",
-      "The differences by seed, and their mean with its 95 % interval, which " +
-        `${beyond ? "excludes" : "includes"} zero`,
-    );
-  }
-
-  function draw() {
-    const kind = model.get("score");
-    const pair = [model.get("first"), model.get("second")];
-    const names = pair.map((variant) => variants[variant]);
-    const chosen = used(model.get("start"), model.get("count"), all);
-    const [one, other] = pair.map((variant) =>
-      values[kind][variant].includes(null) ? null : values[kind][variant],
-    );
-    const seedNames = listed(chosen.map((i) => seeds[i]));
-    const title =
-      `${scores[kind]}, ${names[0]} against ${names[1]}, ` +
-      `${chosen.length} seeds (${seedNames})`;
-    drawRuns(one, other, chosen, names);
-    right.style.display = one && other ? "" : "none";
-    if (!one || !other) {
-      const lacking = [...new Set(names.filter((_, i) => ![one, other][i]))];
-      const have = lacking.length > 1 ? "have" : "has";
-      status.textContent =
-        `${title}: ${lacking.join(" and ")} ${have} no such score, ` +
-        "so there is nothing to compare.";
-      return;
-    }
-    const every = one.map((v, i) => v - other[i]);
-    const found = interval(chosen.map((i) => every[i]));
-    const digits = digitsFor(Math.max(...every.map(Math.abs)));
-    drawGains(every, chosen, found, names);
-    const means = [one, other].map((own) => mean(chosen.map((i) => own[i])).toFixed(digits));
-    const beyond = Math.abs(found.mean) > found.margin;
-    const better = found.mean > 0 !== model.get("lower_is_better")[kind];
-    const low = signed(found.mean - found.margin, digits);
-    const high = signed(found.mean + found.margin, digits);
-    const verdict = beyond
-      ? `The interval excludes zero: ${names[0]} is ${better ? "better" : "worse"}`
-      : "Undecided: the interval includes zero";
-    const above = chosen.filter((i) => every[i] > 0).length;
-    status.textContent =
-      `${title}: the means are ${means.join(" and ")}; the difference is above zero for ` +
-      `${above} of ${chosen.length} seeds, and its mean is ${signed(found.mean, digits)} ± ` +
-      `${found.margin.toFixed(digits)} (95 % interval ${low} to ${high}). ${verdict}.`;
-  }
-
-  el.append(
-    widgetFrame(
-      "Explorer of seeds",
-      controlRow(
-        slider(model, "count", "Seeds used", { min: 2, max: all }),
-        slider(model, "start", "First seed", {
-          min: 0,
-          max: all - 1,
-          show: (i) => seeds[i],
-        }),
-        choice(
-          model,
-          "score",
-          "Score",
-          scores.map((name, i) =>
-            model.get("lower_is_better")[i] ? `${name} (lower is better)` : name,
-          ),
-        ),
-        choice(model, "first", "Variant", variants),
-        choice(model, "second", "compared with", variants),
-      ),
-      element(
-        "div",
-        {
-          className: "course-halves",
-          style: "grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr))",
-        },
-        element(
-          "figure",
-          {},
-          runs,
-          element("figcaption", {}, "each run; bars are the means of the seeds used"),
-        ),
-        right,
-      ),
-      status,
-    ),
+function controls(model, { seeds, scores, variants, lower }) {
+  const labels = scores.map((name, i) => (lower[i] ? `${name} (lower is better)` : name));
+  const all = seeds.length;
+  return controlRow(
+    slider(model, "count", "Seeds used", { min: 2, max: all }),
+    slider(model, "start", "First seed", { min: 0, max: all - 1, show: (i) => seeds[i] }),
+    choice(model, "score", "Score", labels),
+    choice(model, "first", "Variant", variants),
+    choice(model, "second", "compared with", variants),
   );
-  onChange(model, ["count", "start", "score", "first", "second"], draw);
-  draw();
+}
+
+/** The charts side by side, or one below the other on a narrow screen. */
+function charts({ runs, right }) {
+  return element(
+    "div",
+    {
+      className: "course-halves",
+      style: "grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr))",
+    },
+    element(
+      "figure",
+      {},
+      runs,
+      element("figcaption", {}, "each run; bars are the means of the seeds used"),
+    ),
+    right,
+  );
+}
+
+function render({ model, el }) {
+  const data = readTraits(model);
+  const view = changingParts();
+  el.append(widgetFrame("Explorer of seeds", controls(model, data), charts(view), view.status));
+  onChange(model, ["count", "start", "score", "first", "second"], () => draw(model, data, view));
+  draw(model, data, view);
 }
 
 export { central, deviation, interval, mean, quantile, used };
