@@ -67,32 +67,15 @@ function scores(map, { rows, columns }, size, [x0, y0, x1, y1]) {
 const minus = (text) => String(text).replaceAll("-", "−");
 const plain = (value) => minus(value === 0 ? "0" : short(value));
 
+const ZOOM = 4;
+const CHART = { width: 320, height: 62 };
+
 /** Signed bars side by side; those of kept channels are coloured. */
 function bars(node, values, kept, name) {
-  const width = 320;
-  const height = 62;
   const highest = Math.max(...values.map(Math.abs)) || 1;
-  const step = width / values.length;
-  const long = (value) => (Math.abs(value) / highest) * (height / 2 - 2);
   node.replaceChildren(
-    ...values.map((value, i) =>
-      svg("rect", {
-        x: i * step + 0.1 * step,
-        width: 0.8 * step,
-        y: height / 2 - (value > 0 ? long(value) : 0),
-        height: long(value),
-        fill: i < kept ? (value > 0 ? "#2a9d8f" : "#d95f02") : "currentColor",
-        opacity: i < kept ? 1 : 0.22,
-      }),
-    ),
-    svg("line", {
-      x1: 0,
-      x2: width,
-      y1: height / 2,
-      y2: height / 2,
-      stroke: "currentColor",
-      "stroke-width": 0.7,
-    }),
+    ...values.map((value, i) => bar(value, i, values.length, highest, kept)),
+    axis(),
   );
   node.setAttribute(
     "aria-label",
@@ -101,183 +84,268 @@ function bars(node, values, kept, name) {
   );
 }
 
-function render({ model, el }) {
-  const size = model.get("size");
-  const labels = model.get("labels");
-  const answers = model.get("predictions");
-  const boxes = model.get("boxes");
-  const classes = model.get("classes");
-  const zoom = 4;
-  const images = bytes(model.get("images"));
-  const activations = floats(model.get("activations"));
-  const alphas = floats(model.get("alphas"));
-  const layers = places(model.get("shapes"), labels.length, classes.length);
-  const names = model.get("layers");
-  const palette = bytes(model.get("palette"));
+/** The i-th of `count` bars: up from the middle if its value is positive, else down. */
+function bar(value, i, count, highest, kept) {
+  const step = CHART.width / count;
+  const middle = CHART.height / 2;
+  const long = (Math.abs(value) / highest) * (middle - 2);
+  return svg("rect", {
+    x: i * step + 0.1 * step,
+    width: 0.8 * step,
+    y: middle - (value > 0 ? long : 0),
+    height: long,
+    fill: i < kept ? (value > 0 ? "#2a9d8f" : "#d95f02") : "currentColor",
+    opacity: i < kept ? 1 : 0.22,
+  });
+}
 
-  const canvas = () => element("canvas", { width: zoom * size, height: zoom * size, role: "img" });
-  const picture = canvas();
-  const map = canvas();
-  const overPicture = element("figcaption");
-  const overMap = element("figcaption");
+/** The line at 0. */
+const axis = () =>
+  svg("line", {
+    x1: 0,
+    x2: CHART.width,
+    y1: CHART.height / 2,
+    y2: CHART.height / 2,
+    stroke: "currentColor",
+    "stroke-width": 0.7,
+  });
+
+/** The traits that never change, as typed arrays where they are numbers. */
+function readTraits(model) {
+  const labels = model.get("labels");
+  const classes = model.get("classes");
+  return {
+    labels,
+    classes,
+    size: model.get("size"),
+    answers: model.get("predictions"),
+    boxes: model.get("boxes"),
+    chances: model.get("chances"),
+    images: bytes(model.get("images")),
+    activations: floats(model.get("activations")),
+    alphas: floats(model.get("alphas")),
+    layers: places(model.get("shapes"), labels.length, classes.length),
+    names: model.get("layers"),
+    palette: bytes(model.get("palette")),
+  };
+}
+
+/** The weights that a class gives to the channels of a layer, for an image. */
+const weightsFor = ({ alphas, classes }, layer, n, c) =>
+  weightsOf(alphas, layer, n, classes.length, c);
+
+/** The end of the colour scale, from maps of all channels: removing one doesn't move it. */
+function end(data, { A, layer, n, c, relu, own }) {
+  const all = [...A.keys()];
+  const highest = (target) => {
+    const map = mapOf(A, weightsFor(data, layer, n, target), all, A.length, relu);
+    return Math.max(...map.map(Math.abs));
+  };
+  return own ? highest(c) : Math.max(...data.classes.map((_, target) => highest(target)));
+}
+
+/** Collect what the reader chose. */
+function choices(model, data) {
+  const layer = data.layers[model.get("layer")];
+  return {
+    n: model.get("image"),
+    c: model.get("target"),
+    relu: model.get("relu"),
+    own: model.get("own_scale"),
+    name: data.names[model.get("layer")],
+    layer,
+    // The slider may still stand at a number of channels that a layer before had.
+    kept: Math.min(model.get("kept"), layer.channels),
+  };
+}
+
+/** Compute everything that the widget shows, from the reader's choices. */
+function computed(model, data) {
+  const chosen = choices(model, data);
+  const { n, c, layer, kept, relu } = chosen;
+  const A = channelsOf(data.activations, layer, n);
+  const alpha = weightsFor(data, layer, n, c);
+  const { adds, order } = additions(A, alpha);
+  const values = mapOf(A, alpha, order, kept, relu);
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  return {
+    ...chosen,
+    ...scores(values, layer, data.size, data.boxes[n]),
+    alpha,
+    adds,
+    order,
+    values,
+    low,
+    high,
+    most: end(data, { ...chosen, A }),
+    range: `${plain(low)} to ${plain(high)}`,
+    shown: data.classes[data.labels[n]],
+  };
+}
+
+/** Draw the image and its box. */
+function drawPicture({ picture, overPicture }, { images, size, boxes }, { n, shown }) {
+  framed(picture, paintedImage(images, n, size), boxes[n], ZOOM);
+  picture.setAttribute("aria-label", `Test image ${n + 1}: ${shown}, in a box`);
+  overPicture.textContent = `${shown}, in its box`;
+}
+
+/** Draw the map. With a ReLU the colours begin at 0; without it, 0 is in their middle. */
+function drawMap({ map, overMap }, { boxes, palette, classes }, found) {
+  const { n, c, relu, layer, values, most, range, energy } = found;
+  const shares = values.map((v) => v / (most || 1));
+  const shades = relu ? shares : shares.map((share) => (share + 1) / 2);
+  framed(map, painted(shades, layer.columns, palette), boxes[n], ZOOM);
+  map.setAttribute(
+    "aria-label",
+    `Its map, ${layer.rows} × ${layer.columns}, from ${range}; ` +
+      `${percent(energy)} of the positive part lies in the box`,
+  );
+  overMap.textContent = `for ${classes[c]}: ${range}`;
+}
+
+/** Draw the channels' weights, and what they add to the map, both in the order of the latter. */
+function drawBars({ above, below }, { alpha, adds, order, kept }) {
+  const sorted = (values) => order.map((k) => values[k]);
+  bars(above, sorted(alpha), kept, "Weights α");
+  bars(below, sorted(adds), kept, "Weight times mean activation");
+}
+
+/** What the colours stand for. Fewer channels can exceed the end, which all channels fix. */
+function scaleText({ low, high, most, relu, own }) {
+  const cut = Math.max(high, relu ? 0 : -low) > most * (1 + 1e-9) ? "; beyond it one colour" : "";
+  const lowest = relu ? "0" : plain(-most);
+  const among = own ? "this class" : "all classes";
+  return `from ${lowest} to ${plain(most)}, the highest of ${among} with all channels${cut}`;
+}
+
+/** Where the highest point of the map lies; several points can be equally high. */
+function pointText(pointing) {
+  if (pointing === 1) {
+    return "lies in the box";
+  }
+  return pointing === 0 ? "lies outside" : `is shared, ${percent(pointing)} of it in the box`;
+}
+
+/** Describe the map in words, and score it. */
+function described({ classes, answers, chances }, found) {
+  const { n, c, name, kept, layer, values, high, range, energy, pointing, shown } = found;
+  return (
+    `Test image ${n + 1} shows ${shown}, and the network answers ` +
+    `${classes[answers[n]]}. At ${name}, for ${classes[c]}, ` +
+    `${kept} of ${layer.channels} channels are kept. The map runs from ${range} and is above 0 ` +
+    `at ${values.filter((v) => v > 0).length} of ${layer.positions} positions. ` +
+    (high > 0
+      ? `${percent(energy)} of the positive part lies in the box (chance: ` +
+        `${percent(chances[n])}); the highest point ${pointText(pointing)}.`
+      : "Nothing is above 0: these channels lower the score of the class everywhere, " +
+        "so there is no map to score.")
+  );
+}
+
+/** Show the image, its map, the bars of the channels and the text. */
+function show(model, data, view) {
+  const found = computed(model, data);
+  drawPicture(view, data, found);
+  drawMap(view, data, found);
+  drawBars(view, found);
+  view.colours.text.textContent = scaleText(found);
+  view.status.textContent = described(data, found);
+}
+
+/** The pictures, charts and texts, which change with each choice. */
+function changingParts({ size, palette }) {
+  const canvas = () => element("canvas", { width: ZOOM * size, height: ZOOM * size, role: "img" });
   const chart = () =>
     svg("svg", {
-      viewBox: "0 0 320 62",
+      viewBox: `0 0 ${CHART.width} ${CHART.height}`,
       class: "course-values",
       role: "img",
       style: "margin:.2rem auto",
     });
-  const above = chart();
-  const below = chart();
-  const caption = (text) => element("figcaption", {}, text);
-  const status = statusLine();
-  const colours = colourScale(palette);
+  return {
+    picture: canvas(),
+    map: canvas(),
+    overPicture: element("figcaption"),
+    overMap: element("figcaption"),
+    above: chart(),
+    below: chart(),
+    status: statusLine(),
+    colours: colourScale(palette),
+  };
+}
 
-  const many = slider(model, "kept", "Channels kept", {
-    min: 1,
-    max: layers[model.get("layer")].channels,
-    show: (n) => Math.min(n, layers[model.get("layer")].channels),
-  });
+/** The slider that keeps channels; how many there are depends on the layer. */
+function keptSlider(model, { layers }) {
+  const { channels } = layers[model.get("layer")];
+  const show = (n) => Math.min(n, layers[model.get("layer")].channels);
+  return slider(model, "kept", "Channels kept", { min: 1, max: channels, show });
+}
 
-  /** Adapt the slider to the channels of another layer; "all channels" stays "all channels". */
+/** Adapt the slider to the channels of each layer; "all channels" stays "all channels". */
+function resizeWithLayer(model, { layers }, many, draw) {
   let before = layers[model.get("layer")].channels;
-  function resize() {
+  model.on("change:layer", () => {
     const { channels } = layers[model.get("layer")];
     const kept = model.get("kept");
     many.querySelector("input").max = channels;
     model.set("kept", kept >= before ? channels : Math.min(kept, channels));
     before = channels;
     model.save_changes();
-    show();
-  }
+    draw(); // also where the number of channels stays, which tells nobody
+  });
+}
 
-  /** The end of the colour scale, from maps of all channels: removing one doesn't move it. */
-  function end(A, layer, n, own) {
-    const all = [...A.keys()];
-    const of = (c) =>
-      Math.max(
-        ...mapOf(
-          A,
-          weightsOf(alphas, layer, n, classes.length, c),
-          all,
-          A.length,
-          model.get("relu"),
-        ).map(Math.abs),
-      );
-    return own ? of(model.get("target")) : Math.max(...classes.map((_, c) => of(c)));
-  }
+function controls(model, { names, classes, labels }, many) {
+  return controlRow(
+    many,
+    choice(model, "layer", "Layer", names),
+    choice(model, "target", "Class", classes),
+    slider(model, "image", "Test image", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
+    checkbox(model, "relu", "ReLU"),
+    checkbox(model, "own_scale", "a colour scale for each class"),
+  );
+}
 
-  function show() {
-    const n = model.get("image");
-    const c = model.get("target");
-    const relu = model.get("relu");
-    const own = model.get("own_scale");
-    const layer = layers[model.get("layer")];
-    const { channels, positions } = layer;
-    const kept = Math.min(model.get("kept"), channels);
-    const A = channelsOf(activations, layer, n);
-    const alpha = weightsOf(alphas, layer, n, classes.length, c);
-    const { adds, order } = additions(A, alpha);
-    const values = mapOf(A, alpha, order, kept, relu);
-    const low = Math.min(...values);
-    const high = Math.max(...values);
-    const most = end(A, layer, n, own);
-    const { energy, pointing } = scores(values, layer, size, boxes[n]);
-    const range = `${plain(low)} to ${plain(high)}`;
-    const chance = percent(model.get("chances")[n]);
+/** The image and its map on one half; the bars of the channels on the other. */
+function halves({ picture, overPicture, map, overMap, above, below }) {
+  const caption = (text) => element("figcaption", {}, text);
+  return element(
+    "div",
+    { className: "course-halves" },
+    element(
+      "div",
+      { className: "course-pair" },
+      element("figure", {}, picture, overPicture),
+      element("figure", {}, map, overMap),
+    ),
+    element(
+      "div",
+      {},
+      element("figure", {}, above, caption("weights α of the channels")),
+      element("figure", {}, below, caption("α × mean activation, in the order of its size")),
+    ),
+  );
+}
 
-    framed(picture, paintedImage(images, n, size), boxes[n], zoom);
-    framed(
-      map,
-      painted(
-        values.map((v) => (relu ? v / (most || 1) : (v / (most || 1) + 1) / 2)),
-        layer.columns,
-        palette,
-      ),
-      boxes[n],
-      zoom,
-    );
-    bars(
-      above,
-      order.map((k) => alpha[k]),
-      kept,
-      "Weights α",
-    );
-    bars(
-      below,
-      order.map((k) => adds[k]),
-      kept,
-      "Weight times mean activation",
-    );
-    picture.setAttribute("aria-label", `Test image ${n + 1}: ${classes[labels[n]]}, in a box`);
-    map.setAttribute(
-      "aria-label",
-      `Its map, ${layer.rows} × ${layer.columns}, from ${range}; ` +
-        `${percent(energy)} of the positive part lies in the box`,
-    );
-    overPicture.textContent = `${classes[labels[n]]}, in its box`;
-    overMap.textContent = `for ${classes[c]}: ${range}`;
-    const cut = Math.max(high, relu ? 0 : -low) > most * (1 + 1e-9) ? "; beyond it one colour" : "";
-    const lowest = relu ? "0" : plain(-most);
-    const among = own ? "this class" : "all classes";
-    colours.text.textContent =
-      `from ${lowest} to ${plain(most)}, ` + `the highest of ${among} with all channels${cut}`;
-    const point =
-      pointing === 1
-        ? "lies in the box"
-        : pointing === 0
-          ? "lies outside"
-          : `is shared, ${percent(pointing)} of it in the box`;
-    status.textContent =
-      `Test image ${n + 1} shows ${classes[labels[n]]}, and the network answers ` +
-      `${classes[answers[n]]}. At ${names[model.get("layer")]}, for ${classes[c]}, ` +
-      `${kept} of ${channels} channels are kept. The map runs from ${range} and is above 0 at ` +
-      `${values.filter((v) => v > 0).length} of ${positions} positions. ` +
-      (high > 0
-        ? `${percent(energy)} of the positive part lies in the box (chance: ${chance}); ` +
-          `the highest point ${point}.`
-        : "Nothing is above 0: these channels lower the score of the class everywhere, " +
-          "so there is no map to score.");
-  }
-
+function render({ model, el }) {
+  const data = readTraits(model);
+  const view = changingParts(data);
+  const many = keptSlider(model, data);
+  const draw = () => show(model, data, view);
   el.append(
     widgetFrame(
       "Explorer of a Grad-CAM map",
-      controlRow(
-        many,
-        choice(model, "layer", "Layer", names),
-        choice(model, "target", "Class", classes),
-        slider(model, "image", "Test image", {
-          min: 0,
-          max: labels.length - 1,
-          show: (i) => i + 1,
-        }),
-        checkbox(model, "relu", "ReLU"),
-        checkbox(model, "own_scale", "a colour scale for each class"),
-      ),
-      element(
-        "div",
-        { className: "course-halves" },
-        element(
-          "div",
-          { className: "course-pair" },
-          element("figure", {}, picture, overPicture),
-          element("figure", {}, map, overMap),
-        ),
-        element(
-          "div",
-          {},
-          element("figure", {}, above, caption("weights α of the channels")),
-          element("figure", {}, below, caption("α × mean activation, in the order of its size")),
-        ),
-      ),
-      colours.node,
-      status,
+      controls(model, data, many),
+      halves(view),
+      view.colours.node,
+      view.status,
     ),
   );
-  onChange(model, ["image", "target", "kept", "relu", "own_scale"], show);
-  model.on("change:layer", resize);
-  show();
+  onChange(model, ["image", "target", "kept", "relu", "own_scale"], draw);
+  resizeWithLayer(model, data, many, draw);
+  draw();
 }
 
 export { additions, channelsOf, mapOf, places, scores, weightsOf };
