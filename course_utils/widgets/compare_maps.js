@@ -86,78 +86,222 @@ const inWords = ({ pointing, energy, best, half, spread }) =>
       `a best IoU of ${decimals(best)}, an IoU of ${decimals(half)} at half its maximum, ` +
       `and fills ${percent(spread)} of the image`;
 
-function render({ model, el }) {
-  const [channels, height, width] = model.get("shape");
-  const area = height * width;
-  const zoom = Math.max(1, Math.round(384 / width));
-  const images = bytes(model.get("images"));
-  const packed = bytes(model.get("regions"));
-  const palette = bytes(model.get("palette"));
-  const labels = model.get("labels");
-  const classes = model.get("classes");
-  const methods = model.get("methods");
-  const sizes = model.get("sizes");
-  const numbers = floats(model.get("maps"));
+/** Where the maps of each method start; all maps lie one after the other in one trait. */
+function startsOf(sizes, images) {
   const starts = [];
   let length = 0; // of the maps of all methods so far
   for (const [count, h, w] of sizes) {
     starts.push(length);
-    length += labels.length * count * h * w;
+    length += images * count * h * w;
   }
+  return starts;
+}
 
-  /** The raw map of a method for an image and a class; a method without classes has one. */
-  const raw = (method, n, target) => {
-    const [count, h, w] = sizes[method];
-    const start = starts[method] + (n * count + (count > 1 ? target : 0)) * h * w;
-    return numbers.subarray(start, start + h * w);
+/** Read the traits that stay as they are while the reader compares. */
+function readTraits(model) {
+  const [channels, height, width] = model.get("shape");
+  const labels = model.get("labels");
+  const sizes = model.get("sizes");
+  return {
+    channels,
+    height,
+    width,
+    area: height * width,
+    zoom: Math.max(1, Math.round(384 / width)), // small images grow to about 384 pixels
+    images: bytes(model.get("images")),
+    packed: bytes(model.get("regions")),
+    palette: bytes(model.get("palette")),
+    labels,
+    classes: model.get("classes"),
+    methods: model.get("methods"),
+    sizes,
+    numbers: floats(model.get("maps")),
+    starts: startsOf(sizes, labels.length),
   };
+}
 
-  /** An image as a canvas of its own size. */
-  const photograph = (n) => {
-    const node = element("canvas", { width, height });
-    const data = new ImageData(width, height);
-    for (let i = 0; i < area; i++) {
-      for (let c = 0; c < 4; c++) {
-        data.data[4 * i + c] =
-          c === 3 ? 255 : images[(n * channels + Math.min(c, channels - 1)) * area + i];
-      }
+/** The raw map of a method for an image and a class; a method without classes has one. */
+function rawMap({ sizes, starts, numbers }, method, n, target) {
+  const [count, h, w] = sizes[method];
+  const start = starts[method] + (n * count + (count > 1 ? target : 0)) * h * w;
+  return numbers.subarray(start, start + h * w);
+}
+
+/** What one side shows: the enlarged map, its scores, and how it is called. */
+function looked(data, method, n, target, region) {
+  const { methods, classes, height, width } = data;
+  const [count, h, w] = data.sizes[method];
+  const own = rawMap(data, method, n, target);
+  const large = enlarge(own, [h, w], [height, width]);
+  return {
+    large,
+    lowest: own.reduce((a, b) => Math.min(a, b), Infinity),
+    highest: own.reduce((a, b) => Math.max(a, b), 0),
+    title: count > 1 ? `${methods[method]}, class ${classes[target]}` : methods[method],
+    grid: `${h} × ${w}`,
+    scores: scores(large, region),
+  };
+}
+
+/** Everything that the widget shows, from the reader's choices. */
+function compared(model, data) {
+  const n = model.get("image");
+  // The list starts with "the image's own", so class c is its entry c + 1.
+  const target = model.get("target") ? model.get("target") - 1 : data.labels[n];
+  const region = unpacked(data.packed, n, data.area);
+  return {
+    n,
+    region,
+    chance: sum(region) / data.area,
+    sides: ["left", "right"].map((trait) => looked(data, model.get(trait), n, target, region)),
+    divider: model.get("divider"),
+    opacity: model.get("opacity"),
+    shared: model.get("shared"),
+  };
+}
+
+/** An image as a canvas of its own size. */
+function photograph({ width, height, area, channels, images }, n) {
+  const node = element("canvas", { width, height });
+  const data = new ImageData(width, height);
+  for (let i = 0; i < area; i++) {
+    for (let c = 0; c < 4; c++) {
+      // A grey image has one channel, which stands for red, green and blue; 255 is opaque.
+      data.data[4 * i + c] =
+        c === 3 ? 255 : images[(n * channels + Math.min(c, channels - 1)) * area + i];
     }
-    node.getContext("2d").putImageData(data, 0, 0);
-    return node;
-  };
+  }
+  node.getContext("2d").putImageData(data, 0, 0);
+  return node;
+}
 
-  /** The border of a region, each side of a pixel beyond which it ends. */
-  const outline = (context, region) => {
-    const has = (x, y) => x >= 0 && y >= 0 && x < width && y < height && region[y * width + x];
-    const lines = new Path2D();
-    const line = (x0, y0, x1, y1) => {
-      lines.moveTo(zoom * x0, zoom * y0);
-      lines.lineTo(zoom * x1, zoom * y1);
-    };
-    region.forEach((yes, i) => {
-      const x = i % width;
-      const y = Math.floor(i / width);
-      if (!yes) {
-        return;
-      }
-      if (!has(x - 1, y)) {
-        line(x, y, x, y + 1);
-      }
-      if (!has(x + 1, y)) {
-        line(x + 1, y, x + 1, y + 1);
-      }
-      if (!has(x, y - 1)) {
-        line(x, y, x + 1, y);
-      }
-      if (!has(x, y + 1)) {
-        line(x, y + 1, x + 1, y + 1);
-      }
+/** The border of a region, each side of a pixel beyond which it ends. */
+function outline(context, region, { width, height, zoom }) {
+  const has = (x, y) => x >= 0 && y >= 0 && x < width && y < height && region[y * width + x];
+  const lines = new Path2D();
+  const line = (x0, y0, x1, y1) => {
+    lines.moveTo(zoom * x0, zoom * y0);
+    lines.lineTo(zoom * x1, zoom * y1);
+  };
+  region.forEach((yes, i) => {
+    const x = i % width;
+    const y = Math.floor(i / width);
+    if (!yes) {
+      return;
+    }
+    if (!has(x - 1, y)) {
+      line(x, y, x, y + 1);
+    }
+    if (!has(x + 1, y)) {
+      line(x + 1, y, x + 1, y + 1);
+    }
+    if (!has(x, y - 1)) {
+      line(x, y, x + 1, y);
+    }
+    if (!has(x, y + 1)) {
+      line(x, y + 1, x + 1, y + 1);
+    }
+  });
+  [context.strokeStyle, context.lineWidth] = ["#ff6e6e", 3];
+  context.stroke(lines);
+}
+
+/** Draw the part of a map between two columns of the canvas. */
+function drawPart(context, map, [from, to], zoom) {
+  const { height } = context.canvas;
+  if (to > from) {
+    // The map has one pixel where the canvas has `zoom`: the same part is that much smaller in it.
+    const part = [from / zoom, 0, (to - from) / zoom, map.height];
+    context.drawImage(map, ...part, from, 0, to - from, height);
+  }
+}
+
+/** The divider: white with a black edge, so that it's visible on any colour. */
+function drawDivider(context, cut) {
+  for (const [colour, thick] of [
+    ["#000000", 6],
+    ["#ffffff", 2],
+  ]) {
+    context.fillStyle = colour;
+    context.fillRect(cut - thick / 2, 0, thick, context.canvas.height);
+  }
+}
+
+/** Draw the image, one map on each side of the divider, and the region. */
+function drawPicture(picture, data, { n, region, sides, divider, opacity, shared }) {
+  const context = picture.getContext("2d");
+  const cut = Math.round((divider / 100) * picture.width);
+  const highest = Math.max(...sides.map((side) => side.highest));
+  const parts = [
+    [0, cut],
+    [cut, picture.width],
+  ];
+  context.imageSmoothingEnabled = false;
+  context.globalAlpha = 1;
+  context.drawImage(photograph(data, n), 0, 0, picture.width, picture.height);
+  context.globalAlpha = opacity / 100;
+  sides.forEach((side, i) => {
+    const top = shared ? highest : side.highest;
+    const map = painted(side.large, data.width, data.palette, top > 0 ? 1 / top : 0);
+    drawPart(context, map, parts[i], data.zoom);
+  });
+  context.globalAlpha = 1;
+  outline(context, region, data);
+  drawDivider(context, cut);
+}
+
+/** Say what the colours stand for, and what the picture is. */
+function labelPicture({ picture, caption, colours }, { labels, classes }, found) {
+  const { n, divider, shared } = found;
+  const [left, right] = found.sides;
+  const range = ({ lowest, highest }) => `${short(lowest)} to ${short(highest)}`;
+  caption.textContent = `raw, left: ${range(left)} on ${left.grid}; right: ${range(right)} on ${right.grid}`;
+  colours.text.textContent = shared
+    ? `both maps from 0 to ${short(Math.max(left.highest, right.highest))}`
+    : "each map from 0 to its own maximum";
+  picture.setAttribute(
+    "aria-label",
+    `Image ${n + 1}, a ${classes[labels[n]]}, under two maps: ${left.title} on the left ` +
+      `${divider} %, ${right.title} on the rest`,
+  );
+}
+
+/** Write the scores of both maps, and those of a uniform map, into the table. */
+function fillTable({ heads, rows }, { sides, chance }) {
+  sides.forEach((side, i) => {
+    heads[i].textContent = `${["left", "right"][i]}: ${side.title}`;
+  });
+  MEASURES.forEach(([key], r) => {
+    sides.forEach((side, i) => {
+      rows[r][i + 1].textContent = decimals(side.scores[key]);
     });
-    [context.strokeStyle, context.lineWidth] = ["#ff6e6e", 3];
-    context.stroke(lines);
-  };
+    // A uniform map fills the whole image; each other score of it is the region's share.
+    rows[r][3].textContent = decimals(key === "spread" ? 1 : chance);
+  });
+}
 
-  const picture = element("canvas", { width: zoom * width, height: zoom * height, role: "img" });
+/** Describe in words what the table says. */
+const described = ({ labels, classes }, { n, sides, chance }) =>
+  `Image ${n + 1}, a ${classes[labels[n]]}; its region is ${percent(chance)} of the image, ` +
+  "which is also the score of a uniform map (chance). " +
+  sides
+    .map((side, i) => `${["Left", "Right"][i]}, ${side.title}: it ${inWords(side.scores)}.`)
+    .join(" ");
+
+/** Show the picture, the table and the status line for the reader's choices. */
+function draw(model, data, view) {
+  const found = compared(model, data);
+  drawPicture(view.picture, data, found);
+  labelPicture(view, data, found);
+  fillTable(view, found);
+  const said = described(data, found);
+  if (view.status.textContent !== said) {
+    view.status.textContent = said; // not while the divider moves: screen readers would repeat it
+  }
+}
+
+/** Let the reader drag the divider over the picture. */
+function connectDivider(model, picture) {
   picture.style.cssText = "cursor: ew-resize; touch-action: pan-y";
   const drag = (event) => {
     const box = picture.getBoundingClientRect();
@@ -166,7 +310,7 @@ function render({ model, el }) {
     model.save_changes();
   };
   picture.addEventListener("pointerdown", (event) => {
-    picture.setPointerCapture(event.pointerId);
+    picture.setPointerCapture(event.pointerId); // the drag goes on outside of the picture
     drag(event);
   });
   picture.addEventListener("pointermove", (event) => {
@@ -174,27 +318,27 @@ function render({ model, el }) {
       drag(event);
     }
   });
+}
 
-  const caption = element("figcaption");
-  const status = statusLine();
-  const colours = colourScale(palette);
-  const cell = (tag, properties) =>
-    element(tag, {
-      style:
-        "padding: .15rem .4rem; text-align: right; font-weight: inherit; overflow-wrap: anywhere",
-      ...properties,
-    });
-  const heads = ["left", "right"].map(() => cell("th", { scope: "col" }));
-  const rows = MEASURES.map(([, name]) => [
-    cell("th", { scope: "row", textContent: name }),
-    cell("td"),
-    cell("td"),
-    cell("td"),
-  ]);
-  for (const [name] of rows) {
-    name.style.textAlign = "left";
-  }
-  const table = element(
+/** A cell of the table. */
+const cell = (tag, properties) =>
+  element(tag, {
+    style:
+      "padding: .15rem .4rem; text-align: right; font-weight: inherit; overflow-wrap: anywhere",
+    ...properties,
+  });
+
+/** A row of the table: the name of a score, then its value left, right and for a uniform map. */
+function measureRow(name) {
+  const head = cell("th", { scope: "row", textContent: name });
+  head.style.textAlign = "left";
+  return [head, cell("td"), cell("td"), cell("td")];
+}
+
+/** The table of scores. */
+function scoreTable({ heads, rows }) {
+  const uniform = cell("th", { scope: "col", textContent: "uniform map" });
+  return element(
     "table",
     {
       style:
@@ -202,140 +346,59 @@ function render({ model, el }) {
         "font-size: .85rem; font-variant-numeric: tabular-nums; border-collapse: collapse; " +
         "color: inherit",
     },
-    element(
-      "thead",
-      {},
-      element(
-        "tr",
-        {},
-        cell("td"),
-        ...heads,
-        cell("th", { scope: "col", textContent: "uniform map" }),
-      ),
-    ),
+    element("thead", {}, element("tr", {}, cell("td"), ...heads, uniform)),
     element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row))),
   );
+}
 
-  /** What one side shows: the enlarged map, its scores, and how it is called. */
-  const looked = (trait, n, target, region) => {
-    const method = model.get(trait);
-    const [count, h, w] = sizes[method];
-    const own = raw(method, n, target);
-    const large = enlarge(own, [h, w], [height, width]);
-    const highest = own.reduce((a, b) => Math.max(a, b), 0);
-    const lowest = own.reduce((a, b) => Math.min(a, b), Infinity);
-    const title = count > 1 ? `${methods[method]}, class ${classes[target]}` : methods[method];
-    return { large, lowest, highest, title, grid: `${h} × ${w}`, scores: scores(large, region) };
+/** All parts that change when the reader chooses something. */
+function changingParts(model, { zoom, width, height, palette }) {
+  const picture = element("canvas", { width: zoom * width, height: zoom * height, role: "img" });
+  connectDivider(model, picture);
+  return {
+    picture,
+    caption: element("figcaption"),
+    status: statusLine(),
+    colours: colourScale(palette),
+    heads: ["left", "right"].map(() => cell("th", { scope: "col" })),
+    rows: MEASURES.map(([, name]) => measureRow(name)),
   };
+}
 
-  function drawPicture(n, region, sides) {
-    const context = picture.getContext("2d");
-    const cut = Math.round((model.get("divider") / 100) * picture.width);
-    const shared = model.get("shared");
-    const highest = Math.max(...sides.map((side) => side.highest));
-    context.imageSmoothingEnabled = false;
-    context.globalAlpha = 1;
-    context.drawImage(photograph(n), 0, 0, picture.width, picture.height);
-    context.globalAlpha = model.get("opacity") / 100;
-    [
-      [0, cut],
-      [cut, picture.width],
-    ].forEach(([from, to], i) => {
-      const top = shared ? highest : sides[i].highest;
-      const map = painted(sides[i].large, width, palette, top > 0 ? 1 / top : 0);
-      if (to > from) {
-        context.drawImage(
-          map,
-          from / zoom,
-          0,
-          (to - from) / zoom,
-          height,
-          from,
-          0,
-          to - from,
-          picture.height,
-        );
-      }
-    });
-    context.globalAlpha = 1;
-    outline(context, region);
-    for (const [colour, thick] of [
-      ["#000000", 6],
-      ["#ffffff", 2],
-    ]) {
-      context.fillStyle = colour;
-      context.fillRect(cut - thick / 2, 0, thick, picture.height);
-    }
-    const range = ({ lowest, highest: high }) => `${short(lowest)} to ${short(high)}`;
-    caption.textContent =
-      `raw, left: ${range(sides[0])} on ${sides[0].grid}; ` +
-      `right: ${range(sides[1])} on ${sides[1].grid}`;
-    colours.text.textContent = shared
-      ? `both maps from 0 to ${short(highest)}`
-      : "each map from 0 to its own maximum";
-    picture.setAttribute(
-      "aria-label",
-      `Image ${n + 1}, a ${classes[labels[n]]}, under two maps: ${sides[0].title} on the left ` +
-        `${model.get("divider")} %, ${sides[1].title} on the rest`,
-    );
-  }
+/** The row of controls. */
+function controls(model, { labels, methods, classes }) {
+  const show = (value) => `${value} %`;
+  return controlRow(
+    slider(model, "image", "Image", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
+    choice(model, "left", "Left", methods),
+    choice(model, "right", "Right", methods),
+    choice(model, "target", "Class, where it applies", ["the image's own", ...classes]),
+    slider(model, "divider", "Divider", { min: 0, max: 100, show }),
+    slider(model, "opacity", "Opacity", { min: 0, max: 100, step: 5, show }),
+    checkbox(model, "shared", "One colour scale for both"),
+  );
+}
 
-  function draw() {
-    const n = model.get("image");
-    const target = model.get("target") ? model.get("target") - 1 : labels[n];
-    const region = unpacked(packed, n, area);
-    const sides = ["left", "right"].map((trait) => looked(trait, n, target, region));
-    const chance = sum(region) / area;
-    drawPicture(n, region, sides);
-    sides.forEach((side, i) => {
-      heads[i].textContent = `${["left", "right"][i]}: ${side.title}`;
-    });
-    MEASURES.forEach(([key], r) => {
-      sides.forEach((side, i) => {
-        rows[r][i + 1].textContent = decimals(side.scores[key]);
-      });
-      rows[r][3].textContent = decimals(key === "spread" ? 1 : chance);
-    });
-    const said =
-      `Image ${n + 1}, a ${classes[labels[n]]}; its region is ${percent(chance)} of the image, ` +
-      "which is also the score of a uniform map (chance). " +
-      sides
-        .map((side, i) => `${["Left", "Right"][i]}, ${side.title}: it ${inWords(side.scores)}.`)
-        .join(" ");
-    if (status.textContent !== said) {
-      status.textContent = said; // not while the divider moves: screen readers would repeat it
-    }
-  }
-
+function render({ model, el }) {
+  const data = readTraits(model);
+  const view = changingParts(model, data);
   el.append(
     widgetFrame(
       "Comparison of two maps",
-      controlRow(
-        slider(model, "image", "Image", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
-        choice(model, "left", "Left", methods),
-        choice(model, "right", "Right", methods),
-        choice(model, "target", "Class, where it applies", ["the image's own", ...classes]),
-        slider(model, "divider", "Divider", { min: 0, max: 100, show: (value) => `${value} %` }),
-        slider(model, "opacity", "Opacity", {
-          min: 0,
-          max: 100,
-          step: 5,
-          show: (value) => `${value} %`,
-        }),
-        checkbox(model, "shared", "One colour scale for both"),
-      ),
+      controls(model, data),
       element(
         "div",
         { className: "course-stack", style: "max-width: 24rem" },
-        element("figure", {}, picture, caption),
+        element("figure", {}, view.picture, view.caption),
       ),
-      colours.node,
-      table,
-      status,
+      view.colours.node,
+      scoreTable(view),
+      view.status,
     ),
   );
-  onChange(model, ["image", "left", "right", "target", "divider", "opacity", "shared"], draw);
-  draw();
+  const traits = ["image", "left", "right", "target", "divider", "opacity", "shared"];
+  onChange(model, traits, () => draw(model, data, view));
+  draw(model, data, view);
 }
 
 export { bestOverlap, enlarge, scores, unpacked };
