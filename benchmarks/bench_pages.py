@@ -97,9 +97,7 @@ def measure(
     """Open a page a few times, at full speed and slowly, and drag its first slider."""
     times: dict[str, list[float]] = {"plain": [], "slow": []}
     for way in [*times] * repetitions:
-        page = browser.new_page(
-            viewport={"width": 1280, "height": 900}, bypass_csp=True
-        )  # for the wait below
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
         sizes: list[int] = []
         client = page.context.new_cdp_session(page)
         client.send("Network.enable")
