@@ -1,4 +1,4 @@
-"""Helpers that every room may import; none of them knows about attention.
+"""Helpers that every room may import; none of them is specific to attention.
 
 - `boxes`: from masks to boxes, and from boxes to filled regions.
 - `checks`: checks of options and sizes that don't load PyTorch.

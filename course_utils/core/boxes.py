@@ -1,7 +1,7 @@
 """Boxes around objects: from masks to boxes, and from boxes to filled regions.
 
 A box is a row of four whole numbers x0, y0, x1, y1 in pixels. As in a slice, x0 and y0 are the
-first column and row inside the box, and x1 and y1 are the first ones behind it.
+first column and row inside the box, and x1 and y1 are the first ones beyond it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ def mask_boxes(masks: Bool[Tensor, "N 1 H W"]) -> Int[Tensor, "N 4"]:
     """Return the tight box around the true pixels of each mask.
 
     Args:
-        masks: One mask per object. A mask without any true pixel has no tight box: the result for
-            it is the box of the whole image.
+        masks: One mask per object. A mask without true pixels has no tight box; its result is the
+            box of the whole image.
     """
     columns = masks.any(dim=2).squeeze(1).int()  # (N, W): 1 where a column has a true pixel
     rows = masks.any(dim=3).squeeze(1).int()  # (N, H)
@@ -31,7 +31,7 @@ def box_regions(boxes: Int[Tensor, "N 4"], size: int) -> Bool[Tensor, "N 1 size 
     """Return a mask for each box that is true inside the box.
 
     Args:
-        boxes: Boxes as `mask_boxes` returns them. What lies outside the mask is cut off.
+        boxes: Boxes as `mask_boxes` returns them. Parts outside the mask are cut off.
         size: Height and width of the masks, in pixels.
     """
     x0, y0, x1, y1 = boxes[:, :, None].unbind(dim=1)  # (N, 1) each

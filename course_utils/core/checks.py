@@ -29,7 +29,7 @@ def check_size(size: int) -> None:
     """Check the side of a square image, in pixels.
 
     Raises:
-        ValueError: If it is not an integer, or less than 1.
+        ValueError: If the size is not an integer, or is less than 1.
     """
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"expected a size of at least 1 pixel, got {size!r}")

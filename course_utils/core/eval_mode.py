@@ -1,4 +1,4 @@
-"""Evaluation mode for a while: run a network without changing it."""
+"""Temporary evaluation mode: run a network without changing it."""
 
 from __future__ import annotations
 

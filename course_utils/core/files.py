@@ -24,8 +24,8 @@ def cache_dir() -> Path:
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path for a file or a folder, and move it to ``path`` when the block ends.
 
-    A reader of ``path`` therefore finds all of it, or what was there before, but never a part. If
-    the block raises, nothing is moved and the temporary path is deleted.
+    A reader of ``path`` therefore finds the complete new content or the previous content, never a
+    part of either. If the block raises, nothing is moved and the temporary path is deleted.
 
     Args:
         path: The file or folder to write. Its parent folders are created. The temporary path has
@@ -39,7 +39,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Moving a file is atomic only within one file system, so the temporary folder is a neighbour.
+    # Moving a file is atomic only within one file system, so the temporary folder is beside it.
     with TemporaryDirectory(prefix=f".{path.name}_", dir=path.parent) as scratch:
         new = Path(scratch, path.name)
         yield new

@@ -41,8 +41,8 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
     tables of papers, and so are fused kernels such as an LSTM.
 
     The module and the inputs may be on the meta device. There, even a very large network is counted
-    in a moment and needs no memory. It does not work for modules that look at the values of their
-    scores, such as sparsemax and entmax. The module itself is not changed.
+    in a moment and needs no memory. Modules that inspect the values of their scores, such as
+    sparsemax and entmax, can't be counted there. The module itself is not changed.
     """
     with evaluating(module), FlopCounterMode(display=False) as counter:
         module(*inputs)
@@ -50,7 +50,7 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
 
 
 def seconds(function: Callable[..., object], *inputs: Tensor, repeats: int = 5) -> float:
-    """Return the time of the fastest of several runs, after one warm-up run.
+    """Return the seconds of the fastest of several runs, after one warm-up run.
 
     The minimum is used because other load on the machine can only slow a run down.
 
@@ -77,7 +77,7 @@ def seconds(function: Callable[..., object], *inputs: Tensor, repeats: int = 5) 
 
 
 class _Saved:
-    """A tensor in an object of its own, which disappears when autograd releases it."""
+    """A wrapper around one tensor, which is deleted when autograd releases the tensor."""
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
@@ -86,11 +86,11 @@ class _Saved:
 def saved_bytes(function: Callable[..., object], *inputs: Tensor) -> int:
     """Return the exact number of bytes that a function saves for the backward pass.
 
-    A gradient is assumed to be wanted for each floating-point input. Autograd passes each tensor
-    that it saves to a hook; what it still holds when the function returns is counted. A storage
-    counts once and as a whole, even if several tensors view it or a view needs a part only, because
-    a view keeps all of its storage alive. Inputs and parameters that the backward pass needs count
-    too.
+    Every floating-point input is treated as requiring a gradient. Autograd passes each tensor that
+    it saves to a hook, and the tensors that it still holds when the function returns are counted. A
+    storage counts once and as a whole, even if several tensors view it or a view needs only a part,
+    because a view keeps all of its storage alive. Inputs and parameters that the backward pass
+    needs are counted too.
     """
     held: weakref.WeakSet[_Saved] = weakref.WeakSet()
 
@@ -105,7 +105,7 @@ def saved_bytes(function: Callable[..., object], *inputs: Tensor) -> int:
         torch.enable_grad(),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor),
     ):
-        result = function(*leaves)  # the variable keeps the graph alive, and so what it saved
+        result = function(*leaves)  # keeps the graph alive, and with it the saved tensors
     storages = [saved.tensor.untyped_storage() for saved in held]
     del result
     # By address, so that a storage counts once.

@@ -24,8 +24,8 @@ def progress_bar(
     Args:
         items: What the bar iterates over. If None, move the bar with its method ``update``.
         description: Text before the bar.
-        total: Number of items. If None, the length of ``items`` where it has one.
-        initial: Items that are done already, for work that is resumed.
+        total: Number of items. If None, the length of ``items``, if it has one.
+        initial: Number of items already done, if work is resumed.
         unit: Name of one item.
     """
     return tqdm(

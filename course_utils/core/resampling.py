@@ -23,7 +23,8 @@ def bootstrap_interval(
 
     Args:
         statistic: Computes a value, or an array of k values, from the indices of the drawn images.
-        images: Size of the test set, at least 2; a resample draws as many, with replacement.
+        images: Size of the test set, at least 2. Each resample draws this many images, with
+            replacement.
         level: Coverage of the interval, in (0, 1).
         resamples: Number of resamples.
 

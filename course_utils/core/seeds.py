@@ -6,7 +6,7 @@ runs that are compared as independent would share their random numbers. The prim
 the streams apart: `epoch_seed` is different for all seeds and up to 1,009 epochs in one process,
 and `fresh_seed` for seeds below 100,003.
 
-The shipped results depend on these numbers: a changed factor makes other images and other batches.
+The shipped results depend on these factors: a different one gives different images and batches.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SPLIT_STEP = 1_000_003
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """Return the seed of what is drawn in one epoch of training, such as the order of the images.
+    """Return the seed of all random choices in one training epoch, such as the order of images.
 
     Args:
         seed: Seed of the run.
         epoch: Number of the epoch, from 0.
-        rank: Number of the process, where several train together.
+        rank: Index of the process, from 0, if several train together.
     """
     return SEED_STEP * seed + epoch + RANK_STEP * rank
 
@@ -32,7 +32,7 @@ def fresh_seed(seed: int, epoch: int) -> int:
     """Return the seed of the images that a data set composes anew for one epoch.
 
     Args:
-        seed: Seed of the data set, which its first images use themselves.
+        seed: Seed of the data set; its first images are composed from this seed directly.
         epoch: Number of the epoch, from 0.
     """
     return seed + FRESH_STEP * (epoch + 1)

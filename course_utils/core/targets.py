@@ -1,4 +1,4 @@
-"""Target classes: for which class of each image a method explains the logit."""
+"""Target classes: the class of each image whose logit a method explains."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def target_classes(classes: Targets, logits: Float[Tensor, "B classes"]) -> Int[
         logits: Output of the network for these images.
 
     Raises:
-        ValueError: If the classes aren't integers from 0 to the number of classes − 1, or are
-            neither one nor as many as the images.
+        ValueError: If the classes aren't integers from 0 to the number of classes − 1, or if there
+            is neither a single class nor one class per image.
     """
     if classes is None:
         return logits.argmax(dim=1)

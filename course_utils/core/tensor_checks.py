@@ -1,7 +1,7 @@
 """Checks of tensors that a caller passes in: their shapes, and the values of maps.
 
-Jaxtyping checks shapes in the tests only. These checks run for everybody, where a wrong tensor
-would give a wrong result without an error, or an error that doesn't name the cause.
+Jaxtyping checks shapes only in the tests, but these checks always run. Functions use them where a
+wrong tensor would silently give a wrong result, or raise an error that doesn't name the cause.
 """
 
 from __future__ import annotations
