@@ -5,8 +5,8 @@ attention is allowed → weights (..., K), computed along the last dimension. Th
 
 - With `softmax`, `sparsemax` and `entmax`, each row of weights sums to 1 (it lies on the simplex).
   The positions compete: more weight at one position means less at the others.
-- With `sigmoid`, each position is weighted by itself, and with `local`, the distance to a centre
-  reduces the weights. These rows have no fixed sum.
+- With `sigmoid`, each position is weighted independently, and with `local`, the distance to a
+  centre reduces the weights. The sum of a row is not fixed.
 
 `hard` has the alignments that draw weights at random.
 
@@ -90,7 +90,7 @@ def entmax(scores: Scores, *, alpha: float = 1.5, mask: Mask | None = None) -> W
 
 
 def sigmoid(scores: Scores, *, mask: Mask | None = None) -> Weights:
-    """Return a weight in (0, 1) for each score by itself; a row sums to anything from 0 to K.
+    """Return a weight in (0, 1) for each score independently; a row can sum to any value up to K.
 
     Raises:
         ValueError: See `allowed`.
@@ -267,7 +267,7 @@ def _powers(x: Tensor, power: float) -> tuple[Tensor, Tensor]:
 def _prepared(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Check the input, and return scores that are safe to align, and where attention is allowed.
 
-    The second is None if attention is allowed everywhere.
+    The second result is None if attention is allowed everywhere.
     """
     where = allowed(scores, mask)
     scores = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores

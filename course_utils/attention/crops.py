@@ -12,7 +12,7 @@ def centre(maps: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B 2"]:
     r"""Return the mean position of a map, :math:`\sum_i a_i p_i / \sum_i a_i` (soft-argmax).
 
     The coordinates of the highest position have no gradient, but this mean moves with every weight.
-    A map with two peaks has its mean between them, where neither is.
+    If a map has two peaks, its mean lies between them, at neither peak.
 
     Returns:
         Coordinates x and y, from −1 (left, top) to 1 (right, bottom).

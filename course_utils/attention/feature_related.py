@@ -115,7 +115,8 @@ class Rotatory(nn.Module):
             The context and the weights of each input.
 
         Raises:
-            ValueError: If the number of inputs differs; see also `Attention.forward`.
+            ValueError: If the number of inputs is not that of the attentions; see also
+                `Attention.forward`.
         """
         if len(inputs) != len(self.attentions):
             raise ValueError(f"expected {len(self.attentions)} inputs, got {len(inputs)}")
@@ -297,7 +298,8 @@ class MultiRepresentational(nn.Module):
             representations.
 
         Raises:
-            ValueError: If the number of representations differs, or shapes do not fit.
+            ValueError: If the number of representations is not that of the projections, or shapes
+                do not fit.
         """
         if len(representations) != len(self.projections):
             raise ValueError(

@@ -195,7 +195,7 @@ class CBAM(nn.Sequential):
     """Convolutional Block Attention Module: channels, then positions (Woo et al. 2018, eq. 1)."""
 
     def __init__(self, channels: int, reduction: int = 16, kernel: int = 7):
-        """Create both gates; the arguments are theirs."""
+        """Create both gates; see `ChannelAttention` and `SpatialAttention`."""
         super().__init__(ChannelAttention(channels, reduction), SpatialAttention(kernel))
 
 
@@ -235,8 +235,8 @@ class SecondOrder(Gate):
 
         Args:
             channels: Channels of the features.
-            reduction: The covariance is that of channels / reduction mixtures of the channels, but
-                of at least 1.
+            reduction: The covariance is computed for channels / reduction mixtures of the channels,
+                at least 1.
 
         Raises:
             ValueError: If the reduction is less than 1.
@@ -250,7 +250,7 @@ class SecondOrder(Gate):
     def covariance(self, x: Map) -> Float[Tensor, "B M M"]:
         """Return the covariance of the M mixtures over the positions."""
         y = self.reduce(x).flatten(2)  # (B, M, H * W)
-        # Divide before the sum over positions, not after it: half precision ends at 65,504.
+        # Divide before the sum over positions, because half precision overflows above 65,504.
         y = (y - y.mean(dim=-1, keepdim=True)) / y.shape[-1] ** 0.5
         return y @ y.mT
 

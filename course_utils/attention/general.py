@@ -74,9 +74,9 @@ class Attention(nn.Module):
         """Combine the values for each query.
 
         Args:
-            queries: What is looked for.
-            keys: What each position is matched by.
-            values: What each position contributes to the context.
+            queries: Vectors that describe what is looked for.
+            keys: Vectors that are matched with the queries, one per position.
+            values: Vectors that are combined into the contexts, one per key.
             mask: True where attention is allowed; broadcast to (B, Q, K).
 
         Raises:
@@ -137,7 +137,7 @@ class MultiDimensional(nn.Module):
 
     `Attention` has one weight for the whole value. Here, the last vector w of additive attention is
     replaced by a matrix W, which gives d_v scores per pair, and each feature is aligned over the K
-    positions by itself.
+    positions independently.
 
     Source: Shen et al. 2018, "DiSAN". The paper adds one more bias to r, which softmax cancels,
     because it is the same for all i.

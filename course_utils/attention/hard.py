@@ -6,7 +6,8 @@ two ways around this:
 - *REINFORCE* (`reinforce_loss`) needs only the logarithm of the probability of the draw. Its
   gradient is right on average, but noisy.
 - *Straight-through* (`straight_through`) replaces the gradient of the draw by that of a softmax.
-  All positions learn from it, not only the drawn one, but on average it is not the right gradient.
+  Every position gets a gradient, not only the drawn one, but on average this gradient is not the
+  right one.
 
 As in `alignments`, a masked position, or one with a score of −∞, gets a weight of exactly 0, and a
 row in which no position is allowed is all zeros. The random numbers come from ``generator`` if you
@@ -47,8 +48,8 @@ def sample(
     """Draw one position per row, with its softmax weight as its probability.
 
     The drawn position gets a weight of 1. The weights have no gradient, and `log_prob` has that of
-    the scores. In a row in which no position is allowed, nothing is drawn; that is certain, so its
-    `log_prob` is 0.
+    the scores. In a row in which no position is allowed, nothing is drawn. This outcome is certain,
+    so its `log_prob` is 0.
 
     Source: the hard attention of Xu et al. 2015, section 4.1.
 
@@ -79,7 +80,7 @@ def reinforce_loss(
 
     Args:
         log_prob: Logarithm of the probability of each draw, from a `Sample`.
-        reward: R, one reward per draw; more is better. Booleans and integers are rewards too.
+        reward: R, one reward per draw; more is better. Booleans and integers are accepted too.
         baseline: b, one number, or one per draw.
 
     Raises:
@@ -89,7 +90,7 @@ def reinforce_loss(
         raise ValueError(
             f"expected one reward for each draw, {tuple(log_prob.shape)}, got {tuple(reward.shape)}"
         )
-    reward = reward.to(log_prob.dtype)  # a reward may be right or wrong, as booleans
+    reward = reward.to(log_prob.dtype)  # booleans are accepted: the answer was right or wrong
     if not reward.isfinite().all():
         raise ValueError("expected finite rewards, got NaN or ∞ among them")
     baseline = torch.as_tensor(baseline, dtype=reward.dtype)
@@ -136,7 +137,7 @@ def straight_through(
 
 
 class SubsetPolicy(nn.Module):
-    """Reinforced alignment: a policy draws the positions to keep, and softmax weights those.
+    """Reinforced alignment: a policy draws the positions to keep, and softmax gives them weights.
 
     The policy is a small network that computes from the key of each position the probability of
     keeping it. All positions are drawn independently. The scores are trained through ``weights``,
@@ -214,7 +215,7 @@ def _drawn(probabilities: Tensor, generator: torch.Generator | None) -> tuple[Te
     """Draw one position per row by a race of exponential clocks.
 
     Each position waits for a time E ~ Exp(1), divided by its probability. The first position to
-    finish is drawn, and this happens with just that probability.
+    finish is drawn, and each position finishes first with exactly its probability.
 
     Returns:
         A 1 at the drawn position and 0 elsewhere, and the times E, both of the same shape. A row

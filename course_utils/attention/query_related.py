@@ -177,7 +177,7 @@ class Capsuled(NamedTuple):
     Attributes:
         context: (B, classes, d), the context of each capsule.
         weights: (B, classes, K), the weights of each capsule.
-        logits: (B, classes), the evidence for each class. Every class is judged by itself, so
+        logits: (B, classes), the evidence for each class. Each class is judged independently, so
             several of them can be present.
     """
 
@@ -187,7 +187,7 @@ class Capsuled(NamedTuple):
 
     @property
     def probabilities(self) -> Float[Tensor, "B classes"]:
-        """Probability of each class, the sigmoid of its logit. A row has no fixed sum."""
+        """Probability of each class, the sigmoid of its logit. The sum of a row is not fixed."""
         return self.logits.sigmoid()
 
 

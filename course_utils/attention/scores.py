@@ -1,4 +1,4 @@
-r"""Score functions: one number per pair of query and key that tells how well they match.
+r"""Score functions: one number per pair of query and key, which measures how well they match.
 
 All score functions are called alike: queries (B, Q, d_q) and keys (B, K, d_k) → scores (B, Q, K).
 Those without parameters are functions, and those with parameters are small modules; you can pass

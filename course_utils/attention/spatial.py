@@ -35,7 +35,7 @@ def attend(
 
     - ``softmax``, ``sparsemax`` and ``entmax`` (α = 1.5): the positions compete, the weights sum
       to 1, and the context is the weighted *sum* of the features.
-    - ``sigmoid``: each position is weighted by itself, and the context is the *mean* of the
+    - ``sigmoid``: each position is weighted independently, and the context is the *mean* of the
       weighted features.
 
     The sum and the mean differ by a factor of H · W, so you can't exchange sigmoid for one of the
@@ -66,7 +66,7 @@ class GridAttention(nn.Module):
     and the context from the scores R.
 
     Source: Yan, Kawahara and Hamarneh 2019, "Melanoma Recognition via Visual Attention", with
-    softmax or sigmoid. He initialisation, as in the paper.
+    softmax or sigmoid. The convolutions have He initialisation, as in the paper.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class GridAttention(nn.Module):
     def scores(
         self, l: Float[Tensor, "B C H W"], g: Float[Tensor, "B D h w"]
     ) -> Float[Tensor, "B 1 H W"]:
-        """Return the scores R, any real numbers."""
+        """Return the scores R, which can be any real numbers."""
         up = F.interpolate(
             self.project_global(g), size=l.shape[-2:], mode="bilinear", align_corners=False
         )  # (B, hidden, h, w) → (B, hidden, H, W)
@@ -137,8 +137,8 @@ class PayAttention(nn.Module):
     g, which is then the size of the context too.
 
     With pc, g adds the same number :math:`\langle u, g \rangle` to all scores. An alignment that
-    sees differences of scores only, such as softmax, cancels it, so g has no effect. The chapter
-    "Learn to Pay Attention" proves it.
+    depends only on differences between scores, such as softmax, cancels this number, so g has no
+    effect. The chapter "Learn to Pay Attention" proves it.
 
     Source: Jetley, Lord, Lee and Torr 2018, "Learn to Pay Attention", sections 3.1 and 3.2. We use
     He initialisation by fan-in; the published code uses fan-out.
@@ -190,7 +190,7 @@ class PayAttention(nn.Module):
     def scores(
         self, l: Float[Tensor, "B C H W"], g: Float[Tensor, "B D"]
     ) -> Float[Tensor, "B 1 H W"]:
-        """Return the compatibility of every position with g, any real numbers."""
+        """Return the compatibility of every position with g, which can be any real number."""
         return self._compare(self.project_local(l), g)
 
     def forward(
