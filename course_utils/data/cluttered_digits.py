@@ -59,7 +59,8 @@ def source_digits() -> tuple[UInt8[Tensor, "5000 28 28"], Int[Tensor, " 5000"]]:
 
         pixels, labels = map(torch.from_numpy, mnist_data())
         arrays = {"images": pixels.view(-1, FRAME, FRAME).byte(), "labels": labels.long()}
-        # A cache folder that is not writable costs three seconds the next time, so it is no error.
+        # If the cache folder is not writable, the next call takes three seconds again; that is not
+        # an error.
         with suppress(OSError, SafetensorError), replacing(path) as new:
             save_file(arrays, new)
     return arrays["images"], arrays["labels"]
@@ -154,7 +155,7 @@ class ClutteredDigits(Dataset):
         self.boxes = mask_boxes(self.masks)
 
     def fresh(self, epoch: int) -> ClutteredDigits:
-        """Compose as many new images from the same source digits, for one epoch of training."""
+        """Compose as many new images as there are now, from the same digits, for one epoch."""
         options = dict(self.options)
         if epoch < len(self.curriculum):
             options["canvas"], options["fragments"] = self.curriculum[epoch]

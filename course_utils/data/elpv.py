@@ -61,7 +61,7 @@ def photos() -> list[CellPhoto]:
     spec = find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError(
-            "the ELPV photographs need a package of their own: run pip install elpv-dataset "
+            "the ELPV photographs come in a separate package: run pip install elpv-dataset "
             "(87 MB; CC BY-NC-SA 4.0, so not for commercial use), or use 'cluttered_digits' or a "
             "folder of your own images, which need no package"
         )
@@ -83,7 +83,7 @@ def elpv_splits(
 
     A quarter of the photographs of each kind and probability is the test split. It is the same
     every time and for either choice of classes. Cells of one module may be in both training and
-    test, because the labels don't say which module a cell is from.
+    test, because the labels don't record which module a cell is from.
 
     Args:
         classes: ``defect`` has two classes, ``defective`` (probability above 1/2) and

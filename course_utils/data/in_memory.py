@@ -1,7 +1,7 @@
 """Square photographs in memory.
 
-They are kept as bytes at their final size, so reading an item is an index into a tensor and not a
-file to decode.
+They are kept as bytes at their final size, so reading an item only indexes a tensor and decodes no
+file.
 """
 
 from __future__ import annotations

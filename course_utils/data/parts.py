@@ -90,7 +90,7 @@ def _hold_out(train: Any, n: int | None, seed: int) -> tuple[Subset, Subset]:
 
 
 def _sample(part: Any, n: int | None, seed: int) -> SizedDataset:
-    """Return a random sample of n images, or all images in their order if there are no more."""
+    """Return a random sample of n images, or all images in their order if n is not smaller."""
     if n is None or n >= len(part):
         return part
     return Subset(part, _shuffled(len(part), seed)[:n])

@@ -37,8 +37,8 @@ INK_SIDE = (
 class SeveralDigits(Dataset):
     """Images of one to three digits of different classes among fragments, composed from a seed.
 
-    Every image has ``most`` slots. One to all of them are filled, each number with the same
-    probability, and the order of the slots means nothing.
+    Every image has ``most`` slots. Between one and all of them are filled, each of these numbers
+    with the same probability. The order of the slots has no meaning.
 
     An item is ``(image, target, regions)``: the image as float in [0, 1], its row of ``targets``,
     and for each class the filled box of its digit, of shape (10, S, S), which is where a good map

@@ -35,7 +35,7 @@ def load(
 ) -> Splits:
     """Load a data set by its name, split for training, validation and test.
 
-    Each data set has a function of its own, which says more about its options: `digit_splits`,
+    Each data set also has its own function, which documents its options in detail: `digit_splits`,
     `folder_splits`, `elpv_splits` and `torchvision_splits`.
 
     Args:

@@ -91,7 +91,7 @@ def torchvision_splits(
     try:
         train, val, test = open_sets(name, root)
         classes = _class_names(name, train)
-        # The parts are chosen first, so that nothing is decoded in vain.
+        # The parts are chosen first, so that only the images in use are decoded.
         parts = take_counts(train, val, test, counts, seed)
         train, val, test = (read_into_memory(part, size) for part in parts)
         return Splits(train, val, test, classes)

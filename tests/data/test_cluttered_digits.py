@@ -187,7 +187,7 @@ def test_broken_cache_is_written_again(tmp_path, monkeypatch, content):
     assert [path.name for path in tmp_path.iterdir()] == ["digits.safetensors"]
 
 
-def test_cache_folder_that_is_not_writable_is_no_error(tmp_path, monkeypatch):
+def test_unwritable_cache_folder_is_not_an_error(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "file" / "folder"))
     assert source_digits.__wrapped__()[1].bincount().tolist() == [500] * 10

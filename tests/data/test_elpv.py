@@ -159,7 +159,7 @@ def test_unknown_classes_list_the_valid_ones(tmp_path):
         elpv.write_folder(tmp_path / "cells", "colour")
 
 
-def test_without_the_package_the_error_says_how_to_install_it(tmp_path, monkeypatch):
+def test_error_without_the_package_names_the_command_that_installs_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "elpv_dataset", None)
     message = r"pip install elpv-dataset .*CC BY-NC-SA 4\.0.*cluttered_digits"
     with pytest.raises(RuntimeError, match=message):
