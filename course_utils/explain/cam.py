@@ -19,7 +19,7 @@ from course_utils.models.vgg import VGG
 def class_activation_map(
     model: nn.Module, images: Float[Tensor, "B C H W"], classes: Targets = None
 ) -> Float[Tensor, "B 1 h w"]:
-    r"""The class activation map :math:`M_i = w_c^\top f_i` of the features f at each position i.
+    r"""Return class activation maps :math:`M_i = w_c^\top f_i` of the features f at position i.
 
     The map is exact, not an estimate: its mean over the positions, plus the bias of the class, is
     the logit of the class. Negative values are evidence against the class.
@@ -48,7 +48,7 @@ def class_activation_map(
 
 
 def allows_cam(model: nn.Module) -> TypeGuard[ResNet | VGG]:
-    """Whether the logits are one linear layer on the average of the network's last features."""
+    """Return whether the logits are one linear layer on the average of the last features."""
     return isinstance(model, ResNet) or (isinstance(model, VGG) and model.dense is None)
 
 

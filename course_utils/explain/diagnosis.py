@@ -1,4 +1,4 @@
-"""Which layer to use for Grad-CAM, and why a map is blank, flat, negative or NaN."""
+"""Suggestions of layers for Grad-CAM, and reasons why a map is blank, flat, negative or NaN."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Layer(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """One run of a layer: its output, and how often that had been changed in place by then."""
+    """One run of a layer: its output, and the number of in-place changes to the output so far."""
 
     layer: nn.Module
     output: Any
@@ -38,12 +38,12 @@ def suggest_layers(model: nn.Module, images: Float[Tensor, "B C H W"]) -> list[L
     """Suggest layers for Grad-CAM, the deepest first: one for each size of feature map.
 
     For each size, it is the layer with the most channels, or the last of several. The deepest layer
-    has the most information about the class and the least about the position. Which one points best
-    is for scores to decide; in the chapter on Grad-CAM it is not the deepest.
+    has the most information about the class and the least about the position. To find the layer
+    that points best, compare scores; in the chapter Grad-CAM it is not the deepest.
 
-    Left out are layers that run more than once, such as a ReLU shared within a block (the block, or
-    the layer before the ReLU, is suggested instead), layers in a branch that goes back up in size,
-    and layers with no more channels than the image.
+    Three kinds of layers are left out: layers that run more than once, such as a ReLU shared within
+    a block (the block, or the layer before the ReLU, is suggested instead); layers in a branch that
+    goes back up in size; and layers with no more channels than the image.
     """
     model = unwrapped(model)
     runs: list[_Run] = []
@@ -97,7 +97,7 @@ def diagnose(
             return [sentence] * len(images)
     name = named(model, layer)
     as_it_is = activation_and_gradient(model, images, layer, classes)
-    # Only in double precision is a gradient of 0 recognisable: in single precision, large scores
+    # A gradient of 0 can be recognised only in double precision: in single precision, large scores
     # leave rounding errors of any size.
     exact = activation_and_gradient(
         copy.deepcopy(model).double(), images.double(), name_of(model, layer), classes
@@ -109,14 +109,14 @@ def diagnose(
 
 
 def _is_feature_map(output: Any, images: Tensor) -> bool:
-    """Whether an output is (B, K, h, w) with more channels than the image and several positions."""
+    """Return whether an output is a map of several positions with more channels than the image."""
     if not isinstance(output, Tensor) or output.ndim != 4:
         return False
     return output.shape[1] > images.shape[1] and output[0, 0].numel() > 1
 
 
 def _replaces(later: _Run, earlier: _Run) -> bool:
-    """Whether a later layer is a better suggestion than an earlier one of the same size."""
+    """Return whether a later layer is a better suggestion than an earlier one of the same size."""
     # A container returns the very tensor that its last layer returned; the layer stays, as its name
     # is more precise. A ReLU in place returns the tensor of the layer before it as well, but it has
     # changed the tensor, so the version tells the two cases apart.
@@ -125,7 +125,7 @@ def _replaces(later: _Run, earlier: _Run) -> bool:
 
 
 def _not_a_number(model: nn.Module, image: Tensor, a: Tensor, g: Tensor, name: str) -> str | None:
-    """The sentence about values that are NaN or infinite, naming where they appear first."""
+    """Return a sentence on where NaN or infinite values first appear, or None if there are none."""
     if not image.isfinite().all():
         return "not a number: the image itself contains NaN or infinity"
     if a.isfinite().all() and g.isfinite().all():
@@ -147,7 +147,7 @@ def _not_a_number(model: nn.Module, image: Tensor, a: Tensor, g: Tensor, name: s
 
 
 def _unreadable(a: Float[Tensor, "K h w"], g: Float[Tensor, "K h w"], name: str) -> str | None:
-    """The sentence about a map without contrast, from activation and gradient of one image."""
+    """Return a sentence on why one image's map can't be read, or None if it can."""
     if a[0].numel() == 1:
         return (
             f"flat: {name} has only one position, so its map can't point anywhere; "

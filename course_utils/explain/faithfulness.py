@@ -28,7 +28,7 @@ def deletion(
     steps: int = 16,
     fill: Float[Tensor, "B C H W"] | None = None,
 ) -> Float[Tensor, "B steps_and_1"]:
-    """Probability of a class while the highest-valued pixels are removed, some at each step.
+    """Return the probability of a class while the highest-valued pixels are removed step by step.
 
     The mean of a curve is the area under it. It is *low* for a map that highlights what the network
     needs.
@@ -42,11 +42,11 @@ def deletion(
         classes: One class for all images, or one per image. If None, the predicted class.
         steps: Number of steps; each removes 1 / steps of the pixels. Pixels with equal values are
             removed in random order.
-        fill: What replaces the removed pixels. If None, black. A result that depends on the fill
-            says something about the fill, so compare two.
+        fill: What replaces the removed pixels. If None, black. A result that changes with the fill
+            is partly a result about the fill, so compare two fills.
 
     Returns:
-        One curve per image, from the whole image to none of it.
+        One curve per image, from the whole image to an image of the fill alone.
 
     Raises:
         ValueError: If the maps or the classes do not fit the images, or steps is below 1.
@@ -64,10 +64,11 @@ def insertion(
     steps: int = 16,
     fill: Float[Tensor, "B C H W"] | None = None,
 ) -> Float[Tensor, "B steps_and_1"]:
-    """Probability of a class while the highest-valued pixels are added to an empty image.
+    """Return the probability of a class while the highest-valued pixels are added step by step.
 
-    This is `deletion` in reverse: the area under the curve is *high* for a good map. The arguments
-    are those of `deletion`; if classes is None, they are predicted from the whole images.
+    This is `deletion` in reverse, starting from an image of the fill alone: the area under the
+    curve is *high* for a good map. The arguments are those of `deletion`; if classes is None, they
+    are predicted from the whole images.
 
     Source: See `deletion`.
 
@@ -87,7 +88,7 @@ def drop_and_increase(
     maps: Float[Tensor, "B 1 h w"],
     classes: Targets = None,
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """Change of a class's probability when the image is multiplied by its map.
+    """Return how a class's probability changes when the image is multiplied by its map.
 
     The map is divided by its maximum first, so its highest position stays as it is.
 
@@ -115,7 +116,7 @@ def drop_and_increase(
 def _curves(
     model: nn.Module, start: Tensor, end: Tensor, maps: Tensor, classes: Targets, steps: int
 ) -> Float[Tensor, "B steps_and_1"]:
-    """Class probabilities while `start` turns into `end`, highest values of the map first."""
+    """Return class probabilities while `start` turns into `end`, highest map values first."""
     if steps < 1:
         raise ValueError(f"expected at least 1 step, got {steps}")
     maps = _upsampled(maps, start)
@@ -138,7 +139,7 @@ def _probability(
 
 
 def _ranks(maps: Float[Tensor, "B 1 H W"]) -> Int[Tensor, "B 1 H W"]:
-    """Rank of each pixel, 0 for the highest value; equal values in a random order that is fixed.
+    """Return the rank of each pixel, 0 for the highest value; ties get a fixed random order.
 
     In reading order, a uniform map would remove the upper half of the image first.
     """

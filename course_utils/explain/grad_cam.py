@@ -149,7 +149,7 @@ def activation_and_gradient(
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``."""
+    """Return the network inside DataParallel, DistributedDataParallel or ``torch.compile``."""
     wrappers = nn.DataParallel | nn.parallel.DistributedDataParallel
     while True:
         if isinstance(model, wrappers):
@@ -204,12 +204,12 @@ def logits_of(output: Any) -> Float[Tensor, "B classes"]:
 
 
 def named(model: nn.Module, layer: nn.Module) -> str:
-    """Name and type of a layer, for messages."""
+    """Return the name and type of a layer, for messages."""
     return f"{name_of(model, layer)!r} ({type(layer).__name__})"
 
 
 def name_of(model: nn.Module, layer: nn.Module) -> str:
-    """Name of a layer in its network."""
+    """Return the name of a layer in its network."""
     return next(name for name, module in model.named_modules() if module is layer)
 
 

@@ -2,9 +2,9 @@
 
 Each score first upsamples the map bilinearly to the size of the region. A uniform map scores
 `area_share` on the pointing game, the energy and both overlaps, so that is the chance level to
-print beside them. `centre_prior` and `edge_map` are maps that no network had a part in: a map that
-does not score higher has not shown that it depends on the network. `bootstrap` estimates how much
-a mean would change with another sample of images.
+print beside them. `centre_prior` and `edge_map` need no network: if a map does not score higher
+than these two, its score is no evidence that the map depends on the network. `bootstrap` estimates
+how much a mean would change with another sample of images.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def energy_inside(
 def energy_by_position(
     regions: Bool[Tensor, "N 1 H W"], grid: tuple[int, int]
 ) -> Float[Tensor, "N positions"]:
-    """The energy inside a region of each map that has all its weight on one position.
+    """Return the energy inside each region of the maps that have all weight on one position.
 
     If the grid divides the region's size, `energy_inside` of any map on that grid is the mean of
     these values, weighted by the map: upsampling is linear, and by a whole factor it spreads every
@@ -131,7 +131,7 @@ def best_iou(
     """The highest intersection over union at any threshold, chosen for each image, in [0, 1].
 
     It is never below `area_share`, the score at threshold 0. The threshold is chosen with the
-    region known, so the score is an upper bound: what the map could do, not what it does.
+    region known, so the score is an upper bound for every threshold that is chosen without it.
 
     Source: Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right", in
     the spirit of their MaxBoxAcc: a score should not depend on one threshold.

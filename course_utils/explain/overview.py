@@ -22,7 +22,7 @@ def draw_overview(
 ) -> Figure:
     """Draw an image with the predicted class above it, and the network's maps beside it.
 
-    Which maps depends on the network:
+    The maps that are drawn depend on the network:
 
     - a soft gate: the maximum over the channels of its last features, before and after the gate,
       on one scale;

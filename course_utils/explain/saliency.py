@@ -20,7 +20,7 @@ def input_gradient(
     *,
     guided: bool = False,
 ) -> Float[Tensor, "B 1 H W"]:
-    """The largest absolute gradient of a class's logit over the colours of each pixel.
+    """Return the largest absolute gradient of a class's logit over the colours of each pixel.
 
     Source: Simonyan et al. 2014, "Deep Inside Convolutional Networks", section 3.1. Guided
     back-propagation is from Springenberg et al. 2015, "Striving for Simplicity": on the way back,

@@ -1,7 +1,8 @@
 """Does a map depend on the learned weights? Randomise layers from the output down and compare maps.
 
 A map that stays the same while the weights are lost shows the image or the architecture, not what
-was learned. That the map changes is necessary, but it does not prove the map right.
+was learned. A good map has to change in this test, but a change doesn't prove that the map is
+right.
 
 Source: Adebayo et al. 2018, "Sanity Checks for Saliency Maps".
 """
