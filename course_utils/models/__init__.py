@@ -1,8 +1,8 @@
 """Networks with attention, and the controls to compare them with.
 
-All take images (B, 1 or 3, H, W), grey or RGB, and return an `Output`. At ``width=1`` each network
-has the size of its source; a smaller width multiplies every channel count, on the same code path,
-so that the network trains on a laptop.
+The networks take images (B, 1 or 3, H, W), grey or RGB, and return an `Output`. At ``width=1`` each
+network has the size of its source; a smaller width multiplies every channel count, on the same code
+path, so that the network trains on a laptop.
 
 - `output`: what every network returns: logits, maps, heads.
 - `vgg`, `resnet`: the networks without attention.

@@ -24,8 +24,8 @@ class AttnVGG(nn.Module):
     - ``taps="before"`` taps the blocks before their max-pool, as Jetley et al. 2018 do, which
       doubles the height and width of the maps.
     - ``head="independent"`` gives each descriptor its own classifier and averages their
-      probabilities (Jetley et al. 2018). `training.heads_loss` adds a loss on each, which is our
-      own addition: no block can then leave the classification to another.
+      probabilities (Jetley et al. 2018). `training.heads_loss` adds a loss on each. This is our own
+      addition; it keeps a block from leaving the classification to another.
 
     ``alignment=None`` is the control: the same taps, averaged with equal weights.
     """

@@ -37,7 +37,7 @@ RESNET_GATES = {
 
 @dataclass(frozen=True)
 class Description:
-    """What is needed to build the network of a checkpoint again.
+    """Everything that is needed to rebuild the network of a checkpoint.
 
     Attributes:
         network: Name of the network, a key of `NETWORKS`.
@@ -75,7 +75,7 @@ class Description:
 
 
 def option_names(network: str) -> list[str]:
-    """Names of a network's options.
+    """Return the names of a network's options.
 
     Raises:
         ValueError: If the network is unknown; the message lists the valid ones.

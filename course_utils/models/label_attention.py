@@ -108,7 +108,7 @@ class LabelAttention(nn.Module):
         return self._attend(self.features(as_rgb(images, self.least_size)))
 
     def contributions(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes h w"]:
-        r"""What each position adds to the logit of each class, :math:`a_i\, w_m^\top l_i`.
+        r"""Return the contribution of each position to each logit, :math:`a_i\, w_m^\top l_i`.
 
         The values can be negative. Together with the bias :math:`b_m` they sum exactly to the
         logit, because everything between l and the logits is linear once the weights are known.
@@ -150,5 +150,5 @@ class LabelAttention(nn.Module):
 def _evidence(
     weight: Float[Tensor, "classes size"], l: Float[Tensor, "B size h w"]
 ) -> Float[Tensor, "B classes h w"]:
-    """The product of each class's weights with the features at each position."""
+    """Return the product of each class's weights with the features at each position."""
     return torch.einsum("md,bdhw->bmhw", weight, l)

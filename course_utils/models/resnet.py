@@ -54,7 +54,7 @@ class ResNet(nn.Module):
                 their ``transforms()``.
 
         Raises:
-            ValueError: If the depth is unknown, or has no other width or no ImageNet weights.
+            ValueError: If the depth is unknown, or does not allow this width or ImageNet weights.
             OSError: See `with_imagenet_weights`.
         """
         super().__init__()
@@ -108,7 +108,7 @@ def insert(network: nn.Module, gate: Callable[[int], nn.Module]) -> None:
 
 
 def _large(depth: int, pretrained: bool) -> tuple[nn.Sequential, list[nn.Sequential], int]:
-    """Stem, stages and channel count of torchvision's network."""
+    """Return the stem, the stages and the channel count of torchvision's network."""
     build = TORCHVISION[depth]
     network = with_imagenet_weights(build, "IMAGENET1K_V1") if pretrained else build()
     stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
@@ -117,7 +117,7 @@ def _large(depth: int, pretrained: bool) -> tuple[nn.Sequential, list[nn.Sequent
 
 
 def _small(depth: int, width: float) -> tuple[nn.Sequential, list[nn.Sequential]]:
-    """Stem and three stages of (depth − 2) / 6 blocks each."""
+    """Return the stem and three stages of (depth − 2) / 6 blocks each."""
     channels = [scaled(c, width) for c in (16, 32, 64)]
     stem = nn.Sequential(
         nn.Conv2d(3, channels[0], 3, stride=2, padding=1, bias=False),

@@ -114,7 +114,7 @@ class SoftAttentionCNN(nn.Module):
 
 
 def _convolutions(channels: int, last: int) -> nn.Sequential:
-    """Four convolutions with ReLUs, and a max-pool after each of the first three."""
+    """Return four convolutions with ReLUs, and a max-pool after each of the first three."""
     return nn.Sequential(
         nn.Conv2d(3, channels, 3, padding=1),
         nn.ReLU(),

@@ -24,7 +24,7 @@ class VGG(nn.Module):
     """VGG16 with batch norm (Simonyan and Zisserman 2015), in two variants.
 
     - ``head="dense"`` is torchvision's network: the last features are pooled to 7 × 7 and followed
-      by three dense layers, which have nine of ten parameters.
+      by three dense layers, which hold nine tenths of the parameters.
     - ``head="average"`` has one linear layer on the average of the last features. AttnVGG has no
       dense layers either, so this variant shows how much of its saving is due to attention.
     """
@@ -79,7 +79,7 @@ class VGG(nn.Module):
 
 
 def vgg16_features(width: float, pretrained: bool = False) -> nn.Sequential:
-    """The convolutional part of vgg16_bn, with every channel count multiplied by the width.
+    """Return the convolutional part of vgg16_bn, with channel counts multiplied by the width.
 
     Args:
         width: Factor on every channel count; 1 is VGG16.
@@ -88,7 +88,7 @@ def vgg16_features(width: float, pretrained: bool = False) -> nn.Sequential:
             ``VGG16_BN_Weights.IMAGENET1K_V1.transforms()``.
 
     Raises:
-        ValueError: If pretrained weights are asked for at another width, or the width is not
+        ValueError: If pretrained weights are requested at a width other than 1, or the width is not
             positive.
         OSError: See `with_imagenet_weights`.
     """
@@ -101,7 +101,7 @@ def vgg16_features(width: float, pretrained: bool = False) -> nn.Sequential:
 
 
 def vgg_layers(channels: Sequence[int | str], width: float) -> nn.Sequential:
-    """Convolutions with batch norm and ReLU, and max-pools, initialised like torchvision's VGG.
+    """Return convolutions with batch norm and ReLU, and max-pools, initialised like torchvision's.
 
     Args:
         channels: Output channels of each convolution, or "M" for a max-pool.
@@ -118,7 +118,7 @@ def vgg_layers(channels: Sequence[int | str], width: float) -> nn.Sequential:
 
 
 def channels_before(features: nn.Sequential, pool: int) -> int:
-    """Channel count of the features that reach the max-pool at an index of `vgg_layers`."""
+    """Return the channel count before the max-pool at an index of `vgg_layers`."""
     # A max-pool follows a convolution, its batch norm and its ReLU.
     convolution = cast(nn.Conv2d, features[pool - 3])
     return convolution.out_channels
@@ -160,7 +160,7 @@ def tapped(
 
 
 def scaled(channels: int, width: float) -> int:
-    """A channel count multiplied by the width, rounded, and at least 1.
+    """Return a channel count multiplied by the width, rounded, and at least 1.
 
     Raises:
         ValueError: If the width is not positive.
@@ -186,7 +186,7 @@ def with_imagenet_weights(build: Callable[..., Network], weights: Any) -> Networ
 
 
 def _dense_layers(channels: int, hidden: int) -> nn.Sequential:
-    """The first two dense layers of VGG16, initialised like torchvision's."""
+    """Return the first two dense layers of VGG16, initialised like torchvision's."""
     first = nn.Linear(49 * channels, hidden)
     second = nn.Linear(hidden, hidden)
     for linear in (first, second):
