@@ -75,28 +75,17 @@ function histogram(p, y, label) {
 const text = (x, y, content, attributes = {}) =>
   svg("text", { x, y, fill: "currentColor", "font-size": 13, ...attributes }, content);
 
+/** Where the histogram's bars stand in its picture, which is 400 units wide. */
+const BARS = { left: 12, width: 376, middle: 84, highest: 62 };
+
 /** Bars of the second class up and of the first class down, and a line at the threshold. */
 function histogramView(p, y, classes) {
-  const left = 12;
-  const width = 376;
-  const middle = 84;
-  const up = histogram(p, y, 1);
-  const down = histogram(p, y, 0);
-  const scale = 62 / Math.max(...up, ...down);
-  const bar = (n, i, fill, top) =>
-    svg("rect", {
-      x: left + (i * width) / BINS + 1,
-      y: top ? middle - n * scale : middle,
-      width: width / BINS - 2,
-      height: n * scale,
-      fill,
-    });
+  const { left, width, middle } = BARS;
   const line = svg("line", { y1: 18, y2: 150, stroke: "currentColor", "stroke-width": 2.5 });
   const node = svg(
     "svg",
     { viewBox: "0 0 400 170", role: "img", class: "course-values" },
-    ...up.map((n, i) => bar(n, i, YES, true)),
-    ...down.map((n, i) => bar(n, i, NO, false)),
+    ...histogramBars(histogram(p, y, 1), histogram(p, y, 0)),
     svg("line", { x1: left, x2: left + width, y1: middle, y2: middle, stroke: "currentColor" }),
     line,
     text(left + width / 2, 13, `${classes[1]}, up`, { "text-anchor": "middle" }),
@@ -117,14 +106,53 @@ function histogramView(p, y, classes) {
   return { node, show };
 }
 
+/** The bars of both classes on one scale, so that their heights can be compared. */
+function histogramBars(up, down) {
+  const { left, width, middle, highest } = BARS;
+  const scale = highest / Math.max(...up, ...down);
+  const bar = (n, i, fill, top) =>
+    svg("rect", {
+      x: left + (i * width) / BINS + 1,
+      y: top ? middle - n * scale : middle,
+      width: width / BINS - 2,
+      height: n * scale,
+      fill,
+    });
+  return [...up.map((n, i) => bar(n, i, YES, true)), ...down.map((n, i) => bar(n, i, NO, false))];
+}
+
+/** The place of a point of the unit square in the picture of a curve. */
+const inSquare = ([x, y]) => [36 + 150 * x, 12 + 150 * (1 - y)];
+
 /** A curve in the unit square with a point on it; `dashed` is what chance would give. */
 function curveView(title, across, along, path, dashed) {
-  const at = ([x, y]) => [36 + 150 * x, 12 + 150 * (1 - y)];
-  const line = (points) => points.map((point) => at(point).join(",")).join(" ");
   const dot = svg("circle", { r: 6, fill: YES, stroke: "currentColor", "stroke-width": 1.5 });
   const node = svg(
     "svg",
     { viewBox: "0 0 200 188", role: "img" },
+    ...curveLines(path, dashed),
+    dot,
+    ...curveTexts(across, along),
+  );
+  const show = (x, y) => {
+    const drawn = Number.isFinite(y); // without any alarm, there is no precision
+    const [cx, cy] = inSquare([x, drawn ? y : 0]);
+    dot.setAttribute("cx", cx);
+    dot.setAttribute("cy", cy);
+    dot.setAttribute("visibility", drawn ? "visible" : "hidden");
+    node.setAttribute(
+      "aria-label",
+      `${title}; here ${across} ${x.toFixed(2)}, ` +
+        `${along} ${drawn ? y.toFixed(2) : "undefined"}`,
+    );
+  };
+  return { node, show };
+}
+
+/** The unit square, the dashed line of chance, and the curve over both. */
+function curveLines(path, dashed) {
+  const line = (points) => points.map((point) => inSquare(point).join(",")).join(" ");
+  return [
     svg("rect", {
       x: 36,
       y: 12,
@@ -142,40 +170,32 @@ function curveView(title, across, along, path, dashed) {
       "stroke-dasharray": "4 4",
     }),
     svg("polyline", { points: line(path), fill: "none", stroke: NO, "stroke-width": 2.5 }),
-    dot,
-    text(111, 180, across, { "text-anchor": "middle" }),
-    text(22, 87, along, { "text-anchor": "middle", transform: "rotate(-90 22 87)" }),
-    text(36, 180, "0", { "text-anchor": "middle" }),
-    text(186, 180, "1", { "text-anchor": "middle" }),
-    text(22, 20, "1"),
-  );
-  const show = (x, y) => {
-    const drawn = Number.isFinite(y);
-    const [cx, cy] = at([x, drawn ? y : 0]);
-    for (const [name, value] of Object.entries({
-      cx,
-      cy,
-      visibility: drawn ? "visible" : "hidden",
-    })) {
-      dot.setAttribute(name, value);
-    }
-    node.setAttribute(
-      "aria-label",
-      `${title}; here ${across} ${x.toFixed(2)}, ` +
-        `${along} ${drawn ? y.toFixed(2) : "undefined"}`,
-    );
-  };
-  return { node, show };
+  ];
+}
+
+/** The names of both axes, and their ends. */
+const curveTexts = (across, along) => [
+  text(111, 180, across, { "text-anchor": "middle" }),
+  text(22, 87, along, { "text-anchor": "middle", transform: "rotate(-90 22 87)" }),
+  text(36, 180, "0", { "text-anchor": "middle" }),
+  text(186, 180, "1", { "text-anchor": "middle" }),
+  text(22, 20, "1"),
+];
+
+/** A cell of the table; it has its own style, as the themes of pages and notebooks differ. */
+function tableCell(tag, content = "", more = {}) {
+  const style =
+    "border: 1px solid currentColor; padding: .2rem .5rem; color: inherit; " +
+    "background: transparent; text-align: right; overflow-wrap: break-word;";
+  return element(tag, { style, ...more }, content);
 }
 
 /** A table of the four counts: the truth in rows, the answer in columns. */
 function countTable(classes) {
-  const style =
-    "border: 1px solid currentColor; padding: .2rem .5rem; color: inherit; " +
-    "background: transparent; text-align: right; overflow-wrap: break-word;";
-  const cell = (tag, content = "", more = {}) => element(tag, { style, ...more }, content);
-  const cells = { tp: cell("td"), fn: cell("td"), fp: cell("td"), tn: cell("td") };
-  const head = (name, scope) => cell("th", name, { scope });
+  const [tp, fn, fp, tn] = Array.from({ length: 4 }, () => tableCell("td"));
+  const head = (name, scope) => tableCell("th", name, { scope });
+  const answers = [`called ${classes[1]}`, `called ${classes[0]}`];
+  const columns = ["", ...answers].map((name) => head(name, "col"));
   const node = element(
     "table",
     {
@@ -183,27 +203,17 @@ function countTable(classes) {
         "border-collapse: collapse; margin: 0; width: 100%; font-size: .85rem; " +
         "font-variant-numeric: tabular-nums;",
     },
-    element(
-      "thead",
-      {},
-      element(
-        "tr",
-        {},
-        head("", "col"),
-        head(`called ${classes[1]}`, "col"),
-        head(`called ${classes[0]}`, "col"),
-      ),
-    ),
+    element("thead", {}, element("tr", {}, ...columns)),
     element(
       "tbody",
       {},
-      element("tr", {}, head(classes[1], "row"), cells.tp, cells.fn),
-      element("tr", {}, head(classes[0], "row"), cells.fp, cells.tn),
+      element("tr", {}, head(classes[1], "row"), tp, fn),
+      element("tr", {}, head(classes[0], "row"), fp, tn),
     ),
   );
   const show = (found) => {
-    for (const [name, node] of Object.entries(cells)) {
-      node.textContent = found[name];
+    for (const [name, cell] of Object.entries({ tp, fn, fp, tn })) {
+      cell.textContent = found[name];
     }
   };
   return { node, show };
@@ -235,130 +245,165 @@ const money = (value) =>
 const writtenRatio = (ratio) =>
   ratio >= 1 ? short(ratio).replace(/\.0$/, "") : `1/${Math.round(1 / ratio)}`;
 
-function render({ model, el }) {
+/** The probabilities, the true classes and, for every threshold, what comes of it. */
+function readTraits(model) {
   const p = floats(model.get("probabilities"));
   const y = bytes(model.get("labels")).slice();
-  const classes = model.get("classes");
-  const [no, yes] = classes;
   const points = sweep(p, y);
-  const all = points.map(rates);
-  const { auc, ap } = areas(points);
-  const base = points[0].fn / y.length;
+  return {
+    p,
+    y,
+    points,
+    classes: model.get("classes"),
+    all: points.map(rates),
+    base: points[0].fn / y.length, // the share of positives: a random classifier's precision
+    ...areas(points),
+  };
+}
+
+/** The ROC curve; by chance, both rates are equal. */
+function rocView({ all }) {
+  const path = all.map(({ fpr, recall }) => [fpr, recall]);
+  const chance = [
+    [0, 0],
+    [1, 1],
+  ];
+  return curveView("ROC curve", "false positive rate", "recall", path, chance);
+}
+
+/** Precision over recall, in steps: a line between two points would show a precision in between
+    that no threshold reaches. */
+function precisionView({ all, base }) {
   const steps = all.slice(1).flatMap((now, i) => [
     [all[i].recall, now.precision],
     [now.recall, now.precision],
   ]);
-  const bars = histogramView(p, y, classes);
-  const table = countTable(classes);
-  const roc = curveView(
-    "ROC curve",
-    "false positive rate",
-    "recall",
-    all.map(({ fpr, recall }) => [fpr, recall]),
-    [
-      [0, 0],
-      [1, 1],
-    ],
-  );
-  const pr = curveView("Precision and recall", "recall", "precision", steps, [
+  const chance = [
     [0, base],
     [1, base],
-  ]);
-  const rows = {
-    precision: rateRow("precision"),
-    recall: rateRow("recall"),
-    fpr: rateRow("false positive rate"),
-    accuracy: rateRow("accuracy"),
-    majority: rateRow("accuracy of the majority class"),
-  };
-  const status = statusLine();
-  const go = element(
-    "button",
-    {
-      type: "button",
-      onclick: () => {
-        model.set("threshold", Math.min(1, cheapest(points, 2 ** model.get("power")).threshold));
-        model.save_changes();
-      },
-    },
-    "Go to the cheapest threshold",
-  );
+  ];
+  return curveView("Precision and recall", "recall", "precision", steps, chance);
+}
 
-  function draw() {
-    const threshold = model.get("threshold");
-    const ratio = 2 ** model.get("power");
-    const found = counts(p, y, threshold);
-    const here = rates(found);
-    const best = cheapest(points, ratio);
-    const never = best.threshold === Infinity;
-    const choose = never
+/** The button that sets the threshold to the cheapest one. */
+function cheapestButton(model, points) {
+  const onclick = () => {
+    // The cheapest may be above all probabilities, at infinity; the slider ends at 1.
+    model.set("threshold", Math.min(1, cheapest(points, 2 ** model.get("power")).threshold));
+    model.save_changes();
+  };
+  return element("button", { type: "button", onclick }, "Go to the cheapest threshold");
+}
+
+/** The parts that change with each choice. */
+function changingParts(model, data) {
+  return {
+    bars: histogramView(data.p, data.y, data.classes),
+    table: countTable(data.classes),
+    roc: rocView(data),
+    pr: precisionView(data),
+    rows: {
+      precision: rateRow("precision"),
+      recall: rateRow("recall"),
+      fpr: rateRow("false positive rate"),
+      accuracy: rateRow("accuracy"),
+      majority: rateRow("accuracy of the majority class"),
+    },
+    status: statusLine(),
+    go: cheapestButton(model, data.points),
+  };
+}
+
+/** Show what comes of the threshold, and how it compares to the cheapest one. */
+function draw(model, data, view) {
+  const threshold = model.get("threshold");
+  const ratio = 2 ** model.get("power");
+  const found = counts(data.p, data.y, threshold);
+  const here = rates(found);
+  const best = cheapest(data.points, ratio);
+  view.bars.show(threshold);
+  view.table.show(found);
+  view.roc.show(here.fpr, here.recall);
+  view.pr.show(here.recall, here.precision);
+  for (const [name, row] of Object.entries(view.rows)) {
+    row.show(here[name]);
+  }
+  // A probability of 1 raises an alarm at every threshold of the slider: "never" is out of reach.
+  view.go.disabled = best.threshold === Infinity && data.p.includes(1);
+  view.status.textContent = described(data.classes, { threshold, ratio, found, here, best });
+}
+
+/** Describe in words what is found at the threshold, and what its mistakes cost. */
+function described([no, yes], { threshold, ratio, found, here, best }) {
+  const choose =
+    best.threshold === Infinity
       ? "never to raise an alarm"
       : `a threshold of ${best.threshold.toFixed(3)}`;
-    bars.show(threshold);
-    table.show(found);
-    roc.show(here.fpr, here.recall);
-    pr.show(here.recall, here.precision);
-    for (const [name, row] of Object.entries(rows)) {
-      row.show(here[name]);
-    }
-    go.disabled = never && p.includes(1);
-    status.textContent =
-      `From ${threshold.toFixed(3)} on, ${found.tp} of ${found.tp + found.fn} ${yes} are found, ` +
-      `and ${found.fp} of ${found.fp + found.tn} ${no} raise a false alarm. ` +
-      `Accuracy ${here.accuracy.toFixed(3)}; always the majority: ${here.majority.toFixed(3)}. ` +
-      `If a miss costs as much as ${writtenRatio(ratio)} false alarm${ratio === 1 ? "" : "s"}, ` +
-      `the mistakes here cost ${money(costOf(found, ratio))}. ` +
-      `Cheapest is ${choose}: ${money(costOf(best, ratio))}.`;
-  }
+  return (
+    `From ${threshold.toFixed(3)} on, ${found.tp} of ${found.tp + found.fn} ${yes} are found, ` +
+    `and ${found.fp} of ${found.fp + found.tn} ${no} raise a false alarm. ` +
+    `Accuracy ${here.accuracy.toFixed(3)}; always the majority: ${here.majority.toFixed(3)}. ` +
+    `If a miss costs as much as ${writtenRatio(ratio)} false alarm${ratio === 1 ? "" : "s"}, ` +
+    `the mistakes here cost ${money(costOf(found, ratio))}. ` +
+    `Cheapest is ${choose}: ${money(costOf(best, ratio))}.`
+  );
+}
 
+function controls(model, go) {
+  return controlRow(
+    slider(model, "threshold", "Threshold", {
+      min: 0,
+      max: 1,
+      step: 0.01,
+      show: (t) => t.toFixed(2),
+    }),
+    // The slider moves the exponent, so that 1/16 is as far from 1 as 16 is.
+    slider(model, "power", "A miss costs", {
+      min: -4,
+      max: 6,
+      show: (x) => `${writtenRatio(2 ** x)} ×`,
+    }),
+    go,
+  );
+}
+
+/** The histogram and the counts on one half; the rates on the other. */
+function halves({ bars, table, rows }) {
+  return element(
+    "div",
+    { className: "course-halves" },
+    element("div", {}, bars.node, table.node),
+    element("div", {}, ...Object.values(rows).map(({ node }) => node)),
+  );
+}
+
+/** Both curves, with their areas. */
+function curves({ auc, ap, base }, { roc, pr }) {
+  const under = (text) => element("figcaption", {}, text);
+  const areaUnder = `ROC curve, area ${auc.toFixed(3)}; chance 0.500`;
+  const average = `precision and recall, AP ${ap.toFixed(3)}; chance ${base.toFixed(3)}`;
+  return element(
+    "div",
+    { className: "course-pair" },
+    element("figure", {}, roc.node, under(areaUnder)),
+    element("figure", {}, pr.node, under(average)),
+  );
+}
+
+function render({ model, el }) {
+  const data = readTraits(model);
+  const view = changingParts(model, data);
   el.append(
     widgetFrame(
       "Threshold explorer",
-      controlRow(
-        slider(model, "threshold", "Threshold", {
-          min: 0,
-          max: 1,
-          step: 0.01,
-          show: (t) => t.toFixed(2),
-        }),
-        slider(model, "power", "A miss costs", {
-          min: -4,
-          max: 6,
-          show: (x) => `${writtenRatio(2 ** x)} ×`,
-        }),
-        go,
-      ),
-      element(
-        "div",
-        { className: "course-halves" },
-        element("div", {}, bars.node, table.node),
-        element("div", {}, ...Object.values(rows).map(({ node }) => node)),
-      ),
-      element(
-        "div",
-        { className: "course-pair" },
-        element(
-          "figure",
-          {},
-          roc.node,
-          element("figcaption", {}, `ROC curve, area ${auc.toFixed(3)}; chance 0.500`),
-        ),
-        element(
-          "figure",
-          {},
-          pr.node,
-          element(
-            "figcaption",
-            {},
-            `precision and recall, AP ${ap.toFixed(3)}; chance ${base.toFixed(3)}`,
-          ),
-        ),
-      ),
-      status,
+      controls(model, view.go),
+      halves(view),
+      curves(data, view),
+      view.status,
     ),
   );
-  onChange(model, ["threshold", "power"], draw);
-  draw();
+  onChange(model, ["threshold", "power"], () => draw(model, data, view));
+  draw(model, data, view);
 }
 
 export { areas, cheapest, costOf, counts, histogram, rates, sweep };
