@@ -254,8 +254,8 @@ function drawPicture(picture, data, { n, region, sides, divider, opacity, shared
 function labelPicture({ picture, caption, colours }, { labels, classes }, found) {
   const { n, divider, shared } = found;
   const [left, right] = found.sides;
-  const range = ({ lowest, highest }) => `${short(lowest)} to ${short(highest)}`;
-  caption.textContent = `raw, left: ${range(left)} on ${left.grid}; right: ${range(right)} on ${right.grid}`;
+  const range = ({ lowest, highest, grid }) => `${short(lowest)} to ${short(highest)} on ${grid}`;
+  caption.textContent = `raw, left: ${range(left)}; right: ${range(right)}`;
   colours.text.textContent = shared
     ? `both maps from 0 to ${short(Math.max(left.highest, right.highest))}`
     : "each map from 0 to its own maximum";
