@@ -30,7 +30,7 @@ class Snapshots(Callback):
         self.maps: dict[int, tuple[Tensor, ...]] = {}
 
     def take(self, module: L.LightningModule, epoch: int) -> None:
-        """Keep the current maps as those of an epoch, if it is a chosen one and has none yet."""
+        """Keep the current maps for an epoch, if it is a chosen one and has no maps yet."""
         if epoch not in self.epochs or epoch in self.maps:
             return
         with evaluating(module):

@@ -1,4 +1,4 @@
-"""Scores of a classifier, with the intervals that the choice of test images leaves open."""
+"""Scores of a classifier, with intervals that reflect the choice of the test images."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def classification_report(
     """Return the usual scores of a classifier, with 95 % bootstrap intervals.
 
     Precision, recall, AP and AUC are means over the classes that occur among the labels. The
-    intervals show what other test images might have given, see `bootstrap_interval`. They don't
-    cover other training runs: train with several seeds for that.
+    intervals show which values other test images might have given; see `bootstrap_interval`. They
+    don't cover other training runs: train with several seeds for that.
 
     Args:
         logits: Logits of N images.
@@ -105,7 +105,7 @@ def average_precision(
     if scores.isnan().any():
         raise ValueError("expected scores without NaN, got NaN")
     occurs = targets.any(dim=0)  # (classes)
-    if not occurs.any():  # torchmetrics can't rank no images at all
+    if not occurs.any():  # torchmetrics can't rank an empty set of images
         return torch.full(occurs.shape, torch.nan, device=scores.device)
     # torchmetrics takes scores outside [0, 1] for logits, and the sigmoid that it applies rounds
     # large ones to the same value. Ranks from 0 to 1 keep the order and the ties.

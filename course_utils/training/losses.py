@@ -20,8 +20,8 @@ def heads_loss(
 
     .. math:: -(1 - p)^\gamma \log p
 
-    With cross-entropy, p is the probability of the true class. With binary cross-entropy, every
-    class is a yes-or-no question of its own: p is the probability of the right answer, and the loss
+    With cross-entropy, p is the probability of the true class. With binary cross-entropy, each
+    class is a separate yes-or-no question: p is the probability of the right answer, and the loss
     is averaged over the classes.
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 4; Yan et al. 2019 use
@@ -30,8 +30,8 @@ def heads_loss(
     Args:
         output: The output of a network of `models`.
         labels: The true classes.
-        gamma: γ, at least 0. With 0 the loss is plain cross-entropy; the larger γ is, the less a
-            prediction counts that is already good.
+        gamma: γ, at least 0. With 0 the loss is plain cross-entropy; a larger γ gives less weight
+            to predictions that are already good.
         loss: ``cross_entropy`` or ``binary_cross_entropy``.
     """
     logits = output.heads.flatten(0, 1)  # (B · heads, classes)

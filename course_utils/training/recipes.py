@@ -37,8 +37,8 @@ class Recipe:
         optimizer: ``adamw``, ``adam``, or ``sgd`` with momentum 0.9.
         nesterov: Use Nesterov momentum (``sgd`` only).
         schedule: ``one_cycle``; ``cosine``, which ends at 0; ``step``; or ``constant``.
-        every: With steps, the number of epochs between two of them.
-        factor: With steps, the factor by which each changes the rate.
+        every: With ``step``, the number of epochs between two changes of the rate.
+        factor: With ``step``, the factor by which each change multiplies the rate.
         clip: Largest norm of the gradient. If None, the gradient is not clipped.
         patience: Stop after this many epochs without a better validation accuracy. If None, train
             all epochs.
@@ -117,7 +117,7 @@ class Recipe:
             "weight_decay": self.weight_decay,
             # A fused step updates all parameters at once; for a network this small, looping over
             # them takes a fifth of the time. With mixed precision a fused step also undoes the
-            # scaling of the gradients itself, which leaves no moment to clip them.
+            # scaling of the gradients itself, so they can't be clipped in between.
             "fused": self.clip is None,
         }
         match self.optimizer:

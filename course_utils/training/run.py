@@ -34,7 +34,7 @@ class Run:
         return float(self.history.seconds.iloc[-1])
 
     def save(self, folder: Path, *, half: bool = False) -> None:
-        """Write the run as three small files, which nobody needs to trust: none can execute code.
+        """Write the run as three small files that are safe to load: none of them can execute code.
 
         Args:
             folder: Where to write; it is created.

@@ -45,7 +45,7 @@ HISTORY_COLUMNS = [
     "val_accuracy",
     "seconds",
 ]  # of a run's history
-# What reading a file can raise that is damaged, or that another program wrote.
+# Errors from reading a file that is damaged, or that another program wrote.
 READ_ERRORS = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -64,7 +64,8 @@ class Classifier(L.LightningModule):
         model: A network of `models`.
         recipe: How to train it.
         seed: Seed of dropout and augmentation.
-        settings: Written into every checkpoint, so that a run is only resumed as it was started.
+        settings: Values that are written into every checkpoint, so that a run can be resumed only
+            with the settings it was started with.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, seed: int, settings: dict[str, Any]):
@@ -178,7 +179,7 @@ def fit(
     folder = Path(folder)
     _check_sizes(data, recipe)
     L.seed_everything(seed, verbose=False)
-    _check_model(model, data)  # before the earlier run is deleted: a mistake must not cost it
+    _check_model(model, data)  # first, so that a mistake deletes no earlier run
     settings = {"recipe": asdict(recipe), "seed": seed, "about": about}
     checkpoint, epochs = None, recipe.epochs
     if resume:
@@ -224,7 +225,7 @@ def _check_model(model: nn.Module, data: Splits) -> None:
 
 
 def _resume_point(folder: Path, settings: dict[str, Any], epochs: int) -> tuple[Path | None, int]:
-    """Return the checkpoint to resume from, None for a new run, and the epochs in all.
+    """Return the checkpoint to resume from (None for a new run) and the total number of epochs.
 
     Raises:
         ValueError: If the checkpoint can't be read, or was written with other settings.
@@ -248,7 +249,7 @@ def _read_settings(checkpoint: Path) -> tuple[dict[str, Any], int | None]:
     try:
         # weights_only: the file may come from somebody else, and nothing in it may be executed.
         saved = torch.load(checkpoint, weights_only=True)
-        # By way of Recipe, which adds the defaults of fields that are newer than the checkpoint.
+        # `Recipe` adds the defaults of fields that are newer than the checkpoint.
         recipe = asdict(Recipe(**saved["recipe"]))
         settings = {"recipe": recipe, "seed": saved["seed"], "about": saved["about"]}
         stopping = [
@@ -333,7 +334,7 @@ def _train(trainer: L.Trainer, module: Classifier, data: Splits, checkpoint: Pat
         with _restoring_ctrl_c():
             batches = SplitsDataModule(data, module.recipe.batch_size, module.seed)
             trainer.fit(module, batches, ckpt_path=checkpoint)
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into an exit
         return True
     return trainer.interrupted
 
