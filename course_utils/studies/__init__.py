@@ -1,10 +1,10 @@
 """The experiments of the chapters: what is trained and measured, and how results are read.
 
-A study has its chapter's stem and, as far as its experiment needs them, the same names:
+A study has its chapter's stem. As far as its experiment needs them, it defines these names:
 ``VARIANTS`` (each a `variants.Variant`), ``SEEDS``, ``adapt`` (the preset as the study needs it),
 ``build``, ``train``, ``judge`` (the scores of one network), and the readers of shipped results
-``network``, ``scores`` and ``histories``. What is shipped was made by the module of the same stem
-in the repository's folder ``experiments``.
+``network``, ``scores`` and ``histories``. The shipped results were made by the module with the same
+stem in the repository's folder ``experiments``.
 
 - `attn_vgg`, `learn_to_pay_attention`, `channel_and_spatial_attention`: variants whose trained
   networks are shipped; `shipped` builds, trains and loads those of all three.

@@ -1,8 +1,8 @@
 """The study of the chapter Attention versus Grad-CAM: maps of the same networks and images.
 
 ``python -m experiments.attention_vs_grad_cam`` measures the networks of `results`. The package
-ships what it wrote for the cluttered digits. Every map is for the class that the network predicts,
-so no map depends on a label.
+ships the results for the cluttered digits. Every map is for the class that the network predicts, so
+no map depends on a label.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def controls(images: Float[Tensor, "B C H W"]) -> dict[str, Float[Tensor, "B 1 H
 
 
 def with_others(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the maps, and each of them once more for the previous image of the batch.
+    """Return the maps, and for each method also the maps of the previous image in the batch.
 
     A map of another image has the method's smoothness and its preference for the centre, but no
     information about this image. It is therefore the level of chance.
@@ -178,7 +178,7 @@ def randomise(
     append_rows(0, "", {method: m.roll(1, 0) for method, m in before.items()})
     step = 0
     for layer, network in cascade(trained, fresh):
-        # The batch norm comes before its convolution; only both together are a step.
+        # The batch norm comes before its convolution; the two together make one step.
         if not isinstance(network.get_submodule(layer), nn.BatchNorm2d):
             step += 1
             append_rows(step, layer, maps(network, images, classes))
@@ -199,7 +199,7 @@ def memorise(
         preset: Sets the width.
         data: The images, of which only the training split is used.
         folder: Where the log and the checkpoints are written; a run that was stopped continues.
-        seed: Of the initial weights, the order of the images and the shuffled labels.
+        seed: Seed of the initial weights, the order of the images and the shuffled labels.
 
     Raises:
         ValueError: If the variant or the kind of labels is unknown; the message lists the valid

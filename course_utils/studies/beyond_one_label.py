@@ -1,6 +1,6 @@
 """The study of the chapter Beyond one label: five ways to weight positions, from five seeds each.
 
-``python -m experiments.beyond_one_label`` trains the networks; the package ships what it wrote.
+``python -m experiments.beyond_one_label`` trains the networks; the package ships the results.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Size:
-    """The size of the study: its images, training and test.
+    """The size of the study: images, training and test set.
 
     Attributes:
         data: Arguments of `SeveralDigits`: canvas, fragments, most digits per image, curriculum.
         train: Images per epoch.
         test: Images to score.
-        recipe: How to train, with a schedule that takes a step per batch. Its loss is ignored: the
-            loss is always binary cross-entropy.
+        recipe: How to train, with a schedule that changes the rate after every batch. Its loss is
+            ignored: the loss is always binary cross-entropy.
     """
 
     data: dict[str, Any]
@@ -128,20 +128,21 @@ def train(models: Mapping[str, LabelAttention], size: Size, *, seed: int = 0) ->
     Args:
         models: The networks, by name.
         size: The images and the recipe.
-        seed: Of the images and their order.
+        seed: Seed of the images and of their order.
 
     Returns:
         The log, one row per epoch and network: ``variant``, ``epoch``, ``train_loss``, and
         ``seconds`` since the start, spent on this network alone.
 
     Raises:
-        ValueError: If there are fewer images than a batch has.
+        ValueError: If there are fewer training images than one batch needs.
     """
     if size.train < size.recipe.batch_size:
         raise ValueError(
             f"expected at least a batch of {size.recipe.batch_size} images, got {size.train}"
         )
-    # Never drawn from itself: it makes the images of each epoch, which follow the curriculum.
+    # No batch comes from this data set itself: it only composes the images of each epoch, which
+    # follow the curriculum.
     source = SeveralDigits("train", 1, seed=seed, **size.data)
     trainings = {name: _training(model, size) for name, model in models.items()}
     rows = []
@@ -231,7 +232,7 @@ def judge(model: LabelAttention, data: SeveralDigits) -> tuple[pd.Series, pd.Dat
 
     Returns:
         The scores of its answers: ``mAP``; the AP of each class, as ``AP 0`` …; and ``exact``, the
-        share of images with every label right at a threshold of one half. And the means of
+        share of images with every label right at a threshold of one half. Also the means of
         `localise`, one row per map and number of labels in the image.
     """
     batches, tables = [], []
@@ -257,7 +258,7 @@ def judge(model: LabelAttention, data: SeveralDigits) -> tuple[pd.Series, pd.Dat
 
 
 def held_out(size: Size) -> SeveralDigits:
-    """Return the test images of a size, which are made of digits that no training uses."""
+    """Return the test images of a size, composed of source digits that training never uses."""
     options = {name: value for name, value in size.data.items() if name != "curriculum"}
     return SeveralDigits("test", size.test, seed=split_seed(0, 2), **options)
 

@@ -38,7 +38,7 @@ def _gated(gate: Callable[..., nn.Module] | None = None, **small) -> Variant:
     Args:
         gate: The class of the gate.
         small: Its options in ResNet-8, whose blocks have as few as 16 channels: the usual
-            bottleneck of one sixteenth would leave a single one.
+            bottleneck of one sixteenth would leave a single channel.
     """
 
     def sized(preset: Preset) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def fit(
         features: The features to train on.
         epochs: Passes over all images.
         lr: The highest learning rate of the cycle.
-        seed: Of the order of the images; the initial weights are those of ``probe``.
+        seed: Seed of the order of the images; the initial weights are those of ``probe``.
     """
     order = torch.Generator().manual_seed(seed)
     batch, n = 128, len(features.labels)
@@ -164,7 +164,7 @@ def compare(
         pools: For each name, a function that returns a fresh pool. It is called once per seed.
         train: Features to train on.
         test: Features to score on.
-        seeds: Of the initial weights and of the order of the images.
+        seeds: Seeds of the initial weights and of the order of the images.
         epochs: Passes over the training images.
 
     Returns:

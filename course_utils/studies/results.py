@@ -1,7 +1,7 @@
 """The study of the chapter Results: AttnVGG with three alignments and its controls, five seeds.
 
-``python -m experiments.results`` trains and scores the networks. The package ships what it wrote
-for the cluttered digits.
+``python -m experiments.results`` trains and scores the networks. The package ships the results for
+the cluttered digits.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def build(variant: str, classes: tuple[str, ...], preset: Preset, *, seed: int =
 def train(
     variant: str, preset: Preset, data: Splits, folder: Path | str, *, seed: int = 0
 ) -> tuple[nn.Module, Run]:
-    """Train a variant from a seed; a run that was stopped continues where it was.
+    """Train a variant from a seed; a run that was stopped continues from its last epoch.
 
     The maps of the first test images are kept after the epochs of `EPOCHS_SHOWN`.
     """

@@ -76,11 +76,11 @@ def train(
 
     Args:
         variant: One of `VARIANTS`.
-        preset: Its size and recipe.
-        data: What to train, validate and look at.
+        preset: Size of the network and recipe of the training.
+        data: Images to train and validate on, and test images whose maps are kept.
         folder: Where the log and the checkpoints are written.
-        seed: Of the initial weights and of the order of the images.
-        resume: Continue the run that the folder holds.
+        seed: Seed of the initial weights and of the order of the images.
+        resume: Continue the run in the folder.
 
     Returns:
         The network with the weights of its best epoch, and the run.

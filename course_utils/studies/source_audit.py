@@ -1,4 +1,4 @@
-"""The chapter that audits the sources: how optimistic a reported accuracy can be by selection."""
+"""The chapter that audits the sources: how much selection can inflate a reported accuracy."""
 
 from __future__ import annotations
 

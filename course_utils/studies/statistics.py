@@ -67,7 +67,7 @@ def differences(
         for column in columns:
             gain = (by_variant.loc[variant, column] - by_variant.loc[control, column]).dropna()
             mean, margin = interval(gain)
-            # Without any spread t is ±∞, or undefined if the mean is 0 as well.
+            # If all differences are equal, t is ±∞, or undefined if the mean is 0 as well.
             p = stats.ttest_1samp(gain, 0).pvalue if margin else float(mean == 0)
             rows[variant, control, column] = {"mean": mean, "margin": margin, "p": p}
     return pd.DataFrame(rows).T.rename_axis(["variant", "control", "score"])

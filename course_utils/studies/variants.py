@@ -16,7 +16,7 @@ from course_utils.training.recipes import Recipe
 from course_utils.training.run import Run
 from course_utils.training.trainer import fit
 
-GALLERY = 8  # the first test images: a choice that nobody can have made by their maps
+GALLERY = 8  # the first test images, so nobody has picked them for their maps
 
 
 def width(preset: Preset) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class Variant:
         Args:
             classes: Number of classes.
             preset: Sets the size. If None, the network has the size that its class defaults to.
-            seed: Of the initial weights.
+            seed: Seed of the initial weights.
         """
         sized = self.sized(preset) if preset else {}
         with torch.random.fork_rng():
@@ -61,7 +61,7 @@ def check_variant(variant: str, variants: Iterable[str]) -> None:
     """Check that a study has a variant.
 
     Raises:
-        ValueError: If it hasn't; the message lists the valid names.
+        ValueError: If the variant is unknown; the message lists the valid names.
     """
     variants = tuple(variants)
     if variant not in variants:
@@ -82,12 +82,12 @@ def fit_with_gallery(
 
     Args:
         model: A network of `models`.
-        data: What to train and validate on. Of the test images, only the first are looked at.
+        data: Images to train and validate on. Only the first test images are used.
         recipe: How to train.
-        folder: Where `fit` writes.
-        seed: Of the order of the images.
-        epochs: After which the maps are kept; 0 is before training.
-        resume: Continue what is in the folder.
+        folder: Folder that `fit` writes to.
+        seed: Seed of the order of the images.
+        epochs: Epochs after which the maps are kept; 0 is before training.
+        resume: Continue the run in the folder.
     """
     gallery = torch.stack([data.test[i][0] for i in range(GALLERY)])
     return fit(

@@ -56,7 +56,7 @@ def build(variant: str, classes: tuple[str, ...], *, seed: int = 0) -> nn.Module
 def train(
     variant: str, data: Splits, folder: Path | str, *, seed: int = 0
 ) -> tuple[nn.Module, Run]:
-    """Train a variant from a seed; a run that was stopped continues where it was."""
+    """Train a variant from a seed; a run that was stopped continues from its last epoch."""
     model = build(variant, data.classes, seed=seed)
     return model, fit(model, data, RECIPE, folder=folder, seed=seed, resume=True)
 
@@ -66,8 +66,8 @@ def judge(model: nn.Module, data: Splits) -> dict[str, list]:
 
     Args:
         model: The network.
-        data: Of which the test images are used. If one class is ``defective``, the recall and the
-            average precision of defects are scored too, and images are blanked.
+        data: The data set, whose test images are used. If one class is ``defective``, the recall
+            and the average precision of defects are scored too, and images are blanked.
 
     Returns:
         ``scores``, a list with one row; ``confusion``, the confusion matrix; and ``blanks``, the
@@ -94,7 +94,7 @@ def blanking(
 
     Args:
         model: The network, in evaluation mode.
-        data: Of which the test images are used.
+        data: The data set, whose test images are used.
         output: The network's output for these images.
         labels: Their labels.
 
@@ -129,7 +129,7 @@ def blanked(
     Args:
         images: The images.
         order: One value per square; the squares with the highest values are filled.
-        share: Of the squares, in (0, 1].
+        share: Share of the squares to fill, in (0, 1].
     """
     count = round(share * order[0].numel())
     chosen = torch.zeros_like(order).flatten(1)  # (N, G * G)
@@ -150,7 +150,7 @@ def _orders(
     orders["random"] = [
         torch.rand(len(images), 1, GRID, GRID, generator=generator) for _ in range(DRAWS)
     ]
-    # The simplest rule, which needs no network: defects of solar cells are dark.
+    # The simplest rule needs no network: defects of solar cells are dark.
     orders["darkest"] = [-F.adaptive_avg_pool2d(images.mean(dim=1, keepdim=True), GRID)]
     return orders
 
