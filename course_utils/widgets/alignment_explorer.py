@@ -65,7 +65,7 @@ class AlignmentExplorer(anywidget.AnyWidget):
             map_scores: One score per position of a square grid, row by row.
             images: Grey images with values in [0, 1].
             labels: The digit in each image.
-            regions: Where the digit is.
+            regions: Masks that are true where the digit is.
             boxes: x0, y0, x1, y1 around the digit, in pixels.
 
         Raises:

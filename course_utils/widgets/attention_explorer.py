@@ -52,7 +52,7 @@ class AttentionExplorer(anywidget.AnyWidget):
         Args:
             images: Grey images with values in [0, 1].
             keys: Non-negative features, as they come out of a ReLU.
-            regions: Where the digits are.
+            regions: Masks that are true where the digits are.
             queries: Queries to choose from, by name, beside the dragged key.
 
         Raises:

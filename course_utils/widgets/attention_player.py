@@ -55,7 +55,7 @@ class AttentionPlayer(anywidget.AnyWidget):
             run: A run whose gallery was made of these images.
             images: Grey images with values in [0, 1].
             labels: The digit in each image.
-            regions: Where the digit is.
+            regions: Masks that are true where the digit is.
             boxes: x0, y0, x1, y1 around the digit, in pixels.
 
         Raises:
@@ -69,7 +69,9 @@ class AttentionPlayer(anywidget.AnyWidget):
             )
         mapped = len(run.snapshots[epochs[0]][0])
         if mapped != len(images):
-            raise ValueError(f"expected {mapped} images, as the run has maps of, got {len(images)}")
+            raise ValueError(
+                f"expected the {mapped} images that the run has maps of, got {len(images)}"
+            )
         by_epoch = [run.snapshots[epoch] for epoch in epochs]
         taps = [torch.stack(maps) for maps in zip(*by_epoch)]  # each (E, N, 1, h, w)
         energy = [torch.stack([energy_inside(maps, regions) for maps in tap]) for tap in taps]

@@ -9,7 +9,7 @@ from course_utils.widgets._source import module, style
 
 
 class BestEpochExplorer(anywidget.AnyWidget):
-    """Distributions of the accuracy that one epoch shows and that the best of several epochs shows.
+    """Distributions of the accuracy of one epoch, and of the best of several epochs.
 
     All epochs are equally good and make independent chance mistakes, as in `source_audit.best_of`.
     The page computes the same values itself; tests compare the two.

@@ -58,7 +58,7 @@ class CompareMaps(anywidget.AnyWidget):
 
         Args:
             images: Grey or RGB images with values in [0, 1].
-            regions: What the maps should find.
+            regions: Masks of the objects that the maps should find.
             labels: The class of each image.
             classes: The names of the classes.
             methods: Pairs of a name and non-negative maps: (N, 1, h, w), or (N, classes, 1, h, w)

@@ -117,8 +117,8 @@ class Learned(NamedTuple):
     Attributes:
         steps: (ΣC,), the size of one of the 255 steps of each channel of the local features.
         u: (ΣC,), the vector of the pc compatibility; zeros for the dot products.
-        scale: (ΣC,), what the normalisation multiplies the contexts by.
-        shift: (ΣC,), what it adds to them.
+        scale: (ΣC,), the factors by which the normalisation multiplies the contexts.
+        shift: (ΣC,), the offsets that it adds to them.
         weight: (10, ΣC), the weight of the classifier.
         bias: (10,), its bias.
     """
@@ -132,7 +132,7 @@ class Learned(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What the page needs of a network and its copies.
+    """The parts of a network and its copies that the page needs.
 
     Attributes:
         kind: Compatibility and alignment.

@@ -163,7 +163,7 @@ def _as_rows(value: Tensor) -> Tensor:
 
 
 def _window(box: list[int], size: int) -> tuple[int, int]:
-    """Row and column, in eighths of the image, of the window that is centred on a box."""
+    """Return the row and column, in eighths of the image, of the window centred on a box."""
     x0, y0, x1, y1 = box
     cell = size / CELLS
     tops = [round((low + high) / 2 / cell - 1) for low, high in ((y0, y1), (x0, x1))]

@@ -49,9 +49,9 @@ class WithQuery(NamedTuple, Generic[Module]):
 class Kinds(NamedTuple):
     """Trained attention modules of eight kinds, in the order in which the widget lists them.
 
-    All of them score by scaled dot products, except `MultiDimensional`, which has a score of its
-    own, and `CoAttention`, whose score is `scores.General`; all align by softmax. Each kind reads
-    either the features alone (size d), or the features and the coordinates (size d + 2).
+    All of them score by scaled dot products, except `MultiDimensional`, which has its own score,
+    and `CoAttention`, whose score is `scores.General`; all align by softmax. Each kind reads either
+    the features alone (size d), or the features and the coordinates (size d + 2).
 
     Attributes:
         learned_query: (d,), one learned query.

@@ -30,8 +30,7 @@ class LiveModel(anywidget.AnyWidget):
 
     _esm = module("_attn_vgg", "_pen", "live_model")
     _css = style()
-    # The binary traits that a static page loads on demand: the book writes each to a file of its
-    # own.
+    # The binary traits that a static page loads on demand: the book writes each to a separate file.
     _lazy = traitlets.List(traitlets.Unicode(), ["weights"]).tag(sync=True)
 
     pen = traitlets.Float(2.5, min=1, max=6, help="width in pixels of the image").tag(sync=True)
@@ -41,7 +40,7 @@ class LiveModel(anywidget.AnyWidget):
     size = traitlets.Int(help="height and width of the image in pixels").tag(sync=True)
     backgrounds = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    # Of each example, the pen strokes, each a list of points x, y
+    # The pen strokes of each example; a stroke is a list of points x, y
     examples = traitlets.List(traitlets.Any()).tag(sync=True)
     labels = traitlets.List(traitlets.Int(), help="class of each example").tag(sync=True)
     shapes = traitlets.List(traitlets.Any(), help="of the tensors in `weights`").tag(sync=True)
