@@ -1,4 +1,4 @@
-"""How an answer is checked, whatever may go wrong in it."""
+"""The check of an answer, including answers that raise an error or have an unexpected type."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from course_utils.training.classification import mean_average_precision
 
 
 def fair_share(function, maps: Tensor, regions: Tensor) -> str:
-    """Write what one label gets of a shared map, averaged over the labels of the image.
+    """Write the share of a shared map that one label gets, averaged over the image's labels.
 
     Args:
         function: The answer: a function of shared maps and of the regions of all labels.
@@ -46,13 +46,13 @@ def fair_share(function, maps: Tensor, regions: Tensor) -> str:
 
 
 def _share_in_squares(m: Tensor, boxes: Tensor) -> Tensor:
-    """Return what lies in any box if each position of a map becomes a square of constant value."""
+    """Return the share in any box if each position of a map becomes a square of constant value."""
     large = m.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)  # (B, 1, 32, 32)
     return (large * boxes.any(dim=1, keepdim=True)).sum(dim=(1, 2, 3)) / large.sum(dim=(1, 2, 3))
 
 
 def contributions(function) -> str:
-    """Write what each position adds to each logit of a network with one map per class."""
+    """Write the contribution of each position to each logit of a network with one map per class."""
     l, a, w = torch.randn(2, 6, 4, 5), torch.rand(2, 10, 4, 5), torch.randn(10, 6)
     evidence = torch.einsum("mc,bchw->bmhw", w, l)
     result = function(l, a, w)

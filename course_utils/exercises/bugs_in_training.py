@@ -70,7 +70,7 @@ def _check_copies(photographs: Tensor, training: tuple, validation: tuple) -> No
 
 
 def _recognise(photographs: Tensor, images: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which images are the photographs of these numbers, and which their mirror images."""
+    """Return which images are the photographs with these numbers, and which are mirrored copies."""
     own = photographs[numbers]
     return (images == own).flatten(1).all(dim=1), (images == own.flip(-1)).flatten(1).all(dim=1)
 
@@ -166,7 +166,7 @@ def accuracy(function) -> str:
 
 def seed_worker(function) -> str:
     """Seeds NumPy differently in each worker and epoch, but reproducibly."""
-    # Base seeds as long as those that a DataLoader draws; NumPy doesn't accept them whole.
+    # Base seeds as large as those that a DataLoader draws, which NumPy doesn't accept unchanged.
     this_epoch, next_epoch = 2**40 + 10_000, 2**50 + 20_000
     first, again = _first_draws(function, this_epoch), _first_draws(function, this_epoch)
     later = _first_draws(function, next_epoch)

@@ -65,7 +65,9 @@ def _sizes(function, percentage: float, limit: int) -> list[int]:
 
 
 def validation_images(answer, candidates: Sequence[int]) -> str:
-    """Find the least number of images with which the best of 20 epochs gains half a point at most.
+    """Find the smallest number of images with which 20 epochs gain at most half a point.
+
+    The gain is that of the best epoch over the true accuracy.
 
     Args:
         answer: One of the candidates.

@@ -96,7 +96,7 @@ def show_differences(
     sns.stripplot(
         dots, x="gain", y="comparison", color="0.55", alpha=0.8, size=4, jitter=False, ax=axis
     )
-    # The interval is the caller's: seaborn would bootstrap one that knows of no correction.
+    # The caller passes the interval: seaborn would bootstrap one without any correction.
     for row, (name, values) in enumerate(gains.items()):
         mean = sum(values) / len(values)
         colour = EXCLUDES_ZERO if abs(mean) > margins[name] else INCLUDES_ZERO

@@ -87,8 +87,8 @@ def show_row(
 
     Args:
         image: Grey or RGB, in [0, 1].
-        maps: Each by the name to write above it.
-        title: To write above the image.
+        maps: The maps, by the name to write above each.
+        title: Title to write above the image.
         shared: Draw all maps on one scale from 0 to their common maximum. If False, each map has a
             scale from 0 to its own maximum.
     """

@@ -16,7 +16,7 @@ from course_utils.plots.canvas import DPI, MAP_COLOURS, WIDTH, finished
 def score_table(rows: Mapping[str, pd.Series]) -> Styler:
     """Put the results of `training.evaluate` into one table, one row per network.
 
-    The chance level is the last column. A network without some score has – in its place.
+    The chance level is the last column. A dash marks a score that a network doesn't have.
     """
     # Columns in order of first appearance; pandas would sort them if it were given the mapping.
     table = pd.DataFrame([row.to_dict() for row in rows.values()], index=list(rows))
