@@ -86,7 +86,7 @@ def title(notebook: Path) -> str:
 
 
 def execute_in_a_process(notebook: Path) -> tuple[int, float]:
-    """Execute one notebook in a process of its own; return the exit status and the seconds."""
+    """Execute one notebook in a separate process; return the exit status and the seconds."""
     start = time.monotonic()
     # The path begins with a letter or a slash, so it can't be mistaken for an option of Python.
     status = subprocess.run([sys.executable, "-m", "book.execute", notebook], cwd=ROOT).returncode
@@ -107,7 +107,7 @@ def execute_all(notebooks: list[Path], workers: int) -> None:
                 bar.write(f"{title(running[done])}: {outcome} {seconds:.0f} s, {remaining} to go")
                 sys.stdout.flush()
         except KeyboardInterrupt:
-            # Ctrl-C reaches the processes that are running, too. Here only the queue is emptied.
+            # Ctrl-C also reaches the running processes, so only the queue has to be emptied here.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

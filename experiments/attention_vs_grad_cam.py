@@ -50,7 +50,7 @@ PERTURBED_METHODS = (
 
 
 def one(variant: str, seed: int, name: str, preset: Preset, home: Path) -> None:
-    """Measure a network, unless that has been done."""
+    """Measure a network, unless it has been measured already."""
     into = home / f"{variant}_{seed}"
     if (into / "cascades.csv").exists():
         return
@@ -67,7 +67,7 @@ def one(variant: str, seed: int, name: str, preset: Preset, home: Path) -> None:
     )
     for file, table in (("scores", localised), ("faithfulness", perturbed)):
         common.write_csv(table, into / f"{file}.csv", float_format="%.5f")
-    # Not the state that the training of this network began with.
+    # Another seed than the network's, so these are not the weights that its training started from.
     fresh = results.build(variant, data.classes, preset, seed=1000 + seed)
     cascades = study.randomise(model, fresh, images[:RANDOMISED])
     # Last, because it marks the network as measured.
@@ -109,7 +109,8 @@ def both_labels(variant: str, seed: int, preset: Preset, home: Path) -> None:
             checkpoints.write(new, model, description, half=True)
         output, truth, _ = predict(model, data.test)
         answers = classification_report(output.logits, truth)["value"]
-        # Both networks are asked for the same class, or the maps would differ for that alone.
+        # Both networks explain the same class; otherwise the maps would differ for that reason
+        # alone.
         found[labels] = study.maps(model, images, truth)
         for method, scores in study.localise(found[labels], regions).items():
             row = {"labels": labels, "method": method}

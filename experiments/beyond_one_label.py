@@ -25,7 +25,7 @@ from course_utils.studies import beyond_one_label as study
 from experiments import common
 
 RUNS = common.RUNS / "beyond_one_label"
-FILES = {"scores": "scores", "maps": "maps", "log": "histories"}  # of a seed, and of the package
+FILES = {"scores": "scores", "maps": "maps", "log": "histories"}  # name per seed: shipped name
 KEYS = ["variant", "seed", "map", "labels", "epoch"]  # in the order of their columns
 
 

@@ -97,7 +97,7 @@ def collect_if_whole(needed: Iterable[Path], collect: Callable[[Path], None], in
     Args:
         needed: One file or folder per run, which exists once the run has finished.
         collect: Writes the results to the folder that it is given.
-        into: That folder.
+        into: Folder to collect into.
     """
     missing = [path for path in needed if not path.exists()]
     if missing:
@@ -113,7 +113,7 @@ def write_csv(table: pd.DataFrame, path: Path, **options: Any) -> None:
     Args:
         table: The table.
         path: The file.
-        options: Of `pandas.DataFrame.to_csv`.
+        options: Keyword arguments of `pandas.DataFrame.to_csv`.
     """
     with replacing(path) as new:
         table.to_csv(new, **options)

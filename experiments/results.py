@@ -30,7 +30,7 @@ RUNS = common.RUNS / "results"
 
 
 def one(variant: str, seed: int, name: str, preset: Preset, home: Path) -> None:
-    """Train and score a variant from a seed, unless that has been done."""
+    """Train and score a variant from a seed, unless its results exist already."""
     folder = home / f"{variant}_{seed}"
     if (folder / "scores.csv").exists():
         return
@@ -47,9 +47,9 @@ def collect(classes: tuple[str, ...], preset: Preset, runs: Path, into: Path) ->
 
     Args:
         classes: Names of the classes.
-        preset: That of the runs.
-        runs: Where `one` wrote.
-        into: Where the readers of the study will look.
+        preset: Preset of the runs.
+        runs: Folder that `one` wrote to.
+        into: Folder from which the study reads its results.
     """
     rows, logs = [], []
     for variant in results.VARIANTS:

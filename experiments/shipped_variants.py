@@ -27,7 +27,7 @@ from experiments.common import (
 
 
 def one(variant: str, seed: int, preset: Preset, home: Path) -> None:
-    """Train a variant from a seed, unless that has been done; a stopped run continues."""
+    """Train a variant from a seed, unless the run is finished; a stopped run continues."""
     folder = home / f"{variant}_{seed}"
     if (folder / "run").exists():
         return
@@ -39,7 +39,7 @@ def one(variant: str, seed: int, preset: Preset, home: Path) -> None:
 
 def collect(stem: str, preset: Preset, home: Path, into: Path) -> None:
     """Copy the runs of a chapter, and write beside them the preset that they were trained with."""
-    (into / "preset.json").unlink(missing_ok=True)  # until all runs are of this preset
+    (into / "preset.json").unlink(missing_ok=True)  # incomplete until all runs are of this preset
     for variant, seed in runs_of(stem):
         run = Run.load(home / f"{variant}_{seed}" / "run")
         with replacing(into / variant / f"seed_{seed}") as new:

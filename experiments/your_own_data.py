@@ -33,12 +33,12 @@ def load_data(name: str) -> Splits:
 
 
 def one(name: str, seed: int, home: Path) -> None:
-    """Train and score a network, unless that has been done.
+    """Train and score a network, unless its results exist already.
 
     Args:
         name: A variant, or `DEGREE` for the variant with attention on eight kinds of cells.
-        seed: Of the training.
-        home: Where the runs are kept.
+        seed: Seed of the training.
+        home: Folder of the runs.
     """
     folder = home / f"{name}_{seed}"
     if (folder / "judged.json").exists():
@@ -49,7 +49,7 @@ def one(name: str, seed: int, home: Path) -> None:
 
 
 def judged(name: str, seed: int, home: Path) -> dict[str, Any]:
-    """Return what `one` wrote."""
+    """Return the results that `one` wrote."""
     return json.loads((home / f"{name}_{seed}" / "judged.json").read_text(encoding="utf-8"))
 
 

@@ -24,7 +24,7 @@ SHOWN = {  # the packages whose versions a page shows: name in the text, name of
 
 
 def versions() -> dict[str, str]:
-    """Return the installed versions, which are also those of every page in the cache."""
+    """Return the installed versions, which are also the versions of every page in the cache."""
     return {"Python": platform.python_version()} | {
         name: metadata.version(package) for name, package in SHOWN.items()
     }
@@ -55,7 +55,7 @@ def set_cache_path(app, config):
 
 
 def only_read(app):
-    """Execute nothing if only links are checked: these are in the text of the notebooks."""
+    """Execute no notebook if only links are checked, because all links are in the text."""
     if app.builder.name == "linkcheck":
         app.config.nb_execution_mode = "off"
 

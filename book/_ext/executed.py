@@ -1,4 +1,4 @@
-"""Sphinx extension: end every page with when it was executed, and with which versions.
+"""Sphinx extension: end every page with the date and the versions of its execution.
 
 A chapter that comes from the cache names the day on which its notebook ran, which may be weeks
 before the build. Other pages name the day on which they were built.

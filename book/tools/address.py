@@ -3,11 +3,11 @@
 ``python -m book.tools.address``, or ``make links``. With ``--check`` nothing is written, and a file
 that would change is an error.
 
-The address has one home, ``[project.urls]`` in pyproject.toml, and the previous one is read from
-_config.yml. The theme's buttons, the address of the pages, the notebooks' set-up cells and Colab
-links, and the citation follow from it. Number, name, question and minutes of a chapter have their
-home in the first cell of its notebook. The tables in README.md and on the front page and the table
-of contents follow from these.
+The address has one home, ``[project.urls]`` in pyproject.toml, and the previous address is read
+from _config.yml. The theme's buttons, the address of the pages, the notebooks' set-up cells and
+Colab links, and the citation follow from it. Number, name, question and minutes of a chapter have
+their home in the first cell of its notebook. The tables in README.md and on the front page and the
+table of contents follow from these.
 """
 
 import re

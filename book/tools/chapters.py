@@ -21,10 +21,10 @@ class Chapter(NamedTuple):
     Attributes:
         number: The two digits that its file name and its heading start with.
         stem: The file name without its ending.
-        name: What it is called everywhere: the heading up to the colon.
+        name: Its name everywhere in the course: the heading up to the colon.
         question: The rest of the heading, starting with a capital letter.
-        minutes: How long it takes, as its first cell says.
-        gpu: Whether it needs a GPU, as its first cell says.
+        minutes: Time that it takes, in minutes, from its first cell.
+        gpu: Whether it needs a GPU, from its first cell.
     """
 
     number: str

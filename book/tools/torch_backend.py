@@ -1,7 +1,7 @@
 """Choose the build of PyTorch: ``python book/tools/torch_backend.py UV`` prints UV_TORCH_BACKEND.
 
 On Linux, PyTorch's default build comes with 4 GB of CUDA libraries, which are useless without an
-NVIDIA GPU. The CPU build is in an index of its own. It is chosen if there is no GPU and that index
+NVIDIA GPU. The CPU build is in a separate index. It is chosen if there is no GPU and that index
 answers in time. The decision and the download size are printed to standard error. This program uses
 the standard library only, because it runs before anything is installed.
 """
@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-ANSWER_WITHIN = 3  # seconds that the index of the CPU build has
+ANSWER_WITHIN = 3  # seconds that the index of the CPU build has to answer
 CPU_BUILD = "PyTorch's CPU build (about 0.7 GB to download, 3 GB on disk with all packages)"
 DEFAULT_BUILD = (
     "PyTorch's default build with CUDA (about 3 GB to download, 7 GB on disk with all packages)"
