@@ -99,196 +99,267 @@ const listed = (texts) =>
   `${texts.slice(0, -1).join(", ")}${texts.length > 1 ? " and " : ""}${texts.at(-1)}`;
 const largest = (logits) => logits.indexOf(Math.max(...logits));
 
-function render({ model, el }) {
+const ZOOM = 4;
+
+/** Read the traits that stay as they are while the reader explores. */
+function readTraits(model) {
   const names = model.get("names");
-  const kinds = model.get("kinds");
-  const size = model.get("size");
-  const draws = model.get("draws");
-  const zoom = 4;
   const grids = model.get("grids");
   const channels = model.get("channels");
   const labels = model.get("labels");
-  const boxes = model.get("boxes");
-  const images = bytes(model.get("images"));
   const positions = grids.map((side) => side * side);
   const inside = cut(
     floats(model.get("inside")),
     labels.map(() => sum(positions)),
-  ).map((own) => cut(own, positions));
-  const learned = unpacked(floats(model.get("learned")), channels, names.length);
-  const all = floats(model.get("guides"));
-  const whole = spread(bytes(model.get("above_zero")), bytes(model.get("features")));
-  const palette = bytes(model.get("palette"));
+  );
+  return {
+    names,
+    kinds: model.get("kinds"),
+    size: model.get("size"),
+    draws: model.get("draws"),
+    grids,
+    channels,
+    labels,
+    boxes: model.get("boxes"),
+    images: bytes(model.get("images")),
+    positions,
+    inside: inside.map((own) => cut(own, positions)),
+    learned: unpacked(floats(model.get("learned")), channels, names.length),
+    all: floats(model.get("guides")),
+    whole: spread(bytes(model.get("above_zero")), bytes(model.get("features"))),
+    palette: bytes(model.get("palette")),
+  };
+}
 
-  /** The guides of a network and an image, by tap; version 0 is the network's own. */
-  function guides(variant, n, version) {
-    const depth = sum(channels);
-    const from = ((variant * labels.length + n) * (1 + draws) + version) * depth;
-    return cut(all.subarray(from, from + depth), channels);
-  }
+/** The guides of a network and an image, by tap; version 0 is the network's own. */
+function guides({ channels, labels, draws, all }, variant, n, version) {
+  const depth = sum(channels);
+  const from = ((variant * labels.length + n) * (1 + draws) + version) * depth;
+  return cut(all.subarray(from, from + depth), channels);
+}
 
-  /** The local features of a network and an image: by tap, one vector per position. */
-  function features(variant, n) {
-    const lengths = grids.map((side, tap) => side * side * channels[tap]);
-    const length = sum(lengths);
-    const from = (variant * labels.length + n) * length;
-    return cut(whole.subarray(from, from + length), lengths).map((tap, i) =>
-      Array.from({ length: positions[i] }, (_, k) =>
-        Float64Array.from(
-          tap.subarray(k * channels[i], (k + 1) * channels[i]),
-          (v, j) => v * learned[variant].steps[i][j],
-        ),
+/** The local features of a network and an image: by tap, one vector per position. */
+function features({ positions, channels, labels, whole, learned }, variant, n) {
+  const lengths = positions.map((count, tap) => count * channels[tap]);
+  const length = sum(lengths);
+  const from = (variant * labels.length + n) * length;
+  return cut(whole.subarray(from, from + length), lengths).map((tap, i) =>
+    Array.from({ length: positions[i] }, (_, k) =>
+      Float64Array.from(
+        tap.subarray(k * channels[i], (k + 1) * channels[i]),
+        (v, j) => v * learned[variant].steps[i][j],
       ),
-    );
-  }
+    ),
+  );
+}
 
-  const canvas = () => element("canvas", { width: zoom * size, height: zoom * size, role: "img" });
-  const picture = canvas();
-  const overPicture = element("figcaption");
-  const panels = grids.map(() => ({ node: canvas(), caption: element("figcaption") }));
-  const rows = Array.from(learned[0].bias, (_, m) => {
-    const own = meter(`Logit of class ${m} with its own g`);
-    const now = meter(`Logit of class ${m} now`);
-    const texts = [element("span"), element("span")];
-    const node = element(
-      "div",
-      { className: "course-row" },
-      element("span", {}, `${m}`),
-      own.node,
-      texts[0],
-      now.node,
-      texts[1],
-    );
-    return { own, now, texts, node };
-  });
-  const status = statusLine();
+/** What stays the same while t moves: the features, both ends, and the ranges along the way. */
+function sceneOf(data, variant, n, draw) {
+  const local = features(data, variant, n);
+  const own = guides(data, variant, n, 0);
+  const other = guides(data, variant, n, 1 + draw);
+  const at = (t) =>
+    attended(data.kinds[variant], data.learned[variant], local, between(own, other, t));
+  const way = WAY.map(at);
+  const seen = way.flatMap(({ logits }) => [...logits]);
+  return {
+    at,
+    first: way[0],
+    highest: data.grids.map((_, tap) =>
+      Math.max(...way.map(({ maps }) => maps[tap].reduce((a, b) => Math.max(a, b)))),
+    ),
+    low: Math.min(...seen),
+    high: Math.max(...seen),
+  };
+}
+
+/** The scene of the reader's choices; it's computed anew only when one of them changes. */
+function prepared(model, data, view) {
+  const choices = ["variant", "image", "draw"].map((trait) => model.get(trait));
+  if (view.chosen !== choices.join()) {
+    view.chosen = choices.join();
+    view.scene = sceneOf(data, ...choices);
+  }
+  return view.scene;
+}
+
+/** Compute everything that the widget shows. */
+function computed(model, data, view) {
+  const n = model.get("image");
+  const t = model.get("t");
+  const scene = prepared(model, data, view);
+  const { maps, logits } = scene.at(t);
+  return {
+    ...scene,
+    n,
+    t,
+    name: data.names[model.get("variant")],
+    draw: model.get("draw"),
+    label: data.labels[n],
+    box: data.boxes[n],
+    maps,
+    logits,
+    best: largest(logits),
+    shares: maps.map((a, tap) => percent(dot(a, data.inside[n][tap]) / sum(a))),
+    chance: percent(model.get("chances")[n]),
+  };
+}
+
+/** Draw the image and its box. */
+function drawPicture({ picture, overPicture }, { images, size }, { n, box, label }) {
+  framed(picture, paintedImage(images, n, size), box, ZOOM);
+  picture.setAttribute("aria-label", `Test image ${n + 1} with a whole ${label}`);
+  overPicture.textContent = `a ${label}`;
+}
+
+/** Draw the map of one tap, and write below it what its colours can't say. */
+function drawMap({ node, caption }, { grids, palette }, { maps, highest, box, shares }, tap) {
+  const a = maps[tap];
+  const lowest = a.reduce((x, y) => Math.min(x, y));
+  const top = a.reduce((x, y) => Math.max(x, y));
+  framed(node, painted(a, grids[tap], palette, 1 / highest[tap]), box, ZOOM);
+  caption.replaceChildren(
+    ...[`map ${tap + 1}`, `${shares[tap]} inside`, `${short(lowest)} to ${short(top)}`].map(
+      (line) => element("span", {}, line),
+    ),
+  );
+  node.setAttribute(
+    "aria-label",
+    `Map ${tap + 1}, ${grids[tap]} × ${grids[tap]}; ${shares[tap]} of it lies in the box. ` +
+      `Colours from 0 to ${short(highest[tap])}`,
+  );
+}
+
+/** Show the logit of class m, with the network's own g and now; the answer's row is bold. */
+function showLogit({ own, now, texts, node }, { first, logits, low, high, best }, m) {
+  for (const [bar, text, value] of [
+    [own, texts[0], first.logits[m]],
+    [now, texts[1], logits[m]],
+  ]) {
+    bar.show(Math.min(high, Math.max(low, value)), low, high);
+    text.textContent = signed(value);
+  }
+  node.style.fontWeight = m === best ? "bold" : "";
+}
+
+/** Say in words how far the logits have moved since t = 0. */
+function changesInWords({ t, first, logits, low, high }) {
+  if (t === 0) {
+    return "This is the network's own g. ";
+  }
+  const changes = logits.map((value, m) => Math.abs(value - first.logits[m]));
+  const change = Math.max(...changes);
+  const rounding = change.toExponential(0).replace("-", "−");
+  // Where g has no influence, the last digits of a logit can still differ.
+  return change > 1e-9 * Math.max(1, high - low)
+    ? `Since t = 0 the logit of ${largest(changes)} has changed most, by ${short(change)}. `
+    : `The logits did not move: since t = 0 none has changed by more than ${rounding}, ` +
+        "which is a rounding error. ";
+}
+
+/** The status line. */
+function described(found) {
+  const { name, n, draw, t, best, label, shares, chance } = found;
+  return (
+    `${name}, test image ${n + 1}, other layers ${draw + 1}, t = ${t.toFixed(2)}: ` +
+    `the network answers ${best}; the digit is a ${label}. ${changesInWords(found)}` +
+    `${listed(shares)} of the maps lie in the box; chance is ${chance}.`
+  );
+}
+
+/** Show the image, its maps, the logits and the status line. */
+function show(model, data, view) {
+  const found = computed(model, data, view);
+  drawPicture(view, data, found);
+  view.panels.forEach((panel, tap) => drawMap(panel, data, found, tap));
+  view.rows.forEach((row, m) => showLogit(row, found, m));
+  view.status.textContent = described(found);
+}
+
+/** The row of a class: two bars, each with its value. */
+function logitRow(m) {
+  const own = meter(`Logit of class ${m} with its own g`);
+  const now = meter(`Logit of class ${m} now`);
+  const texts = [element("span"), element("span")];
+  const node = element(
+    "div",
+    { className: "course-row" },
+    element("span", {}, `${m}`),
+    own.node,
+    texts[0],
+    now.node,
+    texts[1],
+  );
+  return { own, now, texts, node };
+}
+
+/** All parts that change when the reader chooses something; the scene changes with them. */
+function changingParts({ size, grids, learned, palette }) {
+  const canvas = () => element("canvas", { width: ZOOM * size, height: ZOOM * size, role: "img" });
   const colours = colourScale(palette);
   colours.text.textContent = "each map from 0 to the highest weight that it reaches on the way";
+  return {
+    picture: canvas(),
+    overPicture: element("figcaption"),
+    panels: grids.map(() => ({ node: canvas(), caption: element("figcaption") })),
+    rows: Array.from(learned[0].bias, (_, m) => logitRow(m)),
+    status: statusLine(),
+    colours,
+    scene: undefined,
+    chosen: undefined, // the choices that the scene was computed for
+  };
+}
 
-  /** What stays the same while t moves: the features, both ends, and the ranges along the way. */
-  let scene;
-  let shown;
-  function prepare() {
-    const variant = model.get("variant");
-    const n = model.get("image");
-    const draw = model.get("draw");
-    const wanted = [variant, n, draw].join();
-    if (shown === wanted) {
-      return scene;
-    }
-    shown = wanted;
-    const local = features(variant, n);
-    const own = guides(variant, n, 0);
-    const other = guides(variant, n, 1 + draw);
-    const at = (t) => attended(kinds[variant], learned[variant], local, between(own, other, t));
-    const way = WAY.map(at);
-    const highest = grids.map((_, tap) =>
-      Math.max(...way.map(({ maps }) => maps[tap].reduce((a, b) => Math.max(a, b)))),
-    );
-    const seen = way.flatMap(({ logits }) => [...logits]);
-    const low = Math.min(...seen);
-    const high = Math.max(...seen);
-    scene = { at, first: way[0], highest, low, high };
-    return scene;
-  }
+/** The row of controls. */
+function controls(model, { names, draws, labels }) {
+  const layers = Array.from({ length: draws }, (_, i) => `draw ${i + 1}`);
+  return controlRow(
+    slider(model, "t", "From its own g (0) to that of other layers (1)", {
+      min: 0,
+      max: 1,
+      step: 0.05,
+      show: (t) => `t = ${t.toFixed(2)}`,
+    }),
+    choice(model, "variant", "Network", names),
+    choice(model, "draw", "Other layers", layers),
+    slider(model, "image", "Test image", { min: 0, max: labels.length - 1, show: (n) => n + 1 }),
+  );
+}
 
-  function show() {
-    const variant = model.get("variant");
-    const n = model.get("image");
-    const t = model.get("t");
-    const { at, first, highest, low, high } = prepare();
-    const { maps, logits } = at(t);
-    const name = names[variant];
-    const box = boxes[n];
-    const best = largest(logits);
-    framed(picture, paintedImage(images, n, size), box, zoom);
-    picture.setAttribute("aria-label", `Test image ${n + 1} with a whole ${labels[n]}`);
-    overPicture.textContent = `a ${labels[n]}`;
-    const shares = maps.map((a, tap) => percent(dot(a, inside[n][tap]) / sum(a)));
-    maps.forEach((a, tap) => {
-      const { node, caption } = panels[tap];
-      const lowest = a.reduce((x, y) => Math.min(x, y));
-      const top = a.reduce((x, y) => Math.max(x, y));
-      framed(node, painted(a, grids[tap], palette, 1 / highest[tap]), box, zoom);
-      caption.replaceChildren(
-        ...[`map ${tap + 1}`, `${shares[tap]} inside`, `${short(lowest)} to ${short(top)}`].map(
-          (line) => element("span", {}, line),
-        ),
-      );
-      node.setAttribute(
-        "aria-label",
-        `Map ${tap + 1}, ${grids[tap]} × ${grids[tap]}; ${shares[tap]} of it lies in the box. ` +
-          `Colours from 0 to ${short(highest[tap])}`,
-      );
-    });
-    rows.forEach(({ own, now, texts, node }, m) => {
-      for (const [bar, text, value] of [
-        [own, texts[0], first.logits[m]],
-        [now, texts[1], logits[m]],
-      ]) {
-        bar.show(Math.min(high, Math.max(low, value)), low, high);
-        text.textContent = signed(value);
-      }
-      node.style.fontWeight = m === best ? "bold" : "";
-    });
-    const changes = logits.map((value, m) => Math.abs(value - first.logits[m]));
-    const change = Math.max(...changes);
-    const rounding = change.toExponential(0).replace("-", "−");
-    const moved = change > 1e-9 * Math.max(1, high - low);
-    status.textContent =
-      `${name}, test image ${n + 1}, other layers ${model.get("draw") + 1}, t = ${t.toFixed(2)}: ` +
-      `the network answers ${best}; the digit is a ${labels[n]}. ` +
-      (t === 0
-        ? "This is the network's own g. "
-        : moved
-          ? `Since t = 0 the logit of ${largest(changes)} has changed most, by ${short(change)}. `
-          : `The logits did not move: since t = 0 none has changed by more than ${rounding}, ` +
-            "which is a rounding error. ") +
-      `${listed(shares)} of the maps lie in the box; ` +
-      `chance is ${percent(model.get("chances")[n])}.`;
-  }
+/** The image, and the map of each tap. */
+const gallery = ({ picture, overPicture, panels }) =>
+  element(
+    "div",
+    { className: "course-gallery" },
+    element("figure", {}, picture, overPicture),
+    ...panels.map(({ node, caption }) => element("figure", {}, node, caption)),
+  );
 
+/** The rows of logits below the names of their columns. */
+function readout({ rows }) {
   const head = element(
     "div",
     { className: "course-row course-head", "aria-hidden": "true" },
     ...["", "logit, own g", "", "logit now", ""].map((text) => element("span", {}, text)),
   );
+  return element("div", { className: "course-readout" }, head, ...rows.map(({ node }) => node));
+}
+
+function render({ model, el }) {
+  const data = readTraits(model);
+  const view = changingParts(data);
   el.append(
     widgetFrame(
       "Does g matter",
-      controlRow(
-        slider(model, "t", "From its own g (0) to that of other layers (1)", {
-          min: 0,
-          max: 1,
-          step: 0.05,
-          show: (t) => `t = ${t.toFixed(2)}`,
-        }),
-        choice(model, "variant", "Network", names),
-        choice(
-          model,
-          "draw",
-          "Other layers",
-          Array.from({ length: draws }, (_, i) => `draw ${i + 1}`),
-        ),
-        slider(model, "image", "Test image", {
-          min: 0,
-          max: labels.length - 1,
-          show: (n) => n + 1,
-        }),
-      ),
-      element(
-        "div",
-        { className: "course-gallery" },
-        element("figure", {}, picture, overPicture),
-        ...panels.map(({ node, caption }) => element("figure", {}, node, caption)),
-      ),
-      colours.node,
-      element("div", { className: "course-readout" }, head, ...rows.map(({ node }) => node)),
-      status,
+      controls(model, data),
+      gallery(view),
+      view.colours.node,
+      readout(view),
+      view.status,
     ),
   );
-  onChange(model, ["variant", "image", "draw", "t"], show);
-  show();
+  onChange(model, ["variant", "image", "draw", "t"], () => show(model, data, view));
+  show(model, data, view);
 }
 
 export { attended, between, spread, unpacked };
