@@ -1,4 +1,4 @@
-"""What the tests of AlignmentExplorer share."""
+"""Helpers that the tests of AlignmentExplorer share."""
 
 import torch
 

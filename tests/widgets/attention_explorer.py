@@ -1,4 +1,4 @@
-"""What the tests of AttentionExplorer share."""
+"""Helpers that the tests of AttentionExplorer share."""
 
 import torch
 

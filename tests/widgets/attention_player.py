@@ -1,4 +1,4 @@
-"""What the tests of AttentionPlayer share."""
+"""Helpers that the tests of AttentionPlayer share."""
 
 import pandas as pd
 import torch

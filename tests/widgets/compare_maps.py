@@ -1,4 +1,4 @@
-"""What the tests of CompareMaps share."""
+"""Helpers that the tests of CompareMaps share."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What the tests of DoesGMatter share."""
+"""Helpers that the tests of DoesGMatter share."""
 
 import copy
 
@@ -16,7 +16,7 @@ BOXES = torch.tensor([[3, 5, 14, 20], [12, 0, 31, 17]])
 
 
 def network(seed, compatibility="pc", alignment="softmax", **options):
-    """A small network whose every number is away from its start, in evaluation mode."""
+    """A small network in evaluation mode, in which no parameter has its initial value."""
     torch.manual_seed(seed)
     options = {"width": 0.02, "compatibility": compatibility, "alignment": alignment, **options}
     model = PayAttentionVGG(10, **options).eval()

@@ -1,4 +1,4 @@
-"""What the tests of GateExplorer share."""
+"""Helpers that the tests of GateExplorer share."""
 
 import numpy as np
 import torch

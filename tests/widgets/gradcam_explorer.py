@@ -1,4 +1,4 @@
-"""What the tests of GradcamExplorer share."""
+"""Helpers that the tests of GradcamExplorer share."""
 
 import numpy as np
 import torch

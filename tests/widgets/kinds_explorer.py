@@ -1,4 +1,4 @@
-"""What the tests of KindsExplorer share."""
+"""Helpers that the tests of KindsExplorer share."""
 
 import torch
 

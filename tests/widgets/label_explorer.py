@@ -1,4 +1,4 @@
-"""What the tests of LabelExplorer share."""
+"""Helpers that the tests of LabelExplorer share."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""What the tests of LiveModel share: a widget, drawing on it, and what it should answer."""
+"""Helpers that the tests of LiveModel share: a widget, drawing on it, and its expected answer."""
 
 import re
 
@@ -26,12 +26,12 @@ def made(model=None, count=3):
 
 
 def fetched(page):
-    """The scripts that the page has asked for."""
+    """The scripts that the page has requested."""
     return page.evaluate("[...document.scripts].map((s) => s.src).filter(Boolean)")
 
 
 def pixels(shown):
-    """What the sheet shows, which is what the network sees: (1, 1, S, S) in [0, 1]."""
+    """The pixels of the sheet, which are the network's input: (1, 1, S, S) in [0, 1]."""
     values = shown.locator(".course-sheet canvas").evaluate(
         """c => [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data]
                .filter((_, i) => i % 4 === 0)"""
@@ -55,7 +55,7 @@ def drawn(shown, points):
 
 
 def settled(page):
-    """Wait until the next picture of the screen is there."""
+    """Wait until the next frame is drawn."""
     page.evaluate(
         "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
     )
@@ -73,7 +73,7 @@ def answered(shown):
 
 
 def check(shown, widget):
-    """All that the page says is what PyTorch makes of the very pixels that it shows."""
+    """Check that everything the page reports is what PyTorch computes from the pixels it shows."""
     image = pixels(shown)
     logits, maps = forward(unpacked(widget), image)
     background = np.frombuffer(widget.backgrounds, np.uint8).reshape(-1, 1, SIZE, SIZE)
@@ -132,7 +132,7 @@ def unpacked(widget):
 
 
 def forward(tensors, images):
-    """What the page does with them, in torch's words: logits and maps."""
+    """The page's computation with these tensors, written in torch: logits and maps."""
     rest = iter(tensors)
     take = lambda n: [next(rest) for _ in range(n)]  # noqa: E731
     x, local = images, []

@@ -1,4 +1,4 @@
-"""What the tests of Quiz share."""
+"""Helpers that the tests of Quiz share."""
 
 from course_utils.widgets import Question
 

@@ -1,4 +1,4 @@
-"""What the tests of ScoreExplorer share."""
+"""Helpers that the tests of ScoreExplorer share."""
 
 import torch
 

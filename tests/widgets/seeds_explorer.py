@@ -1,4 +1,4 @@
-"""What the tests of SeedsExplorer share."""
+"""Helpers that the tests of SeedsExplorer share."""
 
 import numpy as np
 import pandas as pd

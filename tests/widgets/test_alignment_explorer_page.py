@@ -81,7 +81,7 @@ def test_the_window_is_the_packages(in_javascript, name, window):
 
 
 def numbers(shown):
-    """The weights as the bars tell them to a screen reader, in full precision."""
+    """The weights as the bars report them to a screen reader, in full precision."""
     return shown.get_by_role("meter").evaluate_all(
         "bars => bars.map(b => Number(b.getAttribute('aria-valuenow')))"
     )

@@ -20,7 +20,7 @@ def parts():
 
 
 def expected(widget, regions):
-    """What the status should say, from the traits by the package."""
+    """The expected status line, computed from the traits with the package."""
     keys = torch.from_numpy(np.frombuffer(widget.features, np.uint8).copy()).view(2, GRID**2, D)[
         [widget.image]
     ]

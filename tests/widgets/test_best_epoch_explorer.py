@@ -1,4 +1,4 @@
-"""What `BestEpochExplorer` hands to the page, and what it refuses."""
+"""The data that `BestEpochExplorer` passes to the page, and the input that it refuses."""
 
 import pytest
 import traitlets

@@ -1,4 +1,4 @@
-"""What `CompareMaps` hands to the page, and what it refuses."""
+"""The data that `CompareMaps` passes to the page, and the input that it refuses."""
 
 import numpy as np
 import pytest

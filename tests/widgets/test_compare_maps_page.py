@@ -18,7 +18,7 @@ NAMES = ["coarse", "by class", "fine", "blank"]
 
 
 def expected(maps, regions):
-    """What the package says of maps, one dict an image; the spread is that of the enlarged map."""
+    """The package's scores, one dict per image; the spread is that of the enlarged map."""
     large = F.interpolate(maps, size=regions.shape[-2:], mode="bilinear", align_corners=False)
     found = {
         "pointing": metrics.pointing_game(maps, regions),
@@ -96,7 +96,7 @@ def test_scores_of_uniform_and_blank_maps(in_javascript):
 
 @pytest.mark.parametrize("value", [0.3, 0.1, 1 / 7])
 def test_a_uniform_map_scores_chance_however_coarse_it_is(in_javascript, value):
-    """Enlarging rounds equal values apart: no score may take that for a difference."""
+    """Enlarging rounds equal values apart, and no score may treat that as a difference."""
     enlarge, scores, _ = in_javascript
     regions = torch.zeros(2, 1, 61, 67, dtype=torch.bool)
     regions[:, :, 5:20, 30:50] = True

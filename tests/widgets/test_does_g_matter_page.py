@@ -34,7 +34,7 @@ def widget_and_networks():
 
 @pytest.fixture
 def widget(widget_and_networks):
-    """At its start."""
+    """The widget in its initial state."""
     widget, _ = widget_and_networks
     for trait in ("variant", "image", "draw", "t"):
         widget.set_trait(trait, 0)
@@ -100,7 +100,7 @@ SETTINGS = [
 
 
 def numbers(shown, which):
-    """The logits as their bars tell them to a screen reader."""
+    """The logits as their bars report them to a screen reader."""
     bars = shown.locator(f"[role=meter][aria-label$='{which}']")
     return bars.evaluate_all("bars => bars.map(b => Number(b.getAttribute('aria-valuenow')))")
 

@@ -1,4 +1,4 @@
-"""What `GateExplorer` hands to the page, and what it refuses."""
+"""The data that `GateExplorer` passes to the page, and the input that it refuses."""
 
 import pytest
 import torch

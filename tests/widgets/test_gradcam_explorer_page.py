@@ -27,7 +27,7 @@ def without(n, c):
 
 
 def expected(widget):
-    """What the package computes: channel order, the drawn map, all classes' full maps, scores."""
+    """The package's results: channel order, the drawn map, all classes' full maps, scores."""
     A, alpha = (part[widget.image] for part in parts(widget, widget.layer))
     A = A.flatten(1)
     adds = alpha[widget.target] * A.mean(dim=1)

@@ -36,7 +36,7 @@ def parts():
 
 
 def vectors(widget):
-    """What the page computes with, in double precision: (N, K, D + 2)."""
+    """The vectors that the page computes with, in double precision: (N, K, D + 2)."""
     local = (
         torch.from_numpy(np.frombuffer(widget.features, np.uint8).copy()).view(N, K, D).double()
         * widget.step

@@ -1,4 +1,4 @@
-"""What the explorer of labels is given."""
+"""The data that `LabelExplorer` passes to the page, and the input that it refuses."""
 
 import numpy as np
 import pytest

@@ -75,7 +75,7 @@ def test_two_on_a_page_fetch_the_network_once_and_do_not_mix(page, show_states, 
 
 
 def test_a_notebook_has_the_weights_at_hand(page, widget):
-    """A model as anywidget gives it, without `load`."""
+    """The model is like anywidget's, without `load`."""
     page.goto("about:blank")
     page.evaluate(
         """async ([source, state, buffers]) => {

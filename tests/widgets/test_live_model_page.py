@@ -46,7 +46,7 @@ def test_what_is_drawn_by_mouse_is_answered_as_torch_does(page, show_widget, wid
 
 
 def test_the_answer_follows_the_pen(page, show_widget, widget):
-    """While the button is down: more ink, another answer, and still PyTorch's."""
+    """While the button is down, more ink changes the answer, which is still PyTorch's."""
     shown = show_widget(widget)
     sheet, said = shown.locator(".course-sheet canvas"), []
     box = sheet.bounding_box()

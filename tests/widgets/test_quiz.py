@@ -1,4 +1,4 @@
-"""What `Quiz` hands to the page, and what it refuses."""
+"""The data that `Quiz` passes to the page, and the input that it refuses."""
 
 import re
 

@@ -92,7 +92,7 @@ def test_every_chapter_has_one_that_can_be_solved_without_a_kernel(page, site, n
 
 
 def test_the_longest_answer_is_not_always_the_right_one(html):
-    """Who always takes the longest should not do much better than chance."""
+    """Readers who always choose the longest answer should score about as well as by chance."""
     taken, chance = [], []
     for name in CHAPTERS:
         text = (html / f"{name}.html").read_text(encoding="utf-8")

@@ -39,7 +39,7 @@ def stepped(recipe, steps):
 
 
 def drawn_by_lot():
-    """Settings over the whole range of every control, always the same."""
+    """Random settings over the whole range of every control, the same in every run."""
     lot = random.Random(0)
     for schedule in SCHEDULES:
         for _ in range(6):
@@ -165,7 +165,7 @@ def test_keyboard_changes_what_it_is_on_and_nothing_else(show_widget):
 
 
 def test_a_recipe_is_known_by_what_its_schedule_reads(show_widget):
-    """A constant rate has no warm-up: one that was left behind makes no other recipe of it."""
+    """A constant rate has no warm-up, so a leftover warm-up doesn't make it another recipe."""
     explorer = ScheduleExplorer(warmup=0.8)
     explorer.schedule, explorer.epochs, explorer.log_rate = SCHEDULES.index("constant"), 45, -4.0
     assert said(show_widget(explorer).locator(".course-status").inner_text())[1] == "streamlined"

@@ -95,7 +95,7 @@ def at(place):
 
 @torch.inference_mode()
 def expected(widget, parts):
-    """What the status line should contain, and the scores and weights of the plane."""
+    """The expected content of the status line, and the scores and weights of the plane."""
     align = lambda r: alignments.softmax(r, temperature=10**widget.log_temperature)  # noqa: E731
     keys, query = torch.tensor([KEYS], dtype=torch.double), at(widget.position)[None, None]
     r = in_the_plane(widget)(query, keys)
@@ -131,7 +131,7 @@ def expected(widget, parts):
 
 
 def numbers(shown, name):
-    """The bars as they tell it to a screen reader, in full precision."""
+    """The values as the bars report them to a screen reader, in full precision."""
     meters = shown.get_by_role("meter", name=name)
     return meters.evaluate_all("bars => bars.map(b => Number(b.getAttribute('aria-valuenow')))")
 

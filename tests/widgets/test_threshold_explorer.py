@@ -1,4 +1,4 @@
-"""What `ThresholdExplorer` hands to the page, and what it refuses."""
+"""The data that `ThresholdExplorer` passes to the page, and the input that it refuses."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the tests of ThresholdExplorer share."""
+"""Helpers that the tests of ThresholdExplorer share."""
 
 import numpy as np
 import torch
