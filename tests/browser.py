@@ -24,7 +24,7 @@ PHONE = {"width": 360, "height": 700}
 
 
 def unavailable(message):
-    """Fail in CI, where everything must be there; skip the test on other machines."""
+    """Fail in CI, where everything must be installed; skip the test on other machines."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
@@ -76,7 +76,7 @@ def chromium():
 
 @contextmanager
 def guarded(chromium):
-    """Open a page that can reach only the book; fail if it tried more, or if it raised an error.
+    """Open a page that can reach only the book; fail if it requested more, or raised an error.
 
     `page.outside` holds the addresses that it tried, `page.errors` the messages of its errors.
     """
@@ -125,7 +125,7 @@ def violations(page, rules=WCAG):
 
 
 def pictures(shown):
-    """What the canvases of a widget show, as one data URL each."""
+    """The content of a widget's canvases, as one data URL each."""
     return shown.locator("figure canvas").evaluate_all("all => all.map(c => c.toDataURL())")
 
 

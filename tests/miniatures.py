@@ -21,7 +21,7 @@ VARIANTS = ("707-320", "A340-200", "Cessna 172")  # of aircraft
 
 
 class Miniature(NamedTuple):
-    """What `load` should return: test images and labels, sizes of the parts, class names."""
+    """The expected result of `load`: test images and labels, sizes of the parts, class names."""
 
     images: np.ndarray
     labels: list

@@ -1,4 +1,4 @@
-"""A chapter's number stands in its heading alone, and its name is the same everywhere."""
+"""A chapter's number is in its heading alone, and its name is the same everywhere."""
 
 import importlib
 import json

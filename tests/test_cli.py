@@ -100,7 +100,7 @@ def test_visualize_writes_one_figure_per_image(trained, photos, tmp_path):
 
 @pytest.mark.slow
 def test_the_readmes_commands_run_as_written(photos, tmp_path, monkeypatch):
-    """On a few photographs; only the training is shortened."""
+    """The commands get a few photographs, and only the training is shortened."""
     shutil.copytree(photos, tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
     for line in readme.block("bash", 1).splitlines():

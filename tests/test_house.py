@@ -1,4 +1,4 @@
-"""Rules of the package's house that no linter knows."""
+"""Rules for the structure of the package that no linter checks."""
 
 import ast
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What must appear at once doesn't load PyTorch, which takes seconds."""
+"""Commands and widgets that must appear at once don't load PyTorch, which takes seconds."""
 
 import subprocess
 import sys
@@ -29,5 +29,5 @@ def test_a_quiz_loads_no_network():
 
 
 def test_a_network_is_noticed():
-    """The control: the tests above could see a heavy package."""
+    """This is the control: it shows that the tests above would detect a heavy package."""
     assert "torch" in loaded("from course_utils.models import AttnVGG")

@@ -1,4 +1,4 @@
-"""What must agree across files: the repository's address, the notebooks' form, the installation."""
+"""Things that must agree across files: the repository's address, notebooks, installation."""
 
 import contextlib
 import importlib

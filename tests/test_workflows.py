@@ -1,4 +1,4 @@
-"""What the workflows, hooks, dev container and texts tell a machine to run is there to be run."""
+"""Every command and file that workflows, hooks, dev container and texts name exists."""
 
 import importlib.util
 import re
@@ -83,7 +83,7 @@ def test_windows_installs_what_make_installs():
 
 @pytest.mark.parametrize("file", ["constraints.txt", "constraints-colab.txt"])
 def test_pins_are_in_the_ranges_that_the_course_allows(file):
-    """Colab's, too: else its set-up cell would replace what is there."""
+    """Colab's pins must be, too; otherwise the set-up cell would replace Colab's packages."""
     pins = dict(line.split("==") for line in (ROOT / file).read_text(encoding="utf-8").split())
     extras = (
         [part for extra in EXTRAS.values() for part in extra] if file == "constraints.txt" else []

@@ -1,4 +1,4 @@
-"""Laws that every alignment keeps: the simplex, masks, order, gradients, precision."""
+"""Properties that every alignment has: the simplex, masks, order, gradients, precision."""
 
 from functools import partial
 

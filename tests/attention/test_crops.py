@@ -36,7 +36,7 @@ def test_window_stays_inside_the_image_and_has_the_requested_size():
 
 
 def test_gradient_reaches_the_scores_and_moves_the_window_to_the_ink():
-    """For more ink in the window, the scores near the ink must rise, and those far away fall."""
+    """If more ink in the window is rewarded, scores near the ink rise and scores far away fall."""
     images = torch.zeros(1, 1, 32, 32)
     images[..., 20:24] = 1  # a bar right of the middle
     images = torch.nn.functional.avg_pool2d(images, 9, 1, 4)  # soft edges have a gradient

@@ -26,7 +26,7 @@ def qkv(seed, B=2, Q=3, K=4, d_k=5, d_v=2):
 
 
 def multi_dimensional(alignment=alignments.softmax):
-    """For the sizes of `qkv`."""
+    """Multi-dimensional attention for the sizes of `qkv`."""
     return made(MultiDimensional, 5, 5, 2, 3, alignment)
 
 

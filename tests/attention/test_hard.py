@@ -183,7 +183,7 @@ def test_reinforce_loss_by_hand():
 
 
 def test_straight_through_is_biased_where_reinforce_is_not():
-    """For one-hot weights, the reward (a · c)² equals the linear reward a · c²."""
+    """If the weights are one-hot, the reward (a · c)² equals the linear reward a · c²."""
     values = torch.tensor([1.0, 2.0, -2.0, 0.0]).double()
     probabilities = ROW.softmax(dim=-1)
     exact = probabilities * (values**2 - probabilities @ values**2)

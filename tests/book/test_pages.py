@@ -32,7 +32,7 @@ def loaded(request, chromium, site):
 
 @pytest.fixture
 def opened(loaded):
-    """The page on a laptop's screen, whatever the test before has done with it."""
+    """The page on a laptop's screen, reset after whatever the previous test did with it."""
     loaded.set_viewport_size(LAPTOP)
     loaded.emulate_media(media="screen")
     return loaded
@@ -170,7 +170,7 @@ def test_widgets_fit_a_phone(opened):
 
 @each_chapter
 def test_every_widget_has_a_still_picture_that_names_it(opened, html):
-    """For readers without JavaScript; `test_stills` shows a page to one of them."""
+    """Readers without JavaScript see these pictures; `test_stills` opens a page as they do."""
     widgets = opened.locator(".course-widget, .course-quiz")
     labels = widgets.evaluate_all("all => all.map(w => w.getAttribute('aria-label'))")
     written = opened.locator("noscript.course-still").all_text_contents()
@@ -237,7 +237,7 @@ def test_internal_links_and_anchors_resolve(html):
 
 
 def test_external_links_are_well_formed():
-    """Whether they lead anywhere is for `jupyter-book build --builder linkcheck .`, weekly."""
+    """The weekly `jupyter-book build --builder linkcheck .` checks that they lead to a page."""
     files = [*ROOT.glob("*.md"), *ROOT.glob("book/*.md"), *ROOT.glob("lecture/*.md")]
     files += [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("course_utils/**/*.py")]
     links = {

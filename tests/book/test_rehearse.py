@@ -1,4 +1,4 @@
-"""How the rehearsal judges a run; `make rehearsal` and the weekly workflow run the chapters."""
+"""The rehearsal's judgement of a run; `make rehearsal` and the weekly workflow run the chapters."""
 
 import re
 

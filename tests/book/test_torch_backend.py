@@ -1,4 +1,4 @@
-"""Which build of PyTorch `make` installs, on simulated machines."""
+"""The build of PyTorch that `make` installs, on simulated machines."""
 
 import subprocess
 import sys

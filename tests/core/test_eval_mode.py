@@ -37,7 +37,7 @@ def test_output_has_no_gradient_and_repeats(network):
 
 
 def test_results_can_be_used_in_training(network):
-    """In inference mode, they could not."""
+    """Results of inference mode could not be used."""
     with evaluating(network):
         features = network(torch.randn(4, 3))
     head = nn.Linear(3, 2)

@@ -90,7 +90,7 @@ def test_each_head_keeps_its_own_weights():
 
 
 def test_fastest_run_counts_and_the_warm_up_does_not(monkeypatch):
-    """With a clock of its own, because a busy machine would decide the test with a real one."""
+    """The clock is simulated, because with a real one, a busy machine could make the test fail."""
     now, takes = [0.0], iter([0.25, 3.0, 0.5, 2.0])
     monkeypatch.setattr(profiling, "perf_counter", lambda: now[0])
 

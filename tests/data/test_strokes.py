@@ -112,7 +112,7 @@ def test_ink_of_a_line_is_its_area(ends, width):
 @settings(deadline=None)
 @given(st.floats(4, 14), st.integers(1, 14), st.floats(4, 28), st.floats(1, 6))
 def test_horizontal_line_has_exactly_the_ink_of_its_length(x, length, y, width):
-    """A whole number of pixels between two ends adds just its area, wherever the line lies.
+    """A whole number of pixels between two ends adds exactly its area, wherever the line lies.
 
     Across the line the ink falls off over one pixel, and samples of such a ramp always add up to
     the same sum.

@@ -31,7 +31,7 @@ def check(data, expected):
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch):
-    """No test may use the network."""
+    """Make sure that no test uses the network."""
 
     def refused(*_, **__):
         raise OSError("the network was used")

@@ -19,7 +19,7 @@ IMAGES[:, :, 12, 2] = 1
 
 
 class Brightness(nn.Module):
-    """Sure of class 0 as long as there is much light."""
+    """A network that predicts class 0 as long as the image is bright."""
 
     def forward(self, x):
         light = x.sum(dim=(1, 2, 3))

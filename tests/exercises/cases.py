@@ -1,4 +1,4 @@
-"""Answers to try an exercise with: right ones, and typical wrong ones."""
+"""Answers for testing an exercise: right ones, and typical wrong ones."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

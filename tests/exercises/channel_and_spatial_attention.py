@@ -19,14 +19,14 @@ even = torch.full((1, 2, 8, 8), 0.5)
 
 
 class Told(gates.Gate):
-    """A gate that is told its weights."""
+    """A gate with given weights."""
 
     def weights(self, l):
         return self.a
 
 
 class Divided(nn.Module):
-    """Each of three gates answers for a part of the images, and says their digits."""
+    """A network of three gates, each of which gives the right digits for a part of the images."""
 
     def __init__(self):
         super().__init__()

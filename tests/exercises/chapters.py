@@ -1,4 +1,4 @@
-"""The exercises as they stand in the notebooks, and the cases that they are tried with."""
+"""The exercises as they are in the notebooks, and the cases that test them."""
 
 import importlib
 import re

@@ -126,7 +126,7 @@ class Noise(Dataset):
 )
 @pytest.mark.parametrize("how", ["check", "confirm"])
 def test_the_check_of_the_worker_seeds_agrees_with_a_real_loader(how):
-    """The check sets the seeds that a DataLoader would; here the loader does it."""
+    """The check sets the seeds that a DataLoader would set; here, a real loader sets them."""
     function = function_in("bugs_in_training.seed_worker", how)
 
     def drawn(seed):

@@ -1,4 +1,4 @@
-"""`exercises.check` with any kind of answer; test_exercises.py tries the exercises themselves."""
+"""`exercises.check` with any kind of answer; test_exercises.py tests the exercises themselves."""
 
 import numpy as np
 import pandas as pd

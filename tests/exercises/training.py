@@ -9,7 +9,7 @@ from tests.exercises.cases import Case
 
 
 class TwoHeads(nn.Module):
-    """Two linear classifiers of four numbers."""
+    """Two linear classifiers with four inputs."""
 
     def __init__(self):
         super().__init__()

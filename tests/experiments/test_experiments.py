@@ -34,7 +34,7 @@ FEW = {variant: results.VARIANTS[variant] for variant in ("softmax", "vgg")}
 
 
 def times(folder):
-    """When each file of a folder was written."""
+    """The time at which each file of a folder was written."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
 
 
@@ -58,7 +58,7 @@ def few(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_results_are_trained_and_collected(trained, tmp_path):
-    """The values in the tables are those of the networks beside them."""
+    """The tables contain the values of the networks that are saved beside them."""
     home, digits = trained
     runs = home / common.DIGITS / "smoke"
     before = times(runs)
@@ -94,7 +94,7 @@ def test_collected_maps_are_by_epoch_and_tap(trained, tmp_path):
 
 @pytest.mark.slow
 def test_maps_are_measured_and_collected(trained, tmp_path, monkeypatch):
-    """Two networks, and one pair that memorises labels; the tables hold what the networks give."""
+    """Two networks, and one pair that memorises labels; the tables contain their values."""
     monkeypatch.setattr(attention_vs_grad_cam, "VARIANTS", FEW)
     monkeypatch.setattr(attention_vs_grad_cam, "SEEDS", (0,))
     monkeypatch.setattr(attention_vs_grad_cam, "LABELS_VARIANTS", ("softmax",))
@@ -139,7 +139,7 @@ def test_maps_are_measured_and_collected(trained, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_several_labels_are_trained_and_collected(tmp_path, monkeypatch):
-    """Two variants, two seeds; the tables hold what the networks beside them give."""
+    """Two variants, two seeds; the tables contain the values of the networks beside them."""
     few = {variant: beyond_one_label.VARIANTS[variant] for variant in ("average", "by_class")}
     monkeypatch.setattr(beyond_one_label, "VARIANTS", few)
     data = {"canvas": 48, "fragments": 0, "curriculum": ((28, 0, 1),)}
@@ -166,7 +166,7 @@ def test_several_labels_are_trained_and_collected(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_chapters_variants_are_trained_and_collected(tmp_path, monkeypatch):
-    """By the command itself, in processes of its own, with one variant."""
+    """The command itself runs, in separate processes, with one variant."""
     few = {"pay_pc": learn_to_pay_attention.VARIANTS["pay_pc"]}
     stem = "learn_to_pay_attention"
     monkeypatch.setattr(learn_to_pay_attention, "VARIANTS", few)
@@ -195,7 +195,7 @@ def test_a_chapters_variants_are_trained_and_collected(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_photographs_are_trained_and_collected(tmp_path, monkeypatch, digits):
-    """On digits that are called photographs, with one seed."""
+    """Digits stand in for the photographs, with one seed."""
     two = digits._replace(classes=("defective", "functional", *digits.classes[2:]))
     plain = torch.utils.data.TensorDataset(
         torch.stack([digits.train[i][0] for i in range(40)]),

@@ -91,7 +91,7 @@ class LogitsOnly(nn.Module):
 
 
 def state(model):
-    """What an explanation could change in a network; compare with `assert_unchanged`."""
+    """The state of a network that an explanation could change; compare with `assert_unchanged`."""
     return (
         [module.training for module in model.modules()],
         [(p.requires_grad, p.grad) for p in model.parameters()],

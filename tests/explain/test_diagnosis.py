@@ -22,7 +22,7 @@ def test_the_last_relu_of_each_block_of_a_vgg_is_suggested():
 
 
 def test_the_blocks_of_a_resnet_are_suggested():
-    """Their ReLU runs twice per block, and changes the sum before it in place."""
+    """The ReLU of a block runs twice, and changes the sum before it in place."""
     assert names(ResNet(5, gate=gates.CBAM)) == ["features.3.0", "features.2.0", "features.1.0"]
     assert names(resnet18()) == ["layer4.1", "layer3.1", "layer2.1", "layer1.1", "relu"]
 

@@ -27,7 +27,7 @@ def p(pixels):
 
 
 def test_by_hand():
-    """Four steps of four pixels: the right map removes what counts first, the wrong one last."""
+    """Four steps of four pixels: the right map removes the decisive pixels first."""
     assert deletion(Brightness(), WHITE, RIGHT, 1, steps=4)[0].tolist() == pytest.approx(
         [p(4), p(0), p(0), p(0), p(0)]
     )

@@ -109,7 +109,7 @@ def test_invalid_maps_are_refused(maps, message):
 
 
 def test_overlaps_by_hand():
-    """A row 4, 3, 2, 1, whose first and third pixel are the region: 0.5 marks three pixels."""
+    """The map is 4, 3, 2, 1 and the region its first and third pixel; threshold 0.5 marks three."""
     maps = torch.tensor([[[[4.0, 3, 2, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]]])
     r = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     r[..., 0, [0, 2]] = True

@@ -15,7 +15,7 @@ def network():
 
 
 def test_it_recognises_photographs(network):
-    """Weights, class names, order of the colours and scale must all be right for this."""
+    """This works only if weights, class names, order of the colours and scale are all right."""
     assert not network.training
     for name, expected in (
         ("chelsea", "Egyptian cat"),

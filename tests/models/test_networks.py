@@ -182,7 +182,7 @@ def test_autocast_stays_close(name):
 @every
 @pytest.mark.usefixtures("unchecked")  # the run-time check of shapes can't be compiled
 def test_the_network_compiles_to_one_graph_with_the_same_output(name):
-    """Captured without a break and run as a graph; the benchmark tests the code generator."""
+    """The graph is captured without a break and run; the benchmark tests the code generator."""
     model, x = made(name), images(2, 3, 64, 64)
     with torch.no_grad():
         expected = model(x)
@@ -194,7 +194,7 @@ def test_the_network_compiles_to_one_graph_with_the_same_output(name):
 @every
 @pytest.mark.usefixtures("unchecked")
 def test_an_exported_network_gives_the_same_at_any_batch_size(name):
-    """The page that runs a network in the browser needs this."""
+    """A page that runs a network in the browser relies on this."""
     model = made(name)
     batch = torch.export.Dim("batch", min=1, max=64)
     exported = torch.export.export(model, (images(2, 3, 64, 64),), dynamic_shapes=({0: batch},))

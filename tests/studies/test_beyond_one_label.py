@@ -104,7 +104,7 @@ def test_the_scores_are_those_of_scikit_learn():
 
 @pytest.mark.slow
 def test_networks_trained_side_by_side_are_those_trained_alone():
-    """So the variants of a seed differ in nothing else, and a run can be repeated."""
+    """The variants of a seed therefore differ in nothing else, and a run can be repeated."""
     alone = {"softmax": comparison.build("softmax", seed=3)}
     both = {variant: comparison.build(variant, seed=3) for variant in ("average", "softmax")}
     one, two = comparison.train(alone, TINY, seed=3), comparison.train(both, TINY, seed=3)

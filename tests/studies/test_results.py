@@ -77,7 +77,7 @@ def test_every_run_is_shipped():
 
 @pytest.mark.parametrize("variant", results.VARIANTS)
 def test_a_shipped_network_has_the_scores_of_its_row(variant):
-    """On a quarter of the test images, so within four standard errors."""
+    """Only a quarter of the test images is used, so scores agree within four standard errors."""
     data = load(**{**results.adapt(PRESETS["cpu"]).data, "counts": {"train": 1, "val": 1}})
     row = results.scores().set_index(["variant", "seed"]).loc[variant, 0]
     n = len(data.test) // 4

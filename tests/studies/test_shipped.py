@@ -37,7 +37,7 @@ def test_the_shipped_networks_were_made_with_the_current_preset(stem):
     ("variant", "seed"), [(variant, seed) for variant, seed in RUNS if seed == 0]
 )
 def test_a_shipped_network_has_the_validation_accuracy_of_its_log(variant, seed, data_of):
-    """On the same images; half precision may change a few of a thousand answers."""
+    """The images are the same, but half precision may change a few of a thousand answers."""
     stem = shipped.study_of(variant)
     model, run = shipped.load(variant, seed=seed)
     assert run.history.epoch.tolist() == list(
@@ -82,7 +82,7 @@ def test_shipped_maps_are_those_of_the_first_test_images(variant, data_of):
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("variant", shipped.VARIANTS)
 def test_every_variant_takes_the_images_of_every_preset(variant, name):
-    """In all sizes of training; on the meta device, where the largest network costs nothing."""
+    """Every size is tested on the meta device, where even the largest network costs nothing."""
     preset = shipped.adapt(shipped.study_of(variant), PRESETS[name])
     zoom = preset.data.get("zoom", 1)
     with torch.device("meta"):

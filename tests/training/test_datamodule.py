@@ -27,7 +27,7 @@ def network(kind):
     from course_utils.models import AttnVGG, Output
 
     class Linear(torch.nn.Linear):
-        """No batch norm, so two halves of a batch have the gradient of the whole batch."""
+        """A network without batch norm: two halves of a batch give the gradient of the whole."""
 
         def forward(self, images):
             logits = super().forward(images.flatten(1))

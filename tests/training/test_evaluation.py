@@ -51,7 +51,7 @@ def test_predict_keeps_the_order_of_the_images(digits):
 
 
 def test_a_model_can_be_trained_after_predicting(digits, monkeypatch):
-    """As on a GPU: moving the model in inference mode would make its weights untrainable."""
+    """On a GPU, moving the model in inference mode would make its weights untrainable."""
     model = tiny().train()
     model.features.eval()
     monkeypatch.setattr(model, "to", lambda device: model.double().float())

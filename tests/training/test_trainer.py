@@ -100,7 +100,7 @@ def test_model_holds_the_weights_of_the_best_validation_epoch(finished, digits):
 
 
 def test_training_learns_images_by_heart(digits, tmp_path):
-    """The same 96 images in every epoch, and scored on them: far above the chance of 0.1."""
+    """The 96 images are the same in every epoch and in the score; chance is 0.1."""
     images = TensorDataset(*(torch.stack(column) for column in zip(*digits.train)))
     splits = Splits(images, images, images, digits.classes)
     run = fit(tiny(), splits, Recipe(epochs=40, batch_size=32), folder=tmp_path)
@@ -141,7 +141,7 @@ def ctrl_c():
 def test_an_interrupted_run_keeps_log_and_checkpoint_and_resumes_exactly(
     finished, digits, gallery, tmp_path
 ):
-    """Exactly means the same dropout and augmentation, whatever was drawn before in the process."""
+    """Exactly means: with the same dropout and augmentation, whatever the process drew before."""
     options = {"gallery": gallery, "snapshot_epochs": SNAPSHOT_EPOCHS}
     whole = fit(tiny(dropout=0.5), digits, RANDOM, folder=tmp_path / "whole", **options)
     broken, handler = tmp_path / "broken", signal.getsignal(signal.SIGINT)
@@ -211,7 +211,7 @@ fit(Killed(model), data, Recipe(epochs=3, batch_size=32), folder=sys.argv[1])
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_run_killed_in_the_middle_of_an_epoch_resumes_bit_for_bit(finished, digits, tmp_path):
-    """As a Colab reset or the out-of-memory killer ends a run: no handler is called."""
+    """A Colab reset or the out-of-memory killer ends a run like this: no handler is called."""
     died = subprocess.run([sys.executable, "-c", KILLED, tmp_path], capture_output=True)
     assert died.returncode == -signal.SIGKILL
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 0
@@ -303,7 +303,7 @@ def test_clipping_limits_how_far_a_step_goes(digits, tmp_path):
 
 
 def test_clipping_works_in_mixed_precision(digits, tmp_path, monkeypatch):
-    """As on a GPU: Lightning refuses to clip for an optimiser that undoes the scaling itself."""
+    """On a GPU, Lightning refuses to clip for an optimiser that undoes the scaling itself."""
     original = trainer.L.Trainer
     monkeypatch.setattr(
         trainer.L, "Trainer", lambda **options: original(**options | {"precision": "bf16-mixed"})
