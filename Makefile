@@ -23,7 +23,6 @@ TESTED = $(if $(filter smoke,$(COURSE_PRESET)),tests,tests notebooks)
 book: .venv/ready
 	$(BIN)/python -m book.build
 	$(BIN)/python -m lecture.build
-	$(BIN)/python -m lecture.build
 
 pdf: book
 	$(BIN)/python -m book.pdf
