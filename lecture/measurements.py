@@ -89,7 +89,7 @@ def attn_vgg_shapes() -> list[str]:
 
 @cache
 def gradient_norms() -> dict[str, pd.Series]:
-    """The norm of the gradient of the loss in each part of three trained networks, in double precision."""
+    """Norms of the loss's gradient in each part of three trained networks, in double precision."""
     images, labels, _, _ = material.images(32, small=True)
     cuts = {
         "block 1": (0, 6),
@@ -116,7 +116,12 @@ def gradient_norms() -> dict[str, pd.Series]:
 
 @cache
 def exchanged() -> dict[str, tuple[float, float, float]]:
-    """Accuracy with the own layers behind the last tap, mean accuracy with others, largest change of a logit."""
+    """What happens when the layers behind the last tap are swapped between networks.
+
+    Returns:
+        For each variant: the accuracy with its own layers, the mean accuracy with those of other
+        networks, and the largest change of a logit.
+    """
     images, labels, _, _ = material.images(EXCHANGED, small=True)
     images, found = as_rgb(images, 32).double(), {}
     for name, variant in material.GUIDED.items():
