@@ -72,7 +72,7 @@ def make(out: Path, new: Path) -> int:
 
 
 def is_current(out: Path) -> bool:
-    """Return whether there are a deck and a handout, built from the present sources."""
+    """Return whether a deck and a handout exist that were built from the current sources."""
     made_from = out / "made_from"
     if not (out / "handout.pdf").exists() or not made_from.exists():
         return False

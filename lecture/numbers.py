@@ -1,4 +1,4 @@
-"""Every number on a slide, under the name that slides.md uses, and what slides.md itself says."""
+"""The numbers on the slides, by the names in slides.md, and the slides' titles and minutes."""
 
 import re
 from pathlib import Path

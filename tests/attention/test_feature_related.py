@@ -288,7 +288,7 @@ def test_weights_of_both_levels_together_give_the_context(seed):
 def test_one_group_is_attention_pooling():
     (l,) = normal(10, (2, 6, 3))
     pool = pooling(3)
-    # All positions in one group, or each in a group of its own.
+    # All positions in one group, or each in a separate group.
     for groups in (torch.arange(6)[None], torch.arange(6)[:, None]):
         result = Hierarchical(pool, pool, groups)(l)
         close((result.context, result.weights), tuple(pool(l)))

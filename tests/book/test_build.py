@@ -13,7 +13,7 @@ from book.tools import browser
 from tests.paths import ROOT
 
 ASK_FOR_THE_PRESET = "import os, sys; sys.exit(os.environ['COURSE_PRESET'] != sys.argv[1])"
-# In a process of its own, because a kernel can't be reached while a browser's event loop runs.
+# In a separate process, because a kernel can't be reached while a browser's event loop runs.
 EXECUTE = """
 import sys
 from pathlib import Path

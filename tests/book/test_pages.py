@@ -21,7 +21,7 @@ def loaded(request, chromium, site):
     """A page, loaded once for all tests of this module."""
     with guarded(chromium) as page:
         page.name = request.param
-        # A colour that is just changing from light to dark has no contrast of its own.
+        # While a colour changes from light to dark, its contrast can't be measured.
         page.emulate_media(color_scheme="light", reduced_motion="reduce")
         page.goto(f"{site}/{page.name}.html")
         page.wait_for_selector("html[data-theme]")
