@@ -1,4 +1,4 @@
-"""Measure the maps of the chapter Attention versus Grad-CAM.
+"""Measure the maps of the chapter Attention against Grad-CAM.
 
 `python -m experiments.attention_vs_grad_cam` measures the networks that `experiments.results` has
 trained, and trains twelve small ones on true and on shuffled labels: about an hour on two cores.

@@ -1,4 +1,4 @@
-"""The study of the chapter Attention versus Grad-CAM: maps of the same networks and images.
+"""The study of the chapter Attention against Grad-CAM: maps of the same networks and images.
 
 ``python -m experiments.attention_vs_grad_cam`` measures the networks of `results`. The package
 ships the results for the cluttered digits. Every map is for the class that the network predicts, so
@@ -198,7 +198,7 @@ def memorise(
         labels: ``true`` or ``random``.
         preset: Sets the width.
         data: The images, of which only the training split is used.
-        folder: Where the log and the checkpoints are written; a run that was stopped continues.
+        folder: Folder for the log and the checkpoints; a run that was stopped continues.
         seed: Seed of the initial weights, the order of the images and the shuffled labels.
 
     Raises:

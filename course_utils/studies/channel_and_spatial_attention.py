@@ -1,4 +1,4 @@
-"""The networks of the chapter on channel and spatial attention: with several gates and without.
+"""The networks of the chapter Channel and spatial attention: with several gates and without.
 
 Their trained weights are shipped: ``python -m experiments.channel_and_spatial_attention`` makes
 them.

@@ -78,7 +78,7 @@ def train(
         variant: One of `VARIANTS`.
         preset: Size of the network and recipe of the training.
         data: Images to train and validate on, and test images whose maps are kept.
-        folder: Where the log and the checkpoints are written.
+        folder: Folder for the log and the checkpoints.
         seed: Seed of the initial weights and of the order of the images.
         resume: Continue the run in the folder.
 

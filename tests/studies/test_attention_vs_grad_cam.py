@@ -1,4 +1,4 @@
-"""The study of Attention versus Grad-CAM: its maps and scores, and the shipped tables."""
+"""The study of Attention against Grad-CAM: its maps and scores, and the shipped tables."""
 
 import pandas as pd
 import pytest
