@@ -26,7 +26,7 @@ def write(index: Path, pdf: Path) -> int:
 
     Args:
         index: The page of the deck.
-        pdf: Where the handout will be.
+        pdf: Path of the handout.
 
     Returns:
         The number of pages, or 0 if there is no Chromium.

@@ -21,7 +21,7 @@ def write(folder: Path, states: dict, *ids: str) -> Path:
     """Write a page, and the data that it loads, into a folder.
 
     Args:
-        folder: Where `page.html` and the folder `data` will be.
+        folder: Folder for `page.html` and for the folder `data`.
         states: The states of widgets, as `states_of` returns them.
         *ids: The widgets to show, in order. A widget may be shown more than once.
 

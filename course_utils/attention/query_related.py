@@ -60,7 +60,7 @@ class SelfAttention(nn.Module):
             mask: True where attention is allowed; broadcast to (B, K, K).
 
         Raises:
-            ValueError: If the inputs have another size; see also `Attention.forward`.
+            ValueError: If the inputs have the wrong size; see also `Attention.forward`.
         """
         check_shape("inputs", inputs, None, None, self.project_query.in_features)
         return self.attention(
@@ -111,7 +111,7 @@ class MultiHead(nn.Module):
         The arguments are those of `Attention.forward`; all heads have the same mask.
 
         Raises:
-            ValueError: If the vectors have another size; see also `Attention.forward`.
+            ValueError: If the vectors have the wrong size; see also `Attention.forward`.
         """
         for name, given in (("queries", queries), ("keys", keys), ("values", values)):
             check_shape(name, given, None, None, self.combine.in_features)
@@ -227,7 +227,7 @@ class Capsules(nn.Module):
             mask: True where attention is allowed; broadcast to (B, classes, K).
 
         Raises:
-            ValueError: If the inputs have another size; see also `Attention.forward`.
+            ValueError: If the inputs have the wrong size; see also `Attention.forward`.
         """
         check_shape("inputs", inputs, None, None, self.weight.shape[1])
         queries = self.queries.expand(len(inputs), -1, -1)  # (B, classes, d_q)

@@ -22,7 +22,7 @@ def progress_bar(
     The bar is not shown if the environment variable ``TQDM_DISABLE`` is set.
 
     Args:
-        items: What the bar iterates over. If None, move the bar with its method ``update``.
+        items: Items to iterate over. If None, move the bar with its method ``update``.
         description: Text before the bar.
         total: Number of items. If None, the length of ``items``, if it has one.
         initial: Number of items already done, if work is resumed.

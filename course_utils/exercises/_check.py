@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 
     Attributes:
         solved: Whether the answer is right.
-        sentence: What is still wrong, or a confirmation.
+        sentence: The mistake that was found, or a confirmation.
     """
 
     solved: bool

@@ -91,7 +91,7 @@ def write(path: Path, model: nn.Module, description: Description, *, half: bool 
     Args:
         path: The file to write.
         model: The network.
-        description: What `read` needs to build the network again.
+        description: Description that `read` needs to rebuild the network.
         half: Store the weights in half precision, which halves the size of the file.
 
     Raises:

@@ -123,7 +123,7 @@ def show_map_rows(
         titles: One per image.
         boxes: x0, y0, x1, y1 in pixels of the images.
         label: Label of the colour scale.
-        lowest: Where a logarithmic colour scale starts; lower values get its first colour. If None,
+        lowest: Start of a logarithmic colour scale; lower values get its first colour. If None,
             the scale is linear and starts at 0.
     """
     figure, axes, bar_axes = _tight_grid(1 + len(maps), len(images))

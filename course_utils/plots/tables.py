@@ -39,7 +39,7 @@ def show_heat_map(
     Args:
         table: The values that colour the cells.
         label: Label of the colour scale.
-        text: What to write into the cells; if None, the values with two decimals.
+        text: Text of the cells; if None, the values with two decimals.
         limits: Ends of the colour scale; None for the lowest or the highest value.
     """
     figure, axis = plt.subplots(

@@ -91,7 +91,7 @@ class Recipe:
         """Return the optimiser and its learning-rate schedule, in the form that Lightning expects.
 
         Args:
-            parameters: What to train.
+            parameters: Parameters to train.
             epochs: Epochs of the whole training.
             steps: Optimiser steps of the whole training.
 

@@ -37,7 +37,7 @@ class Run:
         """Write the run as three small files that are safe to load: none of them can execute code.
 
         Args:
-            folder: Where to write; it is created.
+            folder: Folder to write to; it is created.
             half: Store tensors in half precision, which takes half the space.
 
         Raises:

@@ -158,7 +158,7 @@ def fit(
         model: A network of `models`. Training starts from its current weights.
         data: Images to train and validate on. The test split is not used.
         recipe: Epochs, learning rate, loss and so on.
-        folder: Where the log and the checkpoints are written. An earlier run in this folder is
+        folder: Folder for the log and the checkpoints. An earlier run in this folder is
             replaced, unless it is resumed.
         seed: Seed of the order of the images, of dropout and of augmentation.
         gallery: Images whose attention maps are kept. If None, no maps are kept.
