@@ -1,4 +1,4 @@
-"""Numbers of the slides that are results: read from what the package ships, or computed with its networks."""
+"""Results on the slides: read from what the package ships, or computed with its networks."""
 
 import copy
 import math
@@ -15,7 +15,8 @@ from course_utils.studies import attention_vs_grad_cam, results, statistics, you
 from lecture import material
 
 GRAD_CAMS = [f"Grad-CAM, {block}" for block in attention_vs_grad_cam.BLOCKS]
-# Each attention map beside the Grad-CAM of its own grid; the first also beside that of the finest layer.
+# Each attention map with the Grad-CAM of its own grid; the first also with that of the finest
+# layer.
 PARTNERS = (
     ("sigmoid", 1, "block 4"),
     ("softmax", 1, "block 4"),
@@ -74,7 +75,7 @@ def _shapes(features, cuts, side: int) -> list[str]:
 
 
 def paying_shapes() -> list[str]:
-    """Channels and positions behind each part of the paper's network, for 32 pixels, and the size of g."""
+    """Channels and positions after each part of the paper's network at 32 pixels, and the size of g."""
     with torch.device("meta"):
         network = PayAttentionVGG(100).eval()
     return [*_shapes(network.features, (12, 21, 31, 41, 50), 32), str(network.dense.out_features)]
@@ -162,7 +163,7 @@ def _sizes() -> dict[str, str]:
     }
 
 
-def _scoreboard() -> dict[str, str]:
+def _results() -> dict[str, str]:
     scores = results.scores()
     by_variant = dict(list(scores.groupby("variant")))
     chance = scores.chance.mean()
@@ -200,7 +201,7 @@ def _scoreboard() -> dict[str, str]:
     }
 
 
-def _comparison() -> dict[str, str]:
+def _attention_vs_grad_cam() -> dict[str, str]:
     scores = attention_vs_grad_cam.scores()
     of = scores.set_index(["variant", "method", "seed"]).sort_index()
     found = {}
@@ -225,5 +226,5 @@ def _photographs() -> dict[str, str]:
 
 
 def compute() -> dict[str, str]:
-    """All of them, as text."""
-    return REPORTED | _guide() | _sizes() | _scoreboard() | _comparison() | _photographs()
+    """Return every number that a slide calls by name, as text."""
+    return REPORTED | _guide() | _sizes() | _results() | _attention_vs_grad_cam() | _photographs()
