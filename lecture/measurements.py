@@ -75,7 +75,7 @@ def _shapes(features, cuts, side: int) -> list[str]:
 
 
 def paying_shapes() -> list[str]:
-    """Channels and positions after each part of the paper's network at 32 pixels, and the size of g."""
+    """Channels and positions after each part of the paper's network, and the size of g."""
     with torch.device("meta"):
         network = PayAttentionVGG(100).eval()
     return [*_shapes(network.features, (12, 21, 31, 41, 50), 32), str(network.dense.out_features)]
