@@ -39,89 +39,120 @@ function boxAround(sheet, size) {
     : undefined;
 }
 
+/** Lift the pen, whatever holds it down, and end the stroke. */
+function liftPen(pen) {
+  if (pen.finger === undefined && !pen.keys) {
+    return;
+  }
+  pen.finger = undefined;
+  pen.keys = false;
+  pen.calls.end();
+}
+
+/** The point of the sheet at a pointer; the sheet may be shown larger or smaller than it is. */
+function pointUnder({ node, size }, { clientX, clientY }) {
+  const box = node.getBoundingClientRect();
+  return [((clientX - box.left) / box.width) * size, ((clientY - box.top) / box.height) * size];
+}
+
+/** A finger or the mouse's main button begins a stroke; a second finger doesn't. */
+function pointerPressed(pen, event) {
+  if (event.button || pen.finger !== undefined) {
+    return;
+  }
+  liftPen(pen);
+  pen.node.setPointerCapture(event.pointerId);
+  pen.finger = event.pointerId;
+  pen.calls.begin(pointUnder(pen, event));
+}
+
+/** The stroke goes on to where the pointer is now. */
+function pointerMoved(pen, event) {
+  if (event.pointerId !== pen.finger) {
+    return;
+  }
+  if (!(event.buttons & 1)) {
+    return liftPen(pen); // the button was released outside of the window
+  }
+  // A quick hand makes several moves between two frames; browsers deliver them as one event.
+  const all = event.getCoalescedEvents?.() ?? [];
+  for (const one of all.length ? all : [event]) {
+    pen.calls.go(pointUnder(pen, one));
+  }
+}
+
+/** Space puts the pen down or lifts it, but not while a pointer draws. */
+function spacePressed(pen) {
+  if (pen.keys) {
+    liftPen(pen);
+  } else if (pen.finger === undefined) {
+    pen.keys = true;
+    pen.calls.begin(pen.at);
+  }
+}
+
+/** An arrow key moves the pen by two pixels, with Shift by one. */
+function arrowPressed(pen, { key, shiftKey }) {
+  pen.at = pen.at.map((v, i) =>
+    Math.min(pen.size, Math.max(0, v + ARROWS[key][i] * (shiftKey ? 1 : 2))),
+  );
+  if (pen.keys) {
+    pen.calls.go(pen.at);
+  }
+}
+
+/** Obey Space and the arrow keys; all other keys are the browser's. */
+function keyPressed(pen, event) {
+  if (event.altKey || event.ctrlKey || event.metaKey) {
+    return; // shortcuts of the browser
+  }
+  if (event.key === " " && !event.repeat) {
+    spacePressed(pen);
+  } else if (event.key in ARROWS) {
+    arrowPressed(pen, event);
+  } else if (event.key !== " ") {
+    return;
+  }
+  event.preventDefault(); // these keys would scroll the page
+  pen.calls.hover(pen.at, pen.keys);
+}
+
+/** Without the keyboard's focus, the pen of the keys can't be lifted any more: lift it now. */
+function focusLost(pen) {
+  if (pen.keys) {
+    liftPen(pen);
+    pen.calls.hover(pen.at, false);
+  }
+}
+
 /** Let a node be drawn on.
 
     A stroke calls `begin` and `go` with a point, then `end`; moving the pen by keys calls `hover`.
 
     The arrow keys move the pen by two pixels, with Shift by one; Space puts it down or lifts it. */
-function drawable(node, size, { begin, go, end, hover }) {
-  let at = [size / 2, size / 2];
-  let finger;
-  let keys = false; // the pointer that draws; whether the pen of the keys is down
-  const lift = () => {
-    if (finger === undefined && !keys) {
-      return;
-    }
-    finger = undefined;
-    keys = false;
-    end();
-  };
-  const point = ({ clientX, clientY }) => {
-    const box = node.getBoundingClientRect();
-    return [((clientX - box.left) / box.width) * size, ((clientY - box.top) / box.height) * size];
+function drawable(node, size, calls) {
+  const pen = {
+    node,
+    size,
+    calls,
+    at: [size / 2, size / 2],
+    finger: undefined, // the pointer that draws
+    keys: false, // whether the pen of the keys is down
   };
   node.tabIndex = 0;
   node.classList.add("course-placeable");
-  node.addEventListener("pointerdown", (event) => {
-    if (event.button || finger !== undefined) {
-      return;
-    }
-    lift();
-    node.setPointerCapture(event.pointerId);
-    finger = event.pointerId;
-    begin(point(event));
-  });
-  node.addEventListener("pointermove", (event) => {
-    if (event.pointerId !== finger) {
-      return;
-    }
-    if (!(event.buttons & 1)) {
-      return lift(); // the button was released outside of the window
-    }
-    // A quick hand makes several moves between two frames; browsers deliver them as one event.
-    const all = event.getCoalescedEvents?.() ?? [];
-    for (const one of all.length ? all : [event]) {
-      go(point(one));
-    }
-  });
+  node.addEventListener("pointerdown", (event) => pointerPressed(pen, event));
+  node.addEventListener("pointermove", (event) => pointerMoved(pen, event));
   for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
     node.addEventListener(name, (event) => {
-      if (event.pointerId === finger) {
-        lift();
+      if (event.pointerId === pen.finger) {
+        liftPen(pen);
       }
     });
   }
-  node.addEventListener("blur", () => {
-    if (keys) {
-      lift();
-      hover(at, false);
-    }
-  });
-  node.addEventListener("keydown", (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey) {
-      return; // shortcuts of the browser
-    }
-    if (event.key === " " && !event.repeat) {
-      if (keys) {
-        lift();
-      } else if (finger === undefined) {
-        keys = true;
-        begin(at);
-      }
-    } else if (event.key in ARROWS) {
-      at = at.map((v, i) =>
-        Math.min(size, Math.max(0, v + ARROWS[event.key][i] * (event.shiftKey ? 1 : 2))),
-      );
-      if (keys) {
-        go(at);
-      }
-    } else if (event.key !== " ") {
-      return;
-    }
-    event.preventDefault();
-    hover(at, keys);
-  });
-  return lift;
+  node.addEventListener("blur", () => focusLost(pen));
+  node.addEventListener("keydown", (event) => keyPressed(pen, event));
+  return () => liftPen(pen);
 }
 
 export { boxAround, drawable, ink };
