@@ -72,6 +72,7 @@ def pages(html: Path) -> pd.DataFrame:
     """Return the weight of every page: its own, and that of each local file it loads, once."""
     rows = []
     for page in sorted(html.rglob("*.html")):
+        # Fragments that other pages load are not pages of their own.
         if "_static" in page.relative_to(html).parts:
             continue
         parser = Loaded()
@@ -79,16 +80,18 @@ def pages(html: Path) -> pd.DataFrame:
         row = {"page": page.relative_to(html).with_suffix("").as_posix(), "HTML": kilobytes(page)}
         for kind, paths in parser.paths.items():
             local = {unquote(urlsplit(path).path) for path in paths if not urlsplit(path).scheme}
-            row[kind] = sum(map(kilobytes, {(page.parent / path).resolve() for path in local}))
-        rows.append(
-            {**row, "kB": sum(value for value in row.values() if not isinstance(value, str))}
-        )
+            # A file counts once, even if the page names it in several ways.
+            files = {(page.parent / path).resolve() for path in local}
+            row[kind] = sum(map(kilobytes, files))
+        total = sum(value for value in row.values() if not isinstance(value, str))
+        rows.append({**row, "kB": total})
     return pd.DataFrame(rows)
 
 
 def notebooks(build: Path) -> pd.DataFrame:
     """Return the seconds of each notebook's last execution, from a build folder's newest cache."""
     newest = max((build / "executed").iterdir(), key=lambda folder: folder.stat().st_mtime)
+    # In order of time, so the last run of a notebook replaces earlier ones in the dictionary.
     records = sorted(get_cache(str(newest)).list_cache_records(), key=lambda record: record.created)
     seconds = {Path(record.uri).stem: record.data["execution_seconds"] for record in records}
     return pd.DataFrame(sorted(seconds.items()), columns=["notebook", "seconds"])

@@ -28,7 +28,8 @@ STEPS = {
 def matrix_rate(device: str, side: int = 8192) -> float:
     """Return the floating-point operations per second of a large matrix product in bf16."""
     matrix = torch.rand(side, side, device=device, dtype=torch.bfloat16)
-    clock(torch.matmul, matrix, matrix)
+    clock(torch.matmul, matrix, matrix)  # a warm-up: the first call also loads the kernel
+    # Each of the side² entries takes side multiplications and as many additions.
     return 2 * side**3 / median(clock(torch.matmul, matrix, matrix) for _ in range(20))
 
 
@@ -43,10 +44,12 @@ def speed(
     compiled: bool = False,
 ) -> dict[str, float]:
     """Return images per second, forward and in training: the median after three warm-up runs."""
-    model, images = AttnVGG(CLASSES).to(device), torch.rand(batch, 3, size, size, device=device)
+    model = AttnVGG(CLASSES).to(device)
+    images = torch.rand(batch, 3, size, size, device=device)
     labels = torch.randint(CLASSES, (batch,), device=device)
     if channels_last:
-        model, images = (t.to(memory_format=torch.channels_last) for t in (model, images))
+        model = model.to(memory_format=torch.channels_last)
+        images = images.to(memory_format=torch.channels_last)
     network = torch.compile(model) if compiled else model
     optimizer = torch.optim.SGD(model.parameters(), 1e-6)
     result = {}
@@ -54,7 +57,7 @@ def speed(
         "forward": (forward, network, images),
         "training": (training_step, network, optimizer, images, labels),
     }.items():
-        # A context each: autocast caches the weights it casts, and weights that were cast in
+        # One context per kind: autocast caches the weights it casts, and weights that were cast in
         # inference mode can't be trained.
         with torch.autocast(device, torch.bfloat16) if bf16 else nullcontext():
             for _ in range(3):
@@ -69,8 +72,9 @@ def main() -> int:
         print("bench_gpu needs an NVIDIA GPU, and there is none here")
         return 0
     rate = matrix_rate("cuda")
+    # Operations of one image in the forward pass. They are counted on the meta device, which knows
+    # shapes but computes nothing.
     with torch.device("meta"):
-        # of one image, forward
         operations = 2 * multiply_adds(AttnVGG(CLASSES).eval(), torch.rand(1, 3, 224, 224))
     rows = []
     for step, options in STEPS.items():

@@ -46,6 +46,7 @@ FIRST_MAP = """async () => {
   while (!caption.textContent.includes(' to ')) await new Promise(requestAnimationFrame);
   return performance.now() - start;
 }"""
+# Run the widget's own JavaScript network on random images, without the page around it.
 RUNS = """async ([source, shapes, size, count]) => {
   const own = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
   const [text] = Object.values(courseData);
@@ -78,8 +79,10 @@ def cost(
     with tempfile.TemporaryDirectory() as folder:
         file = one_page.write(Path(folder), one_page.states_of(widget), widget.model_id)
         (data,) = (file.parent / "data").iterdir()
-        before, at_stroke = file.read_bytes(), data.read_bytes()
+        before = file.read_bytes()
+        at_stroke = data.read_bytes()
         for _ in range(repetitions):
+            # A new page starts without a cache, so its first stroke loads the weights again.
             page = browser.new_page()
             page.goto(file.as_uri())
             page.wait_for_selector("html[data-widgets=ready]")
@@ -91,8 +94,8 @@ def cost(
         "kB before, gz": len(gzip.compress(before)) / 1000,
         "kB at the first stroke": len(at_stroke) / 1000,
         "kB at the first stroke, gz": len(gzip.compress(at_stroke)) / 1000,
-        "ms a run, median": median(spent),
-        "ms a run, least": min(spent),
+        "ms per run, median": median(spent),
+        "ms per run, least": min(spent),
         "ms to the first map": median(first),
     }
 
@@ -110,11 +113,14 @@ def drawings(
         [[[x + left, y + top] for x, y in path] for path in strokes.traced(digit)]
         for digit, (left, top) in zip(pool[chosen], corners)
     ]
-    background, rows = cluttered_digits.clutter(len(chosen), seed=seed) / 255, []
+    background = cluttered_digits.clutter(len(chosen), seed=seed) / 255
+    rows = []
     for width in widths:
         ink = torch.stack([strokes.inked(paths, 64, width) for paths in moved])[:, None]
         with torch.inference_mode():
+            # Rounded to the 256 levels of a pixel in the page.
             logits, maps, _ = network(torch.maximum((255 * ink).round() / 255, background))
+        # Faint pixels at the rim of a stroke are left out of the box.
         regions = box_regions(mask_boxes(ink > 0.1), 64)
         right = int((logits.argmax(dim=1) == labels[chosen]).sum())
         row = {"pen": width, "drawings": len(ink), "right": right, "accuracy": right / len(ink)}

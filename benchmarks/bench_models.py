@@ -26,7 +26,7 @@ from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = 10
-# The others of a group are compared with its first.
+# Every network is compared with the first of its group.
 GROUPS: dict[str, dict[str, Callable[[float], nn.Module]]] = {
     "VGG16": {
         "average head": lambda width: VGG(CLASSES, width=width),
@@ -49,6 +49,7 @@ GROUPS: dict[str, dict[str, Callable[[float], nn.Module]]] = {
         "second order": lambda width: _resnet(width, gates.SecondOrder),
     },
 }
+# Pixels per side, for each width
 SIZES = {
     "VGG16": {1.0: 224, 0.125: 64},
     "Jetley's VGG": {1.0: 32, 0.125: 32},
@@ -65,7 +66,7 @@ def clock(function: Callable[..., object], *arguments: object) -> float:
     start = time.perf_counter()
     function(*arguments)
     if torch.cuda.is_available():
-        torch.cuda.synchronize()
+        torch.cuda.synchronize()  # a call on a GPU returns before the work is done
     return time.perf_counter() - start
 
 
@@ -92,6 +93,7 @@ def compare(group: str, width: float, batch: int, repetitions: int) -> pd.DataFr
     images = torch.rand(batch, 3, size, size, device=device)
     labels = torch.randint(CLASSES, (batch,), device=device)
     models = {name: make(width).to(device) for name, make in GROUPS[group].items()}
+    # A tiny learning rate: the steps are timed, but hardly change the weights.
     optimizers = {name: torch.optim.SGD(model.parameters(), 1e-6) for name, model in models.items()}
     times = {name: {"forward": [], "step": []} for name in models}
     for repetition in range(repetitions + 1):
@@ -100,9 +102,12 @@ def compare(group: str, width: float, batch: int, repetitions: int) -> pd.DataFr
                 "forward": clock(forward, model, images),
                 "step": clock(training_step, model, optimizers[name], images, labels),
             }
-            for kind, seconds in once.items() if repetition else ():
+            if repetition == 0:  # a warm-up
+                continue
+            for kind, seconds in once.items():
                 times[name][kind].append(seconds)
-    first, rows = next(iter(models)), []
+    first = next(iter(models))
+    rows = []
     for name, model in models.items():
         count = multiply_adds(model, images[:1])
         row = {
@@ -111,8 +116,8 @@ def compare(group: str, width: float, batch: int, repetitions: int) -> pd.DataFr
             "pixels": size,
             "batch": batch,
             "parameters": parameters(model),
+            "GMAC": count / 1e9,
         }
-        row["GMAC"] = count / 1e9
         for kind in ("forward", "step"):
             row[f"{kind} ms"] = median(times[name][kind]) * 1e3
             row[f"{kind} ratio"] = median(times[name][kind]) / median(times[first][kind])
@@ -142,12 +147,10 @@ def main() -> None:
     arguments = parser.parse_args()
     tables = [compare(g, 0.125, batch, arguments.repetitions) for g in GROUPS for batch in (2, 64)]
     if arguments.full or torch.cuda.is_available():
-        few = (
-            arguments.repetitions
-            if torch.cuda.is_available()
-            else max(3, arguments.repetitions // 5)
-        )
-        batch = 32 if torch.cuda.is_available() else 4
+        # The full width is slow on a CPU, so a small batch and few repetitions have to do.
+        few, batch = max(3, arguments.repetitions // 5), 4
+        if torch.cuda.is_available():
+            few, batch = arguments.repetitions, 32
         tables += [compare(g, 1.0, batch, few) for g in GROUPS]
     report("bench_models", pd.concat(tables).assign(dtype="float32"))
 

@@ -53,6 +53,7 @@ ANSWERED = """() => {
   slider.dispatchEvent(new Event('input', { bubbles: true }));
   return shown() !== before && performance.now();
 }"""
+# Drag a slider from its right end to the left one and back, one step per frame.
 DRAG = """async () => {
   const sliders = [...document.querySelectorAll('.course-widget input[type=range]')];
   const slider = sliders.find((s) => s.offsetWidth);
@@ -62,7 +63,7 @@ DRAG = """async () => {
     const start = performance.now();
     slider.value = low + (high - low) * Math.abs(1 - (2 * i) / steps);
     slider.dispatchEvent(new Event('input', { bubbles: true }));
-    document.body.offsetHeight;
+    document.body.offsetHeight;  // reading a size makes the browser lay the page out now
     spent.push(performance.now() - start);
   }
   return spent;
@@ -92,13 +93,21 @@ class Compressing(SimpleHTTPRequestHandler):
 
 
 def measure(
-    browser: Browser, url: str, stock: Path | None = None, repetitions: int = 3
+    browser: Browser, url: str, *, stock: bool = False, repetitions: int = 3
 ) -> dict[str, float]:
-    """Open a page a few times, at full speed and slowly, and drag its first slider."""
+    """Open a page a few times, at full speed and slowly, and drag its first slider.
+
+    Args:
+        browser: A running Chromium.
+        url: The address of the page.
+        stock: Whether the page loads its scripts from content networks; they come from npm instead.
+        repetitions: How often the page is opened at each speed.
+    """
     times: dict[str, list[float]] = {"plain": [], "slow": []}
     for way in [*times] * repetitions:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         sizes: list[int] = []
+        # Only the browser's own protocol reports the size of a response as it was transferred.
         client = page.context.new_cdp_session(page)
         client.send("Network.enable")
         client.on(
@@ -156,24 +165,22 @@ def widget_kilobytes(text: str) -> float:
     return len(gzip.compress("".join([host, *modules]).encode())) / 1000
 
 
-def stock(folder: Path) -> bool:
-    """Write ipywidgets' page of one widget and install what it needs; False if that fails."""
+def write_stock_page(folder: Path) -> bool:
+    """Write ipywidgets' page of one widget, and install the packages that it loads.
+
+    Returns:
+        Whether npm is present and has installed them.
+    """
     embed_minimal_html(folder / "stock.html", views=[ScheduleExplorer()], drop_defaults=False)
     page = (folder / "stock.html").read_text(encoding="utf-8")
     page = re.sub(r' (integrity|crossorigin)="[^"]*"', "", page)  # these files come from npm
     (folder / "stock.html").write_text(page, encoding="utf-8")
     npm = shutil.which("npm")
-    install = [
-        npm,
-        "install",
-        "--silent",
-        "--no-audit",
-        "--no-fund",
-        "--prefix",
-        str(folder),
-        *PACKAGES,
-    ]
-    return bool(npm) and subprocess.run(install, capture_output=True).returncode == 0
+    if npm is None:
+        return False
+    quiet = ("--silent", "--no-audit", "--no-fund")
+    install = [npm, "install", *quiet, "--prefix", str(folder), *PACKAGES]
+    return subprocess.run(install, capture_output=True).returncode == 0
 
 
 def main() -> int:
@@ -193,18 +200,13 @@ def main() -> int:
             home = f"http://127.0.0.1:{server.server_port}"
             if folder == HTML:
                 for file in sorted((HTML / "notebooks").glob("*.html")):
-                    js = widget_kilobytes(file.read_text(encoding="utf-8"))
+                    size = widget_kilobytes(file.read_text(encoding="utf-8"))
                     found = measure(browser, f"{home}/notebooks/{file.name}")
-                    rows.append({"page": file.stem, "widget kB": js, **found})
-            elif stock(folder):
-                found = measure(browser, f"{home}/stock.html", folder)
-                rows.append(
-                    {
-                        "page": "stock, one widget and nothing else",
-                        "widget kB": found["kB"],
-                        **found,
-                    }
-                )
+                    rows.append({"page": file.stem, "widget kB": size, **found})
+            elif write_stock_page(folder):
+                found = measure(browser, f"{home}/stock.html", stock=True)
+                name = "stock, one widget and nothing else"
+                rows.append({"page": name, "widget kB": found["kB"], **found})
             server.shutdown()
         browser.close()
     report("bench_pages", pd.DataFrame(rows))

@@ -1,4 +1,4 @@
-"""Compare the cost of `fit` with a plain loop, and train the cpu preset.
+"""Compare the cost of `fit` with that of a plain loop, and train the cpu preset.
 
 Run it with ``python -m benchmarks.bench_training``. `fit` and the loop of any tutorial (a
 DataLoader that reads image by image, zero_grad, backward, step) train the same network on the same
@@ -55,18 +55,17 @@ def loading(loader: DataLoader, device: str) -> float:
 
 def by_fit(data: Splits, recipe: Recipe) -> tuple[list[float], float]:
     """Return the seconds of each epoch except the first, and of loading one epoch."""
+    model = shipped.build("repaired", PRESETS["cpu"])
     with tempfile.TemporaryDirectory() as folder:
-        seconds = fit(
-            shipped.build("repaired", PRESETS["cpu"]), data, recipe, folder=folder
-        ).history.seconds
+        seconds = fit(model, data, recipe, folder=folder).history.seconds
     order = torch.randperm(len(data.train)).tolist()
-    return seconds.diff().dropna().tolist(), loading(
-        DataLoader(data.train, recipe.batch_size, sampler=order), "cpu"
-    )
+    loader = DataLoader(data.train, recipe.batch_size, sampler=order)
+    # The log counts seconds from the start, so differences are the times of single epochs.
+    return seconds.diff().dropna().tolist(), loading(loader, "cpu")
 
 
 def by_plain_loop(data: Splits, recipe: Recipe) -> tuple[list[float], float]:
-    """Return the same for the loop of a tutorial."""
+    """Return the same two times for the loop of a tutorial."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loader = DataLoader(OneByOne(data.train), recipe.batch_size, shuffle=True, drop_last=True)
     model = shipped.build("repaired", PRESETS["cpu"]).to(device)
@@ -87,6 +86,7 @@ def by_plain_loop(data: Splits, recipe: Recipe) -> tuple[list[float], float]:
             schedule.step()
             loss.item()  # as a loop that prints its loss does
         seconds.append(time.perf_counter() - start)
+    # As for `fit`, the first epoch is a warm-up.
     return seconds[1:], loading(loader, device)
 
 
@@ -96,9 +96,8 @@ WAYS = {"plain loop": by_plain_loop, "fit": by_fit}
 def measure(way: str, images: int, size: int, epochs: int) -> tuple[list[float], float, float]:
     """Return the seconds of each epoch and of loading one, and this process's peak memory in MB."""
     data = load(size=size, counts={"train": images, "val": 1, "test": 1})
-    data = data._replace(
-        train=Subset(data.train, range(images))
-    )  # the same images in every epoch, for both
+    # A subset has no new images for each epoch, so both ways train on the same ones.
+    data = data._replace(train=Subset(data.train, range(images)))
     seconds, load_seconds = WAYS[way](data, Recipe(epochs=epochs))
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
     return seconds, load_seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
@@ -109,6 +108,7 @@ def compare(images: int = 2000, size: int = 64, epochs: int = 4, turns: int = 3)
     got = {way: [] for way in WAYS}
     for _ in range(turns):
         for way in WAYS:
+            # A new process per measurement, because peak memory never goes down within one.
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 got[way].append(pool.apply(measure, (way, images, size, epochs)))
     rows = []
@@ -119,12 +119,14 @@ def compare(images: int = 2000, size: int = 64, epochs: int = 4, turns: int = 3)
             "way": way,
             "images": images,
             "pixels": size,
-            "seconds an epoch": epoch,
+            "seconds per epoch": epoch,
             "images/s": images / epoch,
+            "loading": load_seconds / epoch,
+            "peak MB": memory,
         }
-        rows.append(row | {"loading": load_seconds / epoch, "peak MB": memory})
+        rows.append(row)
     table = pd.DataFrame(rows)
-    return table.assign(ratio=table["seconds an epoch"] / table["seconds an epoch"][0])
+    return table.assign(ratio=table["seconds per epoch"] / table["seconds per epoch"][0])
 
 
 def curve() -> pd.DataFrame:
@@ -133,9 +135,9 @@ def curve() -> pd.DataFrame:
     data = load(**preset.data)
     with tempfile.TemporaryDirectory() as folder:
         model, run = shipped.train("repaired", preset, data, folder)
-    return run.history.assign(
-        test_accuracy=[None] * (len(run.history) - 1) + [evaluate(model, data.test)["accuracy"]]
-    )
+    unmeasured = [None] * (len(run.history) - 1)
+    accuracy = evaluate(model, data.test)["accuracy"]
+    return run.history.assign(test_accuracy=[*unmeasured, accuracy])
 
 
 def main() -> None:

@@ -221,7 +221,8 @@ def sigmoid_softmax() -> Figure:
     """Draw maps at the third pool after the first and the last epoch, sigmoid above softmax."""
     rows = {}
     for variant, epoch in itertools.product(("sigmoid", "softmax"), results.EPOCHS_SHOWN[::2]):
-        rows[f"{variant}, epoch {epoch}"] = material.times_even(results.maps(variant)[epoch][0])
+        first = results.maps(variant)[epoch][0]  # of the taps
+        rows[f"{variant}, epoch {epoch}"] = material.relative_to_mean(first)
     return _rows(rows)
 
 
@@ -276,7 +277,7 @@ def layers() -> Figure:
         name: gradcam(network, images, layer, labels)
         for name, layer in attention_vs_grad_cam.BLOCKS.items()
     }
-    return _rows({name: material.times_even(m) for name, m in maps.items()})
+    return _rows({name: material.relative_to_mean(m) for name, m in maps.items()})
 
 
 def pictures() -> Figure:
@@ -287,7 +288,7 @@ def pictures() -> Figure:
     ) | attention_vs_grad_cam.controls(images)
     return _rows(
         {
-            m: material.times_even(found[m])
+            m: material.relative_to_mean(found[m])
             for m in ("attention 1", *measurements.GRAD_CAMS[:2], "edges")
         }
     )

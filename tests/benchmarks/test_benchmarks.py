@@ -40,7 +40,7 @@ def test_the_gpu_benchmark_reports_a_missing_gpu_and_runs_on_the_cpu(capsys):
 def test_both_ways_to_train_are_measured():
     table = bench_training.compare(images=130, size=32, epochs=2, turns=1)
     assert list(table.way) == ["plain loop", "fit"]
-    values = table[["seconds an epoch", "images/s", "loading", "peak MB", "ratio"]]
+    values = table[["seconds per epoch", "images/s", "loading", "peak MB", "ratio"]]
     assert (values > 0).all(axis=None)
     assert (table.loading < 1).all()
 
