@@ -26,7 +26,7 @@ from tests.browser import (  # noqa: F401  fixtures of all tests that open a pag
 hypothesis.settings.register_profile("course", deadline=None)  # speed is measured in benchmarks
 hypothesis.settings.load_profile("course")
 
-NEEDS = {"html": "book", "deck": "book", "handout": "book", "chromium": "browser"}  # fixture and the marker that it brings
+NEEDS = {"html": "book", "deck": "book", "handout": "book", "chromium": "browser"}
 
 
 def pytest_collection_modifyitems(items):
