@@ -68,7 +68,7 @@ def paying_network() -> Figure:
     """Draw the network of Jetley et al. with its taps."""
     return _pipeline(
         ["conv 1–4\nno pool", "conv 5–7", "conv 8–10", "conv 11–13", "conv 14–15", "FC"],
-        measurements.paying_shapes(),
+        measurements.pay_attention_shapes(),
         taps=(1, 2, 3),
         guide=5,
         reads_guide=False,

@@ -2,11 +2,13 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from course_utils.core import profiling
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG
@@ -25,36 +27,38 @@ PARTNERS = (
     ("repaired", 1, "block 3"),
     ("repaired", 2, "block 4"),
 )
-EXCHANGED = 50  # images, in double precision
-# CIFAR-100, errors in per cent, as Jetley et al. 2018 report them
+REPLACED_ON = 50  # test images; only a few, because double precision is slow
+# Errors on CIFAR-100 in per cent, as Jetley et al. 2018 report them
 REPORTED = {"reported_plain": "30.62", "reported_attention": "22.97"}
 
 
 def with_margin(values: pd.Series, digits: int, *, signed: bool = False) -> str:
-    """A mean over seeds with its 95 % interval."""
+    """Return the mean over seeds and the margin of its 95 % interval, as text."""
     mean, margin = statistics.interval(values)
-    return f"{mean:{'+' if signed else ''}.{digits}f} ± {margin:.{digits}f}".replace("-", "−")
+    sign = "+" if signed else ""
+    text = f"{mean:{sign}.{digits}f} ± {margin:.{digits}f}"
+    return text.replace("-", "−")  # a minus sign, which is as wide as the plus sign
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in per cent."""
+    """Return a share between 0 and 1 in per cent, as text."""
     return f"{100 * share:.{digits}f} %"
 
 
 def brief(value: float) -> str:
-    """A number that can be read at a glance; of a very small one the nearest power of ten."""
+    """Return a number that can be read at a glance; if it is tiny, its nearest power of ten."""
     if value == 0:
         return "0"
     if value > 1e-3:
         return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
-    return (
-        f"10{str(round(math.log10(value))).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-    )
+    exponent = str(round(math.log10(value)))
+    return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 @cache
 def network_sizes() -> dict[str, int]:
-    """Parameters of VGG16 and of what lies between it and AttnVGG, for two classes."""
+    """Return the parameters of VGG16, of AttnVGG and of two steps between them, for two classes."""
+    # The meta device has no memory, so the large dense layers cost nothing here.
     with torch.device("meta"):
         networks = {
             "VGG16": VGG(2, head="dense"),
@@ -65,68 +69,81 @@ def network_sizes() -> dict[str, int]:
     return {name: profiling.parameters(network) for name, network in networks.items()}
 
 
-def _shapes(features, cuts, side: int) -> list[str]:
+def _shapes(features: nn.Sequential, cuts: Sequence[int], side: int) -> list[str]:
+    """Return channels and positions at each cut through the layers, for images of this side."""
+    shapes = []
     with torch.device("meta"), torch.no_grad():
-        x, shapes = torch.empty(1, 3, side, side), []
+        x = torch.empty(1, 3, side, side)
         for begin, end in zip((0, *cuts), cuts):
             x = features[begin:end](x)
             shapes.append(f"{x.shape[1]} × {x.shape[2]}²")
     return shapes
 
 
-def paying_shapes() -> list[str]:
-    """Channels and positions after each part of the paper's network, and the size of g."""
+def pay_attention_shapes() -> list[str]:
+    """Return the shape behind each part of the network of Learn to Pay Attention, and g's size.
+
+    The shapes are channels and positions, for images of 32 pixels as in the paper.
+    """
     with torch.device("meta"):
         network = PayAttentionVGG(100).eval()
     return [*_shapes(network.features, (12, 21, 31, 41, 50), 32), str(network.dense.out_features)]
 
 
 def attn_vgg_shapes() -> list[str]:
-    """The same of AttnVGG, for 224 pixels."""
+    """Return the shape behind each part of AttnVGG, for images of 224 pixels."""
     with torch.device("meta"):
         network = AttnVGG(2).eval()
     return _shapes(network.features, (7, 14, 24, 34, 44), 224)
 
 
+# Where the parts of the network of Learn to Pay Attention begin and end among its layers
+PARTS = {
+    "block 1": slice(0, 6),
+    "block 2": slice(6, 12),
+    "block 3": slice(12, 21),
+    "block 4": slice(21, 31),
+    "block 5": slice(31, material.BEHIND_LAST_TAP),
+    "conv 14": slice(material.BEHIND_LAST_TAP, 45),
+    "conv 15": slice(45, 50),
+}
+
+
 @cache
 def gradient_norms() -> dict[str, pd.Series]:
-    """Norms of the loss's gradient in each part of three trained networks, in double precision."""
+    """Return the norm of the loss's gradient in each part of three trained networks."""
     images, labels, _, _ = material.images(32, small=True)
-    cuts = {
-        "block 1": (0, 6),
-        "block 2": (6, 12),
-        "block 3": (12, 21),
-        "block 4": (21, 31),
-        "block 5": (31, 41),
-    }
-    cuts |= {"conv 14": (41, 45), "conv 15": (45, 50)}
     norms = {}
     for name, variant in material.GUIDED.items():
+        # In double precision, rounding errors are far below any gradient that matters, so a
+        # gradient that is zero in theory can be recognised.
         network = material.trained(variant).double()
         F.cross_entropy(network(images.double()).logits, labels).backward()
-        parts = {part: network.features[slice(*cut)] for part, cut in cuts.items()} | {
-            "FC: g": network.dense
-        }
-        own = {
-            part: torch.cat([p.grad.flatten() for p in m.parameters()]).norm().item()
-            for part, m in parts.items()
-        }
-        norms[name] = pd.Series(own)
+        parts = {part: network.features[layers] for part, layers in PARTS.items()}
+        parts["FC: g"] = network.dense
+        norms[name] = pd.Series({part: _gradient_norm(layers) for part, layers in parts.items()})
     return norms
 
 
+def _gradient_norm(layers: nn.Module) -> float:
+    """Return the norm of the gradient of all parameters together."""
+    return torch.cat([p.grad.flatten() for p in layers.parameters()]).norm().item()
+
+
 @cache
-def exchanged() -> dict[str, tuple[float, float, float]]:
-    """What happens when the layers behind the last tap are swapped between networks.
+def replaced_layers() -> dict[str, tuple[float, float, float]]:
+    """Replace the layers behind the last tap of three networks, and return what changes.
 
     Returns:
-        For each variant: the accuracy with its own layers, the mean accuracy with those of other
-        networks, and the largest change of a logit.
+        For each network, the accuracy with its trained layers, the mean accuracy with freshly
+        initialised ones, and the largest change of a logit.
     """
-    images, labels, _, _ = material.images(EXCHANGED, small=True)
-    images, found = as_rgb(images, 32).double(), {}
+    images, labels, _, _ = material.images(REPLACED_ON, small=True)
+    images = as_rgb(images, 32).double()
+    found = {}
     for name, variant in material.GUIDED.items():
         with torch.no_grad():
+            # Copies, because `double` would change the cached networks that the widget shows.
             own, *others = (
                 copy.deepcopy(network).double()(images).logits
                 for network in material.guided(variant)
@@ -138,22 +155,25 @@ def exchanged() -> dict[str, tuple[float, float, float]]:
 
 
 def _guide() -> dict[str, str]:
+    """Return what the slides state about the global vector g, and the layers that compute it."""
     with torch.device("meta"):
         network = PayAttentionVGG(100)
     total = profiling.parameters(network)
-    dead = profiling.parameters(network.features[41:]) + profiling.parameters(network.dense)
+    behind = network.features[material.BEHIND_LAST_TAP :]
+    dead = profiling.parameters(behind) + profiling.parameters(network.dense)
     found = {"dead": f"{dead:,}", "paying": f"{total:,}", "dead_share": percent(dead / total, 0)}
     for short, name in zip(("pc", "dp", "sig"), material.GUIDED):
-        own, other, moved = exchanged()[name]
+        own, other, moved = replaced_layers()[name]
         found |= {
             f"own_{short}": f"{own:.2f}",
             f"other_{short}": f"{other:.2f}",
             f"moved_{short}": brief(moved),
         }
-    return found | {"draws": str(len(material.DRAWS)), "exchanged": str(EXCHANGED)}
+    return found | {"draws": str(len(material.DRAWS)), "exchanged": str(REPLACED_ON)}
 
 
 def _sizes() -> dict[str, str]:
+    """Return the share of attention in the parameters, and what dropping dense layers saves."""
     dense, _, three, attn = network_sizes().values()
     return {
         "attention_parameters": f"{attn - three:,}",
@@ -164,6 +184,7 @@ def _sizes() -> dict[str, str]:
 
 
 def _results() -> dict[str, str]:
+    """Return what the slides state about the chapter Results: chance, energies and seeds."""
     scores = results.scores()
     by_variant = dict(list(scores.groupby("variant")))
     chance = scores.chance.mean()
@@ -178,7 +199,12 @@ def _results() -> dict[str, str]:
         for tap in (1, 2):
             found[f"energy_{variant}_{tap}"] = with_margin(by_variant[variant][f"energy {tap}"], 2)
     shut = by_variant["sigmoid"].set_index("seed")["energy 1"]
-    found |= {"shut_seed": str(shut.idxmin()), "shut_energy": f"{shut.min():.3f}"}
+    return found | {"shut_seed": str(shut.idxmin()), "shut_energy": f"{shut.min():.3f}"}
+
+
+def _gains() -> dict[str, str]:
+    """Return differences in accuracy between variants with the same seeds, in points."""
+    scores = results.scores()
     points = 100 * scores.set_index(["variant", "seed"]).accuracy
     pairs = (
         *results.ATTENTION[:2],
@@ -186,13 +212,15 @@ def _results() -> dict[str, str]:
         ("sigmoid", "vgg_dense"),
         ("repaired", "vgg"),
     )
+    found = {}
     for variant, control in pairs:
         gain = points[variant] - points[control]
-        found[f"gain_{variant}_{control}"] = with_margin(
-            gain, 0 if abs(gain.mean()) > 10 else 2, signed=True
-        )
+        digits = 0 if abs(gain.mean()) > 10 else 2  # decimals of a large gain only distract
+        found[f"gain_{variant}_{control}"] = with_margin(gain, digits, signed=True)
+    # Every run of one variant against every run of the other, whatever their seeds
     found["wins"] = str(sum(a > b for a in points["softmax"] for b in points["average"]))
     found["of_wins"] = str(len(points["softmax"]) * len(points["average"]))
+    # Several comparisons are read together, so their p-values are adjusted.
     p = statistics.holm(statistics.differences(scores, results.ATTENTION).p)
     return found | {
         "compared": str(len(p)),
@@ -202,12 +230,15 @@ def _results() -> dict[str, str]:
 
 
 def _attention_vs_grad_cam() -> dict[str, str]:
+    """Return what the slides state about Grad-CAM: energies, and correlations after randomising."""
     scores = attention_vs_grad_cam.scores()
     of = scores.set_index(["variant", "method", "seed"]).sort_index()
     found = {}
     for number, block in enumerate(GRAD_CAMS, start=3):
         found[f"cam_{number}"] = with_margin(of.energy["vgg", block], 2)
     found["edges"] = f"{of.energy['vgg', 'edges'].mean():.2f}"
+    # Rank correlation with the map of the trained network, by number of randomised layers. Step 0
+    # compares the map with that of another image.
     cascades = attention_vs_grad_cam.cascades()
     own = cascades[cascades.variant == "softmax"].groupby(["method", "step"]).correlation.mean()
     for method, short in (
@@ -220,6 +251,7 @@ def _attention_vs_grad_cam() -> dict[str, str]:
 
 
 def _photographs() -> dict[str, str]:
+    """Return the gain from attention on photographs of solar cells, in points."""
     scores = your_own_data.scores().set_index(["variant", "seed"])
     gain = 100 * (scores.accuracy["attention"] - scores.accuracy["average"])
     return {"photo_gain": with_margin(gain, 1, signed=True), "photo_seeds": str(len(gain))}
@@ -227,4 +259,12 @@ def _photographs() -> dict[str, str]:
 
 def compute() -> dict[str, str]:
     """Return every number that a slide calls by name, as text."""
-    return REPORTED | _guide() | _sizes() | _results() | _attention_vs_grad_cam() | _photographs()
+    return {
+        **REPORTED,
+        **_guide(),
+        **_sizes(),
+        **_results(),
+        **_gains(),
+        **_attention_vs_grad_cam(),
+        **_photographs(),
+    }

@@ -139,7 +139,7 @@ def test_statements_about_the_global_vector_agree_with_the_measurements():
     assert (
         min(norms[name].iloc[5:].min() for name in ("scaled dp + softmax", "pc + sigmoid")) > 1e-4
     )
-    for name, (own, other, moved) in measurements.exchanged().items():
+    for name, (own, other, moved) in measurements.replaced_layers().items():
         if name == "pc + softmax":
             assert own == other
             assert moved < 1e-9
