@@ -6,7 +6,7 @@ another `--preset`, they go to `runs/attn_vgg/`. Finished runs are kept and a st
 continues, so the same command again completes the experiment.
 """
 
-from experiments.shipped_variants import main
+from experiments._shipped_variants import main
 
 if __name__ == "__main__":
     main("attn_vgg", __doc__)

@@ -6,7 +6,7 @@ another `--preset`, they go to `runs/channel_and_spatial_attention/`. Finished r
 stopped run continues, so the same command again completes the experiment.
 """
 
-from experiments.shipped_variants import main
+from experiments._shipped_variants import main
 
 if __name__ == "__main__":
     main("channel_and_spatial_attention", __doc__)

@@ -6,7 +6,7 @@ preset, in about an hour on two cores, and puts them and their logs into the pac
 continues, so the same command again completes the experiment.
 """
 
-from experiments.shipped_variants import main
+from experiments._shipped_variants import main
 
 if __name__ == "__main__":
     main("learn_to_pay_attention", __doc__)

@@ -6,7 +6,10 @@ from .compare_maps import CompareMaps as CompareMaps
 from .does_g_matter import DoesGMatter as DoesGMatter
 from .gate_explorer import GateExplorer as GateExplorer
 from .gradcam_explorer import GradcamExplorer as GradcamExplorer
+from .kinds_explorer import Kinds as Kinds
 from .kinds_explorer import KindsExplorer as KindsExplorer
+from .kinds_explorer import Scenes as Scenes
+from .kinds_explorer import WithQuery as WithQuery
 from .label_explorer import LabelExplorer as LabelExplorer
 from .live_model import LiveModel as LiveModel
 from .quiz import Question as Question

@@ -26,7 +26,7 @@ from course_utils.studies import (
 from course_utils.studies.presets import Preset
 from course_utils.training.recipes import Recipe
 from course_utils.training.run import Run
-from experiments import common, shipped_variants
+from experiments import _shipped_variants, common
 
 DATA = {"size": 32, "fragments": 1, "counts": {"train": 96, "val": 20, "test": 100}}
 TINY = Preset("smoke", 0.0625, DATA, Recipe(epochs=2, batch_size=32))
@@ -170,15 +170,15 @@ def test_a_chapters_variants_are_trained_and_collected(tmp_path, monkeypatch):
     few = {"pay_pc": learn_to_pay_attention.VARIANTS["pay_pc"]}
     stem = "learn_to_pay_attention"
     monkeypatch.setattr(learn_to_pay_attention, "VARIANTS", few)
-    monkeypatch.setattr(shipped_variants, "PRESETS", {"smoke": TINY})
+    monkeypatch.setattr(_shipped_variants, "PRESETS", {"smoke": TINY})
     monkeypatch.chdir(tmp_path)
     command = [stem, "--preset", "smoke", "--out", "into", "--seeds"]
     monkeypatch.setattr(sys, "argv", [*command, "0", "2"])
-    shipped_variants.main(stem, "Doc.")
+    _shipped_variants.main(stem, "Doc.")
     assert not (tmp_path / "into").exists()  # seed 1 is missing
     before = times(tmp_path / "runs")
     monkeypatch.setattr(sys, "argv", [*command, "0", "1", "2"])
-    shipped_variants.main(stem, "Doc.")
+    _shipped_variants.main(stem, "Doc.")
     assert before.items() <= times(tmp_path / "runs").items()
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
     for seed in (0, 1, 2):

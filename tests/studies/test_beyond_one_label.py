@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 from torch.testing import assert_close
 
 from course_utils.data.several_digits import SeveralDigits
-from course_utils.studies import beyond_one_label as comparison
+from course_utils.studies import beyond_one_label as study
 from course_utils.studies.beyond_one_label import SEEDS, SHIPPED, VARIANTS, Size
 from course_utils.training.recipes import Recipe
 
@@ -31,7 +31,7 @@ def test_localise_by_hand():
     maps[0, 1, 0, 7] = 1  # of a label that is absent: not scored
     maps[0, 2, 6, 6] = maps[0, 2, 2, 2] = 0.4
     maps[0, 2, 0, 6] = 0.2
-    first, second = comparison.localise(maps, regions).to_dict("records")
+    first, second = study.localise(maps, regions).to_dict("records")
     assert (first["label"], second["label"], first["labels"]) == (0, 2, 2)
     assert [first[k] for k in ("pointing", "energy", "others", "found")] == [1, 1, 0, 1]
     assert [second[k] for k in ("pointing", "found")] == [0.5, 1]
@@ -48,15 +48,15 @@ def test_an_object_is_found_from_half_of_the_maximum_on():
     regions[..., :4, :4] = True
     maps = torch.zeros(1, 1, 8, 8)
     maps[0, 0, 7, 7], maps[0, 0, 1, 1] = 1, 0.49
-    assert comparison.localise(maps, regions).found.item() == 0
+    assert study.localise(maps, regions).found.item() == 0
     maps[0, 0, 1, 1] = 0.51
-    assert comparison.localise(maps, regions).found.item() == 1
+    assert study.localise(maps, regions).found.item() == 1
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_map_of_a_variant_is_returned_for_every_class(variant):
-    model = comparison.build(variant).train()
-    found = comparison.class_maps(model, torch.rand(2, 1, 48, 48))
+    model = study.build(variant).train()
+    found = study.class_maps(model, torch.rand(2, 1, 48, 48))
     names = {
         "average": [],
         "dual": ["sigmoid", "softmax"],
@@ -72,9 +72,9 @@ def test_every_map_of_a_variant_is_returned_for_every_class(variant):
 
 
 def test_a_dual_network_without_its_sigmoid_equals_one_whose_sigmoid_map_is_one():
-    dual, images = comparison.build("dual", seed=1).eval(), torch.rand(2, 1, 48, 48)
+    dual, images = study.build("dual", seed=1).eval(), torch.rand(2, 1, 48, 48)
     torch.nn.init.normal_(dual.classifier.weight)
-    even = comparison.without_sigmoid(dual)
+    even = study.without_sigmoid(dual)
     torch.nn.init.zeros_(dual.branches["sigmoid"].weight)
     torch.nn.init.constant_(dual.branches["sigmoid"].bias, 30)
     assert_close(even(images).logits, dual(images).logits, atol=1e-5, rtol=1e-5)
@@ -83,8 +83,8 @@ def test_a_dual_network_without_its_sigmoid_equals_one_whose_sigmoid_map_is_one(
 
 def test_the_scores_are_those_of_scikit_learn():
     data = SeveralDigits("test", 60, canvas=48, fragments=0)
-    model = comparison.build("by_class").eval()
-    answers, means = comparison.judge(model, data)
+    model = study.build("by_class").eval()
+    answers, means = study.judge(model, data)
     with torch.no_grad():
         logits = model(data.images / 255).logits
     for c in range(10):
@@ -96,8 +96,8 @@ def test_the_scores_are_those_of_scikit_learn():
     assert set(means.labels) == {1, 2, 3}
     assert set(means["map"]) == {"by class", "contributions"}
     one = means[(means["map"] == "by class") & (means.labels == 1)].squeeze()
-    maps = comparison.class_maps(model, data.images / 255)["by class"]
-    each = comparison.localise(maps, data.regions(list(range(60))))
+    maps = study.class_maps(model, data.images / 255)["by class"]
+    each = study.localise(maps, data.regions(list(range(60))))
     assert one.energy == pytest.approx(each[each.labels == 1].energy.mean())
     assert one.others == one.others_chance == 0
 
@@ -105,9 +105,9 @@ def test_the_scores_are_those_of_scikit_learn():
 @pytest.mark.slow
 def test_networks_trained_side_by_side_are_those_trained_alone():
     """The variants of a seed therefore differ in nothing else, and a run can be repeated."""
-    alone = {"softmax": comparison.build("softmax", seed=3)}
-    both = {variant: comparison.build(variant, seed=3) for variant in ("average", "softmax")}
-    one, two = comparison.train(alone, TINY, seed=3), comparison.train(both, TINY, seed=3)
+    alone = {"softmax": study.build("softmax", seed=3)}
+    both = {variant: study.build(variant, seed=3) for variant in ("average", "softmax")}
+    one, two = study.train(alone, TINY, seed=3), study.train(both, TINY, seed=3)
     for a, b in zip(alone["softmax"].state_dict().values(), both["softmax"].state_dict().values()):
         assert torch.equal(a, b)
     rows = two[two.variant == "softmax"].train_loss.tolist()
@@ -118,12 +118,12 @@ def test_networks_trained_side_by_side_are_those_trained_alone():
 @pytest.mark.slow
 def test_training_lowers_the_loss():
     easy = Size({"canvas": 28, "fragments": 0, "most": 1}, 640, 50, Recipe(epochs=4))
-    log = comparison.train({"by_class": comparison.build("by_class")}, easy)
+    log = study.train({"by_class": study.build("by_class")}, easy)
     assert log.train_loss.iloc[-1] < 0.8 * log.train_loss.iloc[0]
 
 
 def test_the_test_images_are_of_the_test_split():
-    data = comparison.held_out(TINY)
+    data = study.held_out(TINY)
     assert (data.split, len(data), data.images.shape[-1]) == ("test", 60, 48)
 
 
@@ -131,26 +131,24 @@ def test_every_run_is_shipped():
     wanted = {(variant, seed) for variant in VARIANTS for seed in SEEDS}
     judged = wanted | {("dual_even", seed) for seed in SEEDS}
     for table, runs in (
-        (comparison.scores(), judged),
-        (comparison.localised(), judged),
-        (comparison.histories(), wanted),
+        (study.scores(), judged),
+        (study.localised(), judged),
+        (study.histories(), wanted),
     ):
         assert set(zip(table.variant, table.seed)) == runs
-    epochs = comparison.SIZE.recipe.epochs
-    assert (comparison.histories().groupby(["variant", "seed"]).size() == epochs).all()
-    assert not comparison.scores().isna().any(axis=None)
+    epochs = study.SIZE.recipe.epochs
+    assert (study.histories().groupby(["variant", "seed"]).size() == epochs).all()
+    assert not study.scores().isna().any(axis=None)
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 1_500_000
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_shipped_network_has_the_scores_of_its_row(variant):
-    row = comparison.scores().set_index(["variant", "seed"]).loc[variant, SEEDS[0]]
-    answers, means = comparison.judge(
-        comparison.network(variant), comparison.held_out(comparison.SIZE)
-    )
+    row = study.scores().set_index(["variant", "seed"]).loc[variant, SEEDS[0]]
+    answers, means = study.judge(study.network(variant), study.held_out(study.SIZE))
     assert answers.tolist() == pytest.approx(row[answers.index].tolist(), abs=0.003)
-    kept = comparison.localised()
+    kept = study.localised()
     kept = kept[(kept.variant == variant) & (kept.seed == SEEDS[0])].drop(
         columns=["variant", "seed"]
     )
@@ -162,8 +160,8 @@ def test_a_shipped_network_has_the_scores_of_its_row(variant):
 
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match=r"'average_softmax'.*average, sigmoid, softmax"):
-        comparison.network("average_softmax")
+        study.network("average_softmax")
     with pytest.raises(ValueError, match="'dual', got 'softmax'"):
-        comparison.without_sigmoid(comparison.build("softmax"))
+        study.without_sigmoid(study.build("softmax"))
     with pytest.raises(ValueError, match="32 images, got 31"):
-        comparison.train({}, Size(TINY.data, 31, 1, TINY.recipe))
+        study.train({}, Size(TINY.data, 31, 1, TINY.recipe))
