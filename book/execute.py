@@ -85,12 +85,19 @@ def title(notebook: Path) -> str:
     return first.splitlines()[0].removeprefix("# ")
 
 
-def execute_in_a_process(notebook: Path) -> tuple[int, float]:
-    """Execute one notebook in a separate process; return the exit status and the seconds."""
+def execute_in_a_process(notebook: Path) -> tuple[int, float, str]:
+    """Execute one notebook in a separate process.
+
+    Returns:
+        The exit status, the seconds, and the messages of the process. They are not shown at once,
+        because after Ctrl-C they are only tracebacks about kernels that were stopped.
+    """
     start = time.monotonic()
-    # The path begins with a letter or a slash, so it can't be mistaken for an option of Python.
-    status = subprocess.run([sys.executable, "-m", "book.execute", notebook], cwd=ROOT).returncode
-    return status, time.monotonic() - start
+    command = [sys.executable, "-m", "book.execute", notebook]
+    done = subprocess.run(
+        command, cwd=ROOT, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+    )
+    return done.returncode, time.monotonic() - start, done.stderr
 
 
 def execute_all(notebooks: list[Path], workers: int) -> None:
@@ -101,11 +108,13 @@ def execute_all(notebooks: list[Path], workers: int) -> None:
         running = {pool.submit(execute_in_a_process, path): path for path in notebooks}
         try:
             for remaining, done in zip(range(len(notebooks) - 1, -1, -1), as_completed(running)):
-                status, seconds = done.result()
+                status, seconds, messages = done.result()
                 outcome = "FAILED after" if status else "executed in"
                 bar.update()
                 bar.write(f"{title(running[done])}: {outcome} {seconds:.0f} s, {remaining} to go")
                 sys.stdout.flush()
+                if messages:
+                    bar.write(messages, file=sys.stderr, end="")
         except KeyboardInterrupt:
             # Ctrl-C also reaches the running processes, so only the queue has to be emptied here.
             pool.shutdown(wait=False, cancel_futures=True)

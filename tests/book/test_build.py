@@ -76,13 +76,16 @@ def test_a_failed_notebook_is_reported_and_not_cached(tmp_path):
 
 def test_there_is_one_line_for_each_finished_chapter(tmp_path, monkeypatch, capsys):
     notebooks = [write_notebook(tmp_path / f"{i}.ipynb", "") for i in range(3)]
-    monkeypatch.setattr(execute, "execute_in_a_process", lambda path: (path.stem == "1", 12.3))
+    monkeypatch.setattr(
+        execute, "execute_in_a_process", lambda path: (path.stem == "1", 12.3, path.stem)
+    )
     execute.execute_all(notebooks, workers=1)
-    assert capsys.readouterr().out.splitlines() == [
-        "A title: executed in 12 s, 2 to go",
-        "A title: FAILED after 12 s, 1 to go",
-        "A title: executed in 12 s, 0 to go",
-    ]
+    shown = capsys.readouterr()
+    assert sorted(shown.err) == ["0", "1", "2"]  # what the processes wrote
+    lines = [line.rpartition(", ") for line in shown.out.splitlines()]
+    assert [remaining for _, _, remaining in lines] == ["2 to go", "1 to go", "0 to go"]
+    outcomes = sorted(outcome for outcome, _, _ in lines)
+    assert outcomes == ["A title: FAILED after 12 s"] + 2 * ["A title: executed in 12 s"]
 
 
 def test_the_path_of_a_kernels_socket_is_short(tmp_path):
