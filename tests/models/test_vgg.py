@@ -16,6 +16,7 @@ def test_parameter_counts_of_the_full_width():
     assert 0.88 < dense / 134_277_186 < 0.9
 
 
+@pytest.mark.slow
 def test_dense_equals_torchvisions_network():
     ours, theirs = VGG(5, head="dense").eval(), vgg16_bn(num_classes=5).eval()
     theirs.features.load_state_dict(ours.features.state_dict())
@@ -35,6 +36,7 @@ def test_average_is_a_linear_layer_on_the_average():
     torch.testing.assert_close(model(x).logits, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_taps_equal_torchvisions_features_cut_by_hand():
     features = vgg16_bn().features[:44].double().eval()
     x = torch.rand(1, 3, 32, 32).double()
