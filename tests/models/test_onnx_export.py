@@ -7,9 +7,10 @@ import torch
 
 from course_utils.models import checkpoints, onnx_export
 
-pytestmark = pytest.mark.slow  # tracing a network takes seconds
-
-pytestmark = pytest.mark.usefixtures("unchecked")  # the run-time check of shapes can't be exported
+pytestmark = [
+    pytest.mark.slow,  # tracing a network takes seconds
+    pytest.mark.usefixtures("unchecked"),  # the run-time check of shapes can't be exported
+]
 
 
 @pytest.mark.parametrize(
