@@ -3,7 +3,7 @@
 - `boxes`: from masks to boxes, and from boxes to filled regions.
 - `checks`: checks of options and sizes that don't load PyTorch.
 - `eval_mode`: run a network in evaluation mode, and restore its mode.
-- `files`: the cache folder, and files that are written whole or not at all.
+- `files`: folders for the cache and for outputs, and files that are written whole or not at all.
 - `profiling`: parameters, multiply-adds, seconds, memory.
 - `progress`: the progress bar.
 - `resampling`: bootstrap intervals.

@@ -3,6 +3,8 @@ from .boxes import box_regions as box_regions
 from .boxes import mask_boxes as mask_boxes
 from .eval_mode import evaluating as evaluating
 from .files import cache_dir as cache_dir
+from .files import checkout as checkout
+from .files import output_dir as output_dir
 from .files import replacing as replacing
 from .progress import progress_bar as progress_bar
 from .resampling import bootstrap_interval as bootstrap_interval

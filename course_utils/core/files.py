@@ -1,12 +1,14 @@
-"""The cache folder of the course, and files that are written whole or not at all."""
+"""Folders for the cache and for outputs, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile, mkdtemp
 
 from platformdirs import user_cache_dir
 
@@ -18,6 +20,62 @@ def cache_dir() -> Path:
     folder in the user's cache.
     """
     return Path(os.environ.get("COURSE_CACHE") or user_cache_dir("attention-in-cnns"))
+
+
+def checkout() -> Path:
+    """Return the checkout of the course in which the working folder is.
+
+    Raises:
+        FileNotFoundError: If the working folder is in no checkout of the course.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        project = folder / "pyproject.toml"
+        if project.is_file() and b'name = "course-utils"' in project.read_bytes():
+            return folder
+    raise FileNotFoundError(
+        f"this needs the course's repository, and {here} is in no checkout of it: clone the "
+        "repository and open the notebook from its folder notebooks/"
+    )
+
+
+def output_dir(*parts: str) -> Path:
+    """Create and return the folder for what a chapter writes, such as checkpoints and pictures.
+
+    It is inside ``runs/`` if the working folder is in a checkout of the course, and otherwise
+    inside ``attention-in-cnns/`` in the working folder. If it can't be written, results go to a
+    temporary folder, with a warning.
+
+    Args:
+        parts: Names of the folder and its parents, such as ``"training", "smoke"``.
+
+    Returns:
+        The path, relative to the working folder unless it is temporary.
+    """
+    try:
+        home = Path(os.path.relpath(checkout() / "runs"))
+    except FileNotFoundError:
+        home = Path("attention-in-cnns")
+    folder = home.joinpath(*parts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):  # only an attempt shows it on every system
+            return folder
+    except OSError as error:
+        folder = _temporary_dir().joinpath(*parts)
+        warnings.warn(
+            f"{home} can't be written ({error.strerror}), so results go to {folder}, where your "
+            "system may delete them; to keep them, start the notebook in a folder of your own",
+            stacklevel=2,
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@cache
+def _temporary_dir() -> Path:
+    """Return one folder per process, so a cell that is run again finds its results."""
+    return Path(mkdtemp(prefix="attention-in-cnns-"))
 
 
 @contextmanager

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.core.files import cache_dir, replacing
+from course_utils.core import files
+from course_utils.core.files import cache_dir, checkout, output_dir, replacing
 
 
 def names(folder):
@@ -18,6 +19,52 @@ def test_cache_folder_is_the_environment_variable_or_the_users(tmp_path, monkeyp
         )
         assert cache_dir().is_absolute()
         assert "attention-in-cnns" in cache_dir().parts
+
+
+@pytest.fixture
+def repository(tmp_path):
+    project = tmp_path / "repository" / "pyproject.toml"
+    project.parent.mkdir()
+    project.write_text('[project]\nname = "course-utils"\n')
+    return project.parent
+
+
+@pytest.mark.parametrize("inside", [".", "notebooks", "notebooks/mine"])
+def test_a_checkout_keeps_outputs_in_its_runs(repository, inside, monkeypatch):
+    (repository / inside).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(repository / inside)
+    assert checkout() == repository
+    folder = output_dir("training", "smoke")
+    assert folder.is_dir()
+    assert not folder.is_absolute()  # a chapter prints it, and a command line takes it
+    assert folder.resolve() == repository / "runs" / "training" / "smoke"
+
+
+@pytest.mark.parametrize("project", [None, '[project]\nname = "something-else"', "no TOML: é["])
+def test_elsewhere_outputs_stay_below_the_working_folder(project, tmp_path, monkeypatch):
+    if project:
+        (tmp_path / "pyproject.toml").write_text(project, encoding="latin-1")
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path / "home")
+    assert output_dir("training") == output_dir("training") == Path("attention-in-cnns/training")
+    assert names(tmp_path / "home") == ["attention-in-cnns"]
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "home").replace("\\", ".")):
+        checkout()
+
+
+@pytest.mark.parametrize("obstacle", ["attention-in-cnns", "attention-in-cnns/training"])
+def test_outputs_that_cannot_be_written_go_to_one_temporary_folder(obstacle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "mkdtemp", lambda prefix: str(tmp_path / prefix))
+    files._temporary_dir.cache_clear()
+    Path(obstacle).parent.mkdir(exist_ok=True)
+    Path(obstacle).touch()  # even root can't make a folder where a file is
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="can't be written.*attention-in-cnns-.*training"):
+            folder = output_dir("training")
+        assert folder == tmp_path / "attention-in-cnns-" / "training"
+        assert folder.is_dir()
+    files._temporary_dir.cache_clear()
 
 
 def test_file_appears_when_the_block_ends(tmp_path):
