@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile, mkdtemp
 
 from platformdirs import user_cache_dir
+
+LEFTOVER_SUFFIX = ".partial"
+LEFTOVER = re.compile(r"\.(.+)\.\w{8}" + re.escape(LEFTOVER_SUFFIX))  # of a file's temporary folder
 
 
 def cache_dir() -> Path:
@@ -83,24 +89,72 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path for a file or a folder, and move it to ``path`` when the block ends.
 
     A reader of ``path`` therefore finds the complete new content or the previous content, never a
-    part of either. If the block raises, nothing is moved and the temporary path is deleted.
+    part of either, even if the process is killed, the disk is full or the power fails. If the block
+    raises, nothing is moved and the temporary path is deleted.
 
     Args:
         path: The file or folder to write. Its parent folders are created. The temporary path has
             the same name, because some writers choose a format by the suffix.
 
     Yields:
-        A path that doesn't exist yet, in a hidden temporary folder beside ``path``.
+        A path that doesn't exist yet, in a hidden temporary folder beside ``path``. A process that
+        is killed leaves this folder behind, see `delete_leftovers`.
 
     Raises:
         FileNotFoundError: If the block writes nothing at the temporary path.
+        OSError: If the disk is full, or the file can't be written for another reason.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Moving a file is atomic only within one file system, so the temporary folder is beside it.
-    with TemporaryDirectory(prefix=f".{path.name}_", dir=path.parent) as scratch:
+    with TemporaryDirectory(
+        prefix=f".{path.name}.", suffix=LEFTOVER_SUFFIX, dir=path.parent
+    ) as scratch:
         new = Path(scratch, path.name)
-        yield new
+        try:
+            yield new
+            if new.is_file():
+                _wait_for_disk(new)
+        except OSError as error:
+            if error.filename is None:  # such as "No space left on device"
+                error.filename = str(path)
+            raise
         if path.is_dir() and new.exists():
             path.rename(Path(scratch, f"{path.name}.old"))  # deleted with the temporary folder
+        _move(new, path)
+
+
+def delete_leftovers(folder: Path) -> None:
+    """Delete the temporary folders that `replacing` left in a folder when its process was killed.
+
+    Other files and folders are not touched. Don't call it while another process writes there.
+    """
+    for scratch in folder.glob(f".*{LEFTOVER_SUFFIX}"):
+        name = LEFTOVER.fullmatch(scratch.name)
+        if name is None or scratch.is_symlink() or not scratch.is_dir():
+            continue
+        if {path.name for path in scratch.iterdir()} <= {name[1], f"{name[1]}.old"}:
+            shutil.rmtree(scratch)
+
+
+def _wait_for_disk(file: Path) -> None:
+    """Wait until the content of a file is on the disk.
+
+    Without it, a power failure may keep the new name and lose the content, and a network drive may
+    report only later that it is full.
+    """
+    with file.open("rb+") as opened:
+        try:
+            os.fsync(opened.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some drives can't do it
+                raise
+
+
+def _move(new: Path, path: Path) -> None:
+    try:
         new.replace(path)
+    except (FileExistsError, PermissionError):
+        # Some network drives rename a file only if its new name is free.
+        path.unlink()
+        new.rename(path)

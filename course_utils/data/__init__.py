@@ -6,6 +6,7 @@
 - `several_digits`: one to three whole digits, for more than one label.
 - `strokes`: the movements of a pen behind the image of a digit.
 - `image_folder`: your own folder of images, with one sub-folder per class.
+- `fingerprint`: a record by which a resumed run knows that its images are the same.
 - `in_memory`: square images kept in memory.
 - `torchvision_sets`: CIFAR, SVHN, aircraft and pets, through torchvision.
 - `elpv`: photographs of solar cells, from their package.

@@ -1,10 +1,12 @@
 """Training and evaluating a network.
 
 - `trainer`: `fit`, which trains with Lightning and can resume an interrupted run.
+- `checkpointing`: checkpoints, written whole and read with checks.
+- `resuming`: where an interrupted run goes on, and whether it is the same run.
 - `datamodule`: the batches of each epoch.
 - `recipes`: the settings of a training: epochs, learning rate, schedule, loss.
 - `losses`: loss functions.
-- `callbacks`: the progress bar and the snapshots of attention maps.
+- `callbacks`: the progress bar, the history and the snapshots of attention maps.
 - `augmentation`: flipped and shifted images.
 - `evaluation`: predictions for a whole data set; accuracy, and scores of maps.
 - `classification`: the usual scores of a classifier, with intervals; average precision.

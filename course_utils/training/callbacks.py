@@ -1,4 +1,4 @@
-"""Lightning callbacks: attention maps of chosen epochs, and the progress bar."""
+"""Lightning callbacks: attention maps of chosen epochs, the history, and the progress bar."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Snapshots(Callback):
     The maps are part of the checkpoint, so a resumed run still has those of its first epochs.
 
     Args:
-        images: The images whose maps are kept.
+        images: The images whose maps are kept. If None, only those of the checkpoint are kept.
         epochs: Epochs after which the maps are kept; 0 is before training.
     """
 
-    def __init__(self, images: Float[Tensor, "N C H W"], epochs: Iterable[int]):
+    def __init__(self, images: Float[Tensor, "N C H W"] | None, epochs: Iterable[int]):
         self.images = images
         self.epochs = set(epochs)
         self.maps: dict[int, tuple[Tensor, ...]] = {}
 
     def take(self, module: L.LightningModule, epoch: int) -> None:
         """Keep the current maps for an epoch, if it is a chosen one and has no maps yet."""
-        if epoch not in self.epochs or epoch in self.maps:
+        if self.images is None or epoch not in self.epochs or epoch in self.maps:
             return
         with evaluating(module):
             output = module.get_submodule("model")(self.images.to(module.device))
@@ -50,6 +50,30 @@ class Snapshots(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.maps = state["maps"]
+
+
+class History(Callback):
+    """Keep one row per epoch: the epoch, losses, accuracy and seconds since the start.
+
+    The rows are part of the checkpoint, so a resumed run has them even if its log is lost.
+    `Progress` must come first, because it measures the seconds.
+
+    Args:
+        rows: The rows of epochs before this run, for a checkpoint that doesn't hold them.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, float]] = ()):
+        self.rows = list(rows)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.rows.append({"epoch": trainer.current_epoch + 1, **values})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows = state["rows"]
 
 
 class Progress(Timer):

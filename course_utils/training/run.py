@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from course_utils.core.files import replacing
+from course_utils.core.tensor_files import read_tensors, write_tensors
 from course_utils.models.weights import halved
+
+HISTORY_COLUMNS = ["epoch", "train_loss", "val_loss", "val_accuracy", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -41,28 +44,52 @@ class Run:
             half: Store tensors in half precision, which takes half the space.
 
         Raises:
+            OSError: If the disk is full, or a file can't be written for another reason.
             ValueError: If half precision can't represent a value.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self.history.to_csv(folder / "history.csv", index=False, float_format="%.5f")
         maps = {
             f"{epoch}/{tap}": m
             for epoch, taps in self.snapshots.items()
             for tap, m in enumerate(taps)
         }
-        for name, tensors in (("snapshots", maps), ("weights", self.weights)):
-            save_file(halved(tensors) if half else tensors, folder / f"{name}.safetensors")
+        files = {"snapshots": maps, "weights": self.weights}
+        if half:  # all of them before the first is written
+            files = {name: halved(tensors) for name, tensors in files.items()}
+        with replacing(folder / "history.csv") as new:
+            self.history.to_csv(new, index=False, float_format="%.5f")
+        for name, tensors in files.items():
+            write_tensors(folder / f"{name}.safetensors", tensors)
 
     @classmethod
     def load(cls, folder: Path) -> Run:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            OSError: If a file is missing or can't be opened.
+            ValueError: If a file is damaged, or another version of the course wrote it.
+        """
+        kept, _ = read_tensors(folder / "snapshots.safetensors")
+        weights, _ = read_tensors(folder / "weights.safetensors")
         snapshots: dict[int, tuple[Tensor, ...]] = {}
         # Sorted, so that the maps of an epoch are appended in the order of their blocks.
-        for name, maps in sorted(load_file(folder / "snapshots.safetensors").items()):
-            epoch = int(name.partition("/")[0])
-            snapshots[epoch] = (*snapshots.get(epoch, ()), maps.float())
-        return cls(
-            pd.read_csv(folder / "history.csv"),
-            snapshots,
-            load_file(folder / "weights.safetensors"),
+        for name, maps in sorted(kept.items()):
+            epoch, _, tap = name.partition("/")
+            if not (epoch.isdecimal() and tap.isdecimal()):
+                raise ValueError(
+                    f"another version of the course wrote {folder}: it has snapshots named {name!r}"
+                )
+            snapshots[int(epoch)] = (*snapshots.get(int(epoch), ()), maps.float())
+        return cls(_read_history(folder / "history.csv"), snapshots, weights)
+
+
+def _read_history(path: Path) -> pd.DataFrame:
+    try:
+        history = pd.read_csv(path)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if lacking := [name for name in HISTORY_COLUMNS if name not in history]:
+        raise ValueError(
+            f"{path} is damaged, or another version of the course wrote it: "
+            f"it has no column {', '.join(lacking)}"
         )
+    return history

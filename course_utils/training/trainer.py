@@ -7,7 +7,6 @@ attention maps of chosen epochs, and it can resume a run that was interrupted.
 from __future__ import annotations
 
 import logging
-import pickle
 import shutil
 import signal
 import warnings
@@ -21,40 +20,33 @@ import lightning as L
 import pandas as pd
 import torch
 from jaxtyping import Float
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics.functional import accuracy
 
 from course_utils.core.eval_mode import evaluating
+from course_utils.core.files import delete_leftovers
 from course_utils.core.seeds import epoch_seed
+from course_utils.data.fingerprint import fingerprints
 from course_utils.data.splits import Splits
 from course_utils.models import Output
 from course_utils.training.augmentation import mirror_and_shift
-from course_utils.training.callbacks import Progress, Snapshots
+from course_utils.training.callbacks import History, Progress, Snapshots
+from course_utils.training.checkpointing import (
+    BEST,
+    LAST,
+    ModelCheckpoint,
+    WholeFiles,
+    read_checkpoint,
+)
 from course_utils.training.datamodule import SplitsDataModule, processes
 from course_utils.training.losses import heads_loss
 from course_utils.training.recipes import Recipe
-from course_utils.training.run import Run
-
-HISTORY_COLUMNS = [
-    "epoch",
-    "train_loss",
-    "val_loss",
-    "val_accuracy",
-    "seconds",
-]  # of a run's history
-# Errors from reading a file that is damaged, or that another program wrote.
-READ_ERRORS = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
-)
+from course_utils.training.resuming import PREFIX, ResumePoint, log_files, resume_point
+from course_utils.training.run import HISTORY_COLUMNS, Run
 
 
 class Classifier(L.LightningModule):
@@ -147,7 +139,8 @@ def fit(
     """Train a model on the training split, and choose its best epoch on the validation split.
 
     Afterwards the model holds the weights of the epoch with the best validation accuracy; it is on
-    the CPU and in evaluation mode.
+    the CPU and in evaluation mode. A model that is given in evaluation mode is trained in training
+    mode; modules that you have frozen one by one stay as they are.
 
     Training uses a GPU if there is one, in mixed precision: bfloat16, or float16 on cards without
     it. If torchrun starts the program, training uses as many GPUs (or processes, without a GPU) as
@@ -163,7 +156,9 @@ def fit(
         seed: Seed of the order of the images, of dropout and of augmentation.
         gallery: Images whose attention maps are kept. If None, no maps are kept.
         snapshot_epochs: Epochs after which the maps are kept; 0 is before training.
-        resume: Continue from the last checkpoint in the folder, if there is one.
+        resume: Continue from the newest checkpoint in the folder, if there is one, with the same
+            model, data and settings. To train on with other settings, call `fit` without it on a
+            model that has the trained weights.
         about: Plain values that describe what is trained. They are stored in the checkpoint, and a
             resumed run must be given the same.
 
@@ -172,32 +167,52 @@ def fit(
 
     Raises:
         KeyboardInterrupt: If you press Ctrl-C. The log and the last checkpoint are kept.
+        OSError: If the disk is full, or a file can't be written for another reason. The log and the
+            last checkpoint are kept.
         ValueError: If there are no images to train or to validate on; if the processes can't share
-            a batch evenly; if the training loss is NaN or infinite; or if the checkpoint to resume
-            from can't be read, or was written with another recipe, seed or ``about``.
+            a batch evenly; if a network with batch norm gets a single image per step; if the
+            training loss is NaN or infinite; or if the run can't be resumed, because both
+            checkpoints are damaged, a later version of the course wrote them, or the recipe, the
+            seed, ``about``, the images or the network have changed.
+
+    Warns:
+        UserWarning: If a checkpoint to resume from is damaged or missing, so that the other one is
+            used.
     """
     folder = Path(folder)
     _check_sizes(data, recipe)
+    if not model.training:  # Lightning trains it in the mode it finds it in
+        model.train()
+    _check_batch_norm(model, len(data.train), recipe.batch_size)
     L.seed_everything(seed, verbose=False)
     _check_model(model, data)  # first, so that a mistake deletes no earlier run
-    settings = {"recipe": asdict(recipe), "seed": seed, "about": about}
-    checkpoint, epochs = None, recipe.epochs
-    if resume:
-        checkpoint, epochs = _resume_point(folder, settings, epochs)
-    else:
+    about_run = {"seed": seed, "about": about, "data": fingerprints(data)}
+    settings = {"recipe": asdict(recipe), **about_run}
+    start = resume_point(folder, settings, model) if resume else ResumePoint()
+    rank_zero_only(delete_leftovers)(folder)
+    if not resume:
         _delete_run(folder)
     model.to(memory_format=torch.channels_last)  # saves a third of each step on two CPU cores
     with _quiet_lightning():
-        trainer = _lightning_trainer(folder, recipe, epochs, gallery, snapshot_epochs)
-        module = Classifier(model, recipe, seed, settings)
-        interrupted = _train(trainer, module, data, checkpoint)
-    if interrupted:
-        raise KeyboardInterrupt(
-            f"training stopped; {folder} keeps the log and, after the first epoch, last.ckpt"
+        trainer = _lightning_trainer(
+            folder,
+            recipe,
+            # A run that ran out of patience is over. Asking for the epochs that it has makes
+            # Lightning load the checkpoint and stop at once.
+            start.ended_after or recipe.epochs,
+            [History(start.rows), Snapshots(gallery, snapshot_epochs)],
         )
+        module = Classifier(model, recipe, seed, settings)
+        kept = f"{folder} keeps the log and, after the first epoch, {LAST}"
+        try:
+            interrupted = _train(trainer, module, data, start.checkpoint)
+        except OSError as error:  # such as a full disk
+            raise OSError(f"training stopped: {error}; {kept}") from error
+    if interrupted:
+        raise KeyboardInterrupt(f"training stopped; {kept}")
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # the first process may still be writing the checkpoints
-    run = _read_run(folder)
+    run = _result(folder, trainer)
     model.cpu().to(memory_format=torch.contiguous_format).eval().load_state_dict(run.weights)
     return run
 
@@ -217,6 +232,19 @@ def _check_sizes(data: Splits, recipe: Recipe) -> None:
         )
 
 
+def _check_batch_norm(model: nn.Module, images: int, batch_size: int) -> None:
+    """Check that batch norm, if there is any, gets several images to take a mean over."""
+    here, machines = processes()
+    per_step = min(images, batch_size) // (here * machines)
+    normed = any(module.training and isinstance(module, _BatchNorm) for module in model.modules())
+    if per_step < 1 + normed:
+        needs = "batch norm needs at least two images" if normed else "expected at least one image"
+        raise ValueError(
+            f"{needs} per step in each process, got {per_step} "
+            f"({images} images, batch size {batch_size}, {here * machines} processes)"
+        )
+
+
 def _check_model(model: nn.Module, data: Splits) -> None:
     """Run the model on one image, which raises an error if the two don't fit together."""
     image, *_ = data.val[0]
@@ -224,51 +252,8 @@ def _check_model(model: nn.Module, data: Splits) -> None:
         model(image[None].to(next(model.parameters()).device))
 
 
-def _resume_point(folder: Path, settings: dict[str, Any], epochs: int) -> tuple[Path | None, int]:
-    """Return the checkpoint to resume from (None for a new run) and the total number of epochs.
-
-    Raises:
-        ValueError: If the checkpoint can't be read, or was written with other settings.
-    """
-    last = folder / "last.ckpt"
-    if not last.exists():
-        return None, epochs
-    started_with, ended_after = _read_settings(last)
-    if started_with != settings:
-        raise ValueError(
-            f"the run in {folder} was started with {started_with}; "
-            f"resume it with the same settings, got {settings}"
-        )
-    # A run that ran out of patience is over. Asking for the epochs that it has makes Lightning
-    # load the checkpoint and stop at once.
-    return last, ended_after or epochs
-
-
-def _read_settings(checkpoint: Path) -> tuple[dict[str, Any], int | None]:
-    """Return the settings of a run, and the epoch in which it ran out of patience, if it did."""
-    try:
-        # weights_only: the file may come from somebody else, and nothing in it may be executed.
-        saved = torch.load(checkpoint, weights_only=True)
-        # `Recipe` adds the defaults of fields that are newer than the checkpoint.
-        recipe = asdict(Recipe(**saved["recipe"]))
-        settings = {"recipe": recipe, "seed": saved["seed"], "about": saved["about"]}
-        stopping = [
-            state for name, state in saved["callbacks"].items() if name.startswith("EarlyStopping")
-        ]
-        over = any(state["wait_count"] >= state["patience"] for state in stopping)
-        return settings, saved["epoch"] + 1 if over else None
-    except READ_ERRORS as error:
-        raise ValueError(
-            f"can't resume from {checkpoint}: the file is damaged, or fit didn't write it"
-        ) from error
-
-
 def _lightning_trainer(
-    folder: Path,
-    recipe: Recipe,
-    epochs: int,
-    gallery: Tensor | None,
-    snapshot_epochs: Iterable[int],
+    folder: Path, recipe: Recipe, epochs: int, records: list[Callback]
 ) -> L.Trainer:
     here, machines = processes()
     cuda, several = torch.cuda.is_available(), here * machines > 1
@@ -289,7 +274,8 @@ def _lightning_trainer(
         enable_progress_bar=False,  # Progress is shorter
         enable_model_summary=False,
         gradient_clip_val=recipe.clip,
-        callbacks=_callbacks(folder, recipe, gallery, snapshot_epochs),
+        callbacks=_callbacks(folder, recipe, records),
+        plugins=WholeFiles(),
     )
 
 
@@ -301,12 +287,8 @@ def _precision() -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
-def _callbacks(
-    folder: Path, recipe: Recipe, gallery: Tensor | None, snapshot_epochs: Iterable[int]
-) -> list[Callback]:
-    callbacks: list[Callback] = [Progress()]
-    if gallery is not None:
-        callbacks.append(Snapshots(gallery, snapshot_epochs))
+def _callbacks(folder: Path, recipe: Recipe, records: list[Callback]) -> list[Callback]:
+    callbacks: list[Callback] = [Progress(), *records]
     if recipe.patience is not None:
         callbacks.append(
             EarlyStopping(
@@ -317,15 +299,9 @@ def _callbacks(
             )
         )
     # The checkpoints come last because they save what the other callbacks know.
-    callbacks.append(_checkpoint(folder, "best", monitor="val_accuracy", mode="max"))
-    callbacks.append(_checkpoint(folder, "last"))
+    callbacks.append(ModelCheckpoint(folder, BEST, monitor="val_accuracy", mode="max"))
+    callbacks.append(ModelCheckpoint(folder, LAST))
     return callbacks
-
-
-def _checkpoint(folder: Path, name: str, **options: Any) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        folder, name, save_on_train_epoch_end=True, enable_version_counter=False, **options
-    )
 
 
 def _train(trainer: L.Trainer, module: Classifier, data: Splits, checkpoint: Path | None) -> bool:
@@ -366,36 +342,24 @@ def _quiet_lightning() -> Iterator[None]:
 @rank_zero_only
 def _delete_run(folder: Path) -> None:
     """Delete the files that an earlier `fit` wrote into a folder, and nothing else."""
-    for version in (folder / "log").glob("version_*"):
-        shutil.rmtree(version)
-    for name in ("best.ckpt", "last.ckpt"):
+    for log in log_files(folder):
+        shutil.rmtree(log.parent)
+    for name in (BEST, LAST):
         (folder / name).unlink(missing_ok=True)
 
 
-def _read_run(folder: Path) -> Run:
-    """Read a run from the log and the checkpoints of its folder."""
-    best = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
-    last = torch.load(folder / "last.ckpt", weights_only=True, map_location="cpu")
-    return Run(
-        history=_read_history(folder),
-        snapshots=last["callbacks"].get("Snapshots", {"maps": {}})["maps"],
-        weights={
-            name.removeprefix("model."): value.contiguous()
-            for name, value in best["state_dict"].items()
-        },
+def _result(folder: Path, trainer: L.Trainer) -> Run:
+    """Collect the results of a run that has just ended."""
+    history, snapshots = (
+        next(callback for callback in trainer.callbacks if isinstance(callback, kind))
+        for kind in (History, Snapshots)
     )
-
-
-def _read_history(folder: Path) -> pd.DataFrame:
-    """Read the logs of a run, one row per epoch."""
-    logs = sorted((folder / "log").glob("version_*/metrics.csv"), key=_version)
-    rows = pd.concat(map(pd.read_csv, logs))
-    # An epoch has several rows: Lightning writes one for training and one for validation, and a
-    # resumed run repeats an epoch that was interrupted. `last` takes the newest value per column.
-    history = rows.groupby("epoch", as_index=False).last()
-    return history[HISTORY_COLUMNS].assign(epoch=history.epoch + 1)
-
-
-def _version(log: Path) -> int:
-    """Return n of the folder ``version_n``. Lightning makes a new one when a run is resumed."""
-    return int(log.parent.name.removeprefix("version_"))
+    best = folder / BEST
+    # There is no best checkpoint if it was lost, and no epoch was left to train.
+    saved = read_checkpoint(best if best.exists() else folder / LAST)
+    weights = saved["state_dict"].items()
+    return Run(
+        pd.DataFrame(history.rows, columns=HISTORY_COLUMNS),
+        snapshots.maps,
+        {name.removeprefix(PREFIX): value.contiguous() for name, value in weights},
+    )

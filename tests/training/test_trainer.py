@@ -16,6 +16,7 @@ from course_utils.models.weights import load_weights
 from course_utils.training import trainer
 from course_utils.training.evaluation import evaluate
 from course_utils.training.recipes import Recipe
+from course_utils.training.resuming import OtherRunError
 from course_utils.training.run import Run
 from course_utils.training.trainer import fit
 
@@ -27,6 +28,7 @@ ONE_EPOCH = Recipe(epochs=1, batch_size=32)
 IMPATIENT = Recipe(epochs=9, batch_size=32, lr=1e-12, schedule="constant", patience=2)
 RANDOM = Recipe(epochs=3, batch_size=32, augment=True)
 SNAPSHOT_EPOCHS = [0, 1, 3]
+ABOUT = {"net": "a", "options": {"width": 1}}
 
 
 def tiny(**options):
@@ -60,7 +62,7 @@ def finished(digits, gallery, tmp_path_factory):
 def one_epoch(digits, tmp_path_factory):
     """A run of one epoch; tests only read its folder."""
     folder = tmp_path_factory.mktemp("one epoch")
-    return fit(tiny(), digits, ONE_EPOCH, folder=folder), folder
+    return fit(tiny(), digits, ONE_EPOCH, folder=folder, about=ABOUT), folder
 
 
 def test_history_has_one_row_per_epoch(finished):
@@ -255,14 +257,28 @@ def test_a_split_without_images_is_refused(digits, tmp_path):
         fit(tiny(), digits._replace(val=TensorDataset(torch.empty(0, 1))), BRIEF, folder=tmp_path)
 
 
-def test_a_run_is_resumed_only_with_its_own_recipe_seed_and_description(one_epoch, digits):
+@pytest.mark.parametrize(
+    ("recipe", "others", "named"),
+    [
+        (BRIEF, {}, ["epochs=1, now 3"]),
+        (
+            Recipe(epochs=1, batch_size=32, lr=0.1, clip=1.0),
+            {},
+            ["lr=0.008, now 0.1", "clip=None, now 1.0"],
+        ),
+        (ONE_EPOCH, {"seed": 1}, ["seed=0, now 1"]),
+        (ONE_EPOCH, {"about": {"net": "a", "options": {"width": 2}}}, ["width=1, now 2"]),
+        (ONE_EPOCH, {"about": {"net": "b", "options": {"width": 1}}}, ["net='a', now 'b'"]),
+        (ONE_EPOCH, {"about": {"net": "a", "options": {}}}, ["width=1, now None"]),
+    ],
+)
+def test_a_run_is_resumed_only_with_its_own_settings_and_what_differs_is_named(
+    recipe, others, named, one_epoch, digits
+):
     _, folder = one_epoch
-    with pytest.raises(ValueError, match=r"'epochs': 1.*got .*'epochs': 3"):
-        fit(tiny(), digits, BRIEF, folder=folder, resume=True)
-    for other in ({"seed": 1}, {"about": {"network": "another"}}):
-        (given,) = other.values()
-        with pytest.raises(ValueError, match=rf"got .*{given}"):
-            fit(tiny(), digits, ONE_EPOCH, folder=folder, resume=True, **other)
+    with pytest.raises(OtherRunError) as refused:
+        fit(tiny(), digits, recipe, folder=folder, resume=True, **({"about": ABOUT} | others))
+    assert f"begun with {'; '.join(named)}. " in str(refused.value)
     assert (folder / "last.ckpt").exists()
 
 
