@@ -5,7 +5,12 @@
 - `cluttered_digits`: one whole digit among fragments of others; needs no download.
 - `several_digits`: one to three whole digits, for more than one label.
 - `strokes`: the movements of a pen behind the image of a digit.
-- `image_folder`: your own folder of images, with one sub-folder per class.
+- `folder_parts`: your own folder of images, with ``train/``, ``test/`` and perhaps ``val/``.
+- `image_folder`: the images of one part, with one sub-folder per class.
+- `image_files`: which files are images, and how one is read; `image_formats` names the others.
+- `copies`: images that are there twice.
+- `stratified`: samples and hold-outs that keep every class.
+- `class_names`: how two lists of classes differ.
 - `fingerprint`: a record by which a resumed run knows that its images are the same.
 - `in_memory`: square images kept in memory.
 - `torchvision_sets`: CIFAR, SVHN, aircraft and pets, through torchvision.

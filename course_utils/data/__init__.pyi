@@ -4,8 +4,9 @@ from . import strokes as strokes
 from .cluttered_digits import ClutteredDigits as ClutteredDigits
 from .cluttered_digits import digit_splits as digit_splits
 from .elpv import elpv_splits as elpv_splits
+from .folder_parts import folder_splits as folder_splits
+from .folder_parts import folder_test as folder_test
 from .image_folder import PhotoFolder as PhotoFolder
-from .image_folder import folder_splits as folder_splits
 from .parts import SizedDataset as SizedDataset
 from .parts import Splits as Splits
 from .photographs import photograph as photograph

@@ -6,7 +6,6 @@ reported at the start, not in the middle of an epoch.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -14,25 +13,31 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import UInt8
-from PIL import Image, ImageOps
-from torch import Tensor
+from PIL import Image
 
 from course_utils.core.checks import check_choice, check_size
-from course_utils.data.in_memory import Photos, in_threads, square
-from course_utils.data.parts import Counts, Splits, check_counts, take_counts
+from course_utils.data.class_names import composed, short_list
+from course_utils.data.image_files import (
+    Picture,
+    check_bits,
+    files_in,
+    is_left_over,
+    pillow_limits,
+    read_picture,
+)
+from course_utils.data.in_memory import Photos, in_threads
+from course_utils.data.stratified import labels_of
 
 Unreadable = Literal["refuse", "skip"]
-IGNORED = {"desktop.ini", "thumbs.db"}  # system files; hidden files are ignored as well
-NAMED = 5  # unreadable files that a message names
+DARK = 2**15  # 16-bit images whose values all lie below are likely to have fewer bits
 
 
 class Reading(NamedTuple):
-    """The result of reading one file: an image, or the reason why there is none."""
+    """The result of reading one file: a picture, or the reason why there is none."""
 
     path: Path
     label: int
-    image: UInt8[Tensor, "3 S S"] | None
+    picture: Picture | None
     problem: str = ""
 
 
@@ -42,6 +47,7 @@ class PhotoFiles(Photos):
     Attributes:
         classes: Names of the classes; a label is an index into them.
         paths: The files in the order of the items.
+        digests: Hash of all pixels of each file's image, which is equal for copies.
     """
 
     def __init__(
@@ -52,6 +58,8 @@ class PhotoFiles(Photos):
         *,
         root: Path,
         unreadable: Unreadable = "refuse",
+        allow_large: bool = False,
+        bits: int = 16,
     ):
         """Read every image, resize it, crop it to the centre and convert it to RGB.
 
@@ -62,26 +70,33 @@ class PhotoFiles(Photos):
             root: Folder that holds the files, for messages.
             unreadable: ``refuse`` raises an error if files can't be read as images, ``skip`` leaves
                 them out with a warning.
+            allow_large: Read images of any number of pixels; see `read_image`.
+            bits: Bits that grey images with 16 bits per channel really use, from 8 to 16.
+
+        Warns:
+            UserWarning: If files are skipped, or images with 16 bits seem to use fewer.
 
         Raises:
-            ValueError: If files are refused, a class has no images, ``unreadable`` is unknown, or
-                the size is below 1.
+            ValueError: If files are refused, there are none, ``unreadable`` is unknown, or a number
+                is out of range.
         """
         check_choice("unreadable", unreadable, Unreadable)
         check_size(size)
-        read = in_threads(partial(_read, size=size), files, root.name)
+        check_bits(bits)
+        with pillow_limits(allow_large) as most_pixels:
+            one = partial(_read, size=size, most_pixels=most_pixels, bits=bits)
+            read = in_threads(one, files, root.name)
         _report_unreadable(read, root, unreadable)
-        good = [reading for reading in read if reading.image is not None]
-        labels = [reading.label for reading in good]
-        if empty := [name for label, name in enumerate(classes) if label not in labels]:
-            raise ValueError(
-                f"{root} has no images of the class {', '.join(empty)}: "
-                f"add some, or remove the sub-folder"
-            )
+        good = [(path, label, picture) for path, label, picture, _ in read if picture is not None]
+        if not good:
+            raise ValueError(f"{root} has no image that can be read")
         self.classes = tuple(classes)
-        self.paths = tuple(reading.path for reading in good)
+        self.paths, labels, pictures = zip(*good)
+        self.digests = tuple(picture.digest for picture in pictures)
+        if bits == 16:
+            _warn_of_dark([picture.highest for picture in pictures if picture.highest], root)
         super().__init__(
-            torch.stack([reading.image for reading in good]),
+            torch.stack([picture.pixels for picture in pictures]),
             torch.tensor(labels),
         )
 
@@ -92,13 +107,23 @@ class PhotoFolder(PhotoFiles):
     Attributes:
         classes: Names of the sub-folders, sorted; a label is an index into them.
         paths: The files in the order of the items.
+        digests: Hash of all pixels of each file's image, which is equal for copies.
     """
 
-    def __init__(self, root: str | Path, size: int, unreadable: Unreadable = "refuse"):
+    def __init__(
+        self,
+        root: str | Path,
+        size: int,
+        unreadable: Unreadable = "refuse",
+        *,
+        allow_large: bool = False,
+        bits: int = 16,
+    ):
         """Read every image, resize it, crop it to the centre and convert it to RGB.
 
         Only the first frame of an animation is read, and transparent pixels become white. Hidden
-        files, and system files such as Thumbs.db, are ignored. Links to folders are not followed.
+        files, and what other programs leave (such as Thumbs.db or @eaDir), are passed over. Links
+        to folders are followed. Names of classes are in the composed form of Unicode (NFC).
 
         Args:
             root: Folder with a sub-folder for each of at least two classes. Their own sub-folders
@@ -106,156 +131,130 @@ class PhotoFolder(PhotoFiles):
             size: Side S of the images in pixels; the shorter side of a photograph is resized to it.
             unreadable: ``refuse`` raises an error if files can't be read as images, ``skip`` leaves
                 them out with a warning.
+            allow_large: Read images of any number of pixels; see `read_image`.
+            bits: Bits that grey images with 16 bits per channel really use, from 8 to 16.
+
+        Warns:
+            UserWarning: If files are skipped, images lie outside the sub-folders, or images with
+                16 bits seem to use fewer.
 
         Raises:
             FileNotFoundError: If the folder doesn't exist.
             ValueError: If files are refused, there are fewer than two classes, a class has no
-                images, ``unreadable`` is unknown, or the size is below 1.
+                images, two have the same name, ``unreadable`` is unknown, or a number is out of
+                range.
         """
         root = Path(root)
-        if not root.is_dir():
-            raise FileNotFoundError(f"there is no folder {root}")
-        folders = (path for path in root.iterdir() if path.is_dir())
-        classes = sorted(path.name for path in folders if not path.name.startswith("."))
-        if len(classes) < 2:
+        folders = class_folders(root)
+        if len(folders) < 2:
             raise ValueError(
                 f"{root} needs a sub-folder for each of at least two classes, "
-                f"got {', '.join(classes) or 'none'}"
+                f"got {', '.join(folders) or 'none'}"
             )
-        files = [
-            (path, label) for label, name in enumerate(classes) for path in files_in(root / name)
-        ]
-        super().__init__(files, classes, size, root=root, unreadable=unreadable)
+        super().__init__(
+            labelled_files(folders, tuple(folders)),
+            tuple(folders),
+            size,
+            root=root,
+            unreadable=unreadable,
+            allow_large=allow_large,
+            bits=bits,
+        )
+        if empty := without_images(self, self.classes):
+            raise ValueError(
+                f"{root} has no images of the class {short_list(empty)}: "
+                f"add some, or remove the sub-folder"
+            )
 
 
-def folder_splits(
-    root: str | Path,
-    *,
-    size: int = 64,
-    counts: Counts = None,
-    unreadable: Unreadable = "refuse",
-    seed: int = 0,
-) -> Splits:
-    """Read a folder of photographs, split for training, validation and test.
+def class_folders(root: Path) -> dict[str, Path]:
+    """Return the sub-folders that hold the images of one class each, sorted by name.
 
-    Args:
-        root: Folder with ``train/`` and ``test/``, each with one sub-folder per class.
-        size: Side of the square images in pixels.
-        counts: Number of images per split. By default all images are used, and a tenth of the
-            training images is held out for validation.
-        unreadable: ``refuse`` raises an error if files can't be read as images, ``skip`` leaves
-            them out with a warning.
-        seed: Seed of the validation split and of samples.
-
-    Warns:
-        UserWarning: If files are skipped, if the same file is in ``train/`` and in ``test/``, or if
-            the same training file is in two classes.
+    Returns:
+        Names of the classes in the composed form of Unicode (NFC), with their folders.
 
     Raises:
-        FileNotFoundError: If ``train/`` or ``test/`` doesn't exist.
-        ValueError: If ``train/`` and ``test/`` have different classes, `PhotoFolder` refuses one of
-            them, or ``counts`` has an unknown split or a negative number.
+        FileNotFoundError: If the folder doesn't exist, or a link in it leads nowhere.
+        ValueError: If two names differ only in their form of Unicode.
     """
-    root, counts = Path(root), check_counts(counts)
-    for part in ("train", "test"):
-        if not (root / part).is_dir():
-            raise FileNotFoundError(
-                f"{root} has no {part}/: expected train/ and test/, each with one sub-folder per "
-                f"class"
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root}")
+    entries = sorted(path for path in root.iterdir() if not is_left_over(path.name))
+    folders: dict[str, Path] = {}
+    for path in entries:
+        if path.is_symlink() and not path.exists():
+            raise FileNotFoundError(f"{path} is a link to {path.readlink()}, which doesn't exist")
+        if not path.is_dir():
+            continue
+        other = folders.setdefault(composed(path.name), path)
+        if other != path:
+            raise ValueError(
+                f"{root} has two folders that are both named {composed(path.name)}, "
+                f"{other.name!a} and {path.name!a} in two forms of Unicode: merge them"
             )
-    train, test = (PhotoFolder(root / part, size, unreadable) for part in ("train", "test"))
-    if train.classes != test.classes:
-        both = [", ".join(part.classes) for part in (train, test)]
-        raise ValueError(f"{root}: train/ has the classes {both[0]}, but test/ has {both[1]}")
-    _warn_of_pairs(duplicates(train, test), root, "test/ are also in train/")
-    _warn_of_pairs(in_two_classes(train), root, "train/ are in two classes")
-    parts = take_counts(train, None, test, counts, seed)
-    return Splits(*parts, classes=train.classes)
+    warn_of_loose_images(root)
+    return dict(sorted(folders.items()))
 
 
-def read_image(path: Path, size: int) -> UInt8[Tensor, "3 size size"]:
-    """Read one image file as `PhotoFolder` does.
-
-    Raises:
-        OSError: If the file is not an image, or is damaged.
-        ValueError: If the image has 32 bits per pixel.
-    """
-    with Image.open(path) as file:
-        file.load()  # decodes all of it, so a truncated file raises here
-        image: Image.Image = file
-        if image.mode in ("I", "F"):
-            raise ValueError("32 bits per pixel, which have no standard range")
-        if image.mode.startswith("I;16"):  # PIL's own conversion would clip the values at 255
-            image = image.point(lambda value: value / 256).convert("L")
-        image = ImageOps.exif_transpose(image)  # cameras store photographs unrotated
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB")
-    return square(image, size)
+def warn_of_loose_images(root: Path) -> None:
+    """Warn if images lie in a folder itself, where only those in its sub-folders are used."""
+    loose = sorted(path.name for path in root.iterdir() if is_named_image(path))
+    if loose:
+        warnings.warn(
+            f"not used: {len(loose)} images that lie in {root} itself, such as {loose[0]}; put "
+            f"them into a sub-folder",
+            stacklevel=2,
+        )
 
 
-def files_in(folder: Path) -> list[Path]:
-    """Return all files in a folder and its sub-folders that may be images, sorted by path."""
-    found = []
-    for path in folder.rglob("*"):
-        # A broken link is not a file, but it has to be reported rather than ignored.
-        is_file = path.is_file() or (path.is_symlink() and not path.is_dir())
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if is_file and not hidden and path.name.lower() not in IGNORED:
-            found.append(path)
-    return sorted(found)
+def is_named_image(path: Path) -> bool:
+    """Return whether a path is a file with the name of an image."""
+    suffixes = {*Image.registered_extensions(), ".heic", ".heif", ".jxl", ".dng"}
+    return path.suffix.lower() in suffixes and not is_left_over(path.name) and path.is_file()
 
 
-def duplicates(one: PhotoFiles, other: PhotoFiles) -> list[tuple[Path, Path]]:
-    """Return pairs of files that two data sets share, byte for byte, whatever their names."""
-    known = {_digest(path): path for path in one.paths}
-    return [(known[digest], path) for path in other.paths if (digest := _digest(path)) in known]
+def without_images(data: Photos | torch.utils.data.Subset, classes: Sequence[str]) -> list[str]:
+    """Return the names of the classes of which a data set has no image."""
+    found = set(labels_of(data))
+    return [name for label, name in enumerate(classes) if label not in found]
 
 
-def in_two_classes(data: PhotoFiles) -> list[tuple[Path, Path]]:
-    """Return pairs of files that are identical, byte for byte, but have different classes."""
-    first: dict[str, int] = {}  # index of the first file with these bytes
-    pairs = []
-    for i, path in enumerate(data.paths):
-        earlier = first.setdefault(_digest(path), i)
-        if data.labels[earlier] != data.labels[i]:
-            pairs.append((data.paths[earlier], path))
-    return pairs
+def labelled_files(folders: dict[str, Path], classes: Sequence[str]) -> list[tuple[Path, int]]:
+    """Return the files in the folders of classes, with their labels."""
+    return [
+        (path, classes.index(name)) for name, folder in folders.items() for path in files_in(folder)
+    ]
 
 
-def _read(file: tuple[Path, int], size: int) -> Reading:
+def _read(file: tuple[Path, int], size: int, most_pixels: float, bits: int) -> Reading:
     """Read one file; an error becomes a short description of the problem."""
     path, label = file
     try:
-        return Reading(path, label, read_image(path, size))
-    except Image.UnidentifiedImageError:
-        problem = "empty" if path.stat().st_size == 0 else "not an image"
+        return Reading(path, label, read_picture(path, size, most_pixels, bits))
     except Exception as error:  # PIL's decoders may raise anything on damaged data
         message = str(getattr(error, "strerror", None) or error).splitlines()
-        problem = message[0] if message else type(error).__name__
-    return Reading(path, label, None, problem)
+        return Reading(path, label, None, message[0] if message else type(error).__name__)
 
 
 def _report_unreadable(read: list[Reading], root: Path, unreadable: Unreadable) -> None:
-    bad = [f"{r.path.relative_to(root)} ({r.problem})" for r in read if r.image is None]
+    bad = [f"{r.path.relative_to(root)} ({r.problem})" for r in read if r.picture is None]
     if not bad:
         return
-    named = "; ".join(bad[:NAMED])
-    if len(bad) > NAMED:
-        named += f"; and {len(bad) - NAMED} more"
+    named = short_list(bad, "; ")
     problem = f"{len(bad)} of {len(read)} files in {root} can't be read as images: {named}"
     if unreadable == "refuse":
-        raise ValueError(f"{problem}. Remove them, or leave them out with unreadable='skip'")
-    warnings.warn(f"left out: {problem}", stacklevel=4)
+        # In words that suit Python (unreadable="skip") as well as the command line.
+        raise ValueError(f"{problem}. Remove or convert them, or choose to skip unreadable files")
+    warnings.warn(f"left out: {problem}", stacklevel=2)
 
 
-def _warn_of_pairs(pairs: list[tuple[Path, Path]], root: Path, what: str) -> None:
-    if pairs:
-        example = " = ".join(str(path.relative_to(root)) for path in pairs[0])
-        warnings.warn(f"{len(pairs)} files of {root}/{what}, such as {example}", stacklevel=3)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _warn_of_dark(highest: list[int], root: Path) -> None:
+    """Warn if 16-bit images seem to have fewer bits, as those of cameras and microscopes do."""
+    top = max(highest, default=DARK)
+    if top < DARK:
+        warnings.warn(
+            f"the {len(highest)} images with 16 bits in {root} have values up to {top:,} of "
+            f"65,535, so they are nearly black; if that is their full range, set bits to "
+            f"{max(8, top.bit_length())} (for colour, convert them to 8 bits)",
+            stacklevel=2,
+        )

@@ -60,7 +60,10 @@ def check_counts(counts: Counts) -> dict[str, int]:
 def take_counts(
     train: SizedDataset, val: SizedDataset | None, test: SizedDataset, counts: Counts, seed: int
 ) -> tuple[SizedDataset, SizedDataset, SizedDataset]:
-    """Return the three parts with the requested numbers of images.
+    """Return the three parts with the requested numbers of images, without regard to classes.
+
+    Each class of the public data sets has dozens of images or more, and the course's results depend
+    on this choice. Folders, whose classes may be small, are split by `hold_out`.
 
     Args:
         train: All images for training.
@@ -85,7 +88,7 @@ def _hold_out(train: Any, n: int | None, seed: int) -> tuple[Subset, Subset]:
     if n is None:
         n = max(1, round(VAL_SHARE * len(train)))
     n = min(n, len(train) - 1)  # at least one image is left to train on
-    order = _shuffled(len(train), seed)
+    order = shuffled(len(train), seed)
     return Subset(train, order[n:]), Subset(train, order[:n])
 
 
@@ -93,8 +96,9 @@ def _sample(part: Any, n: int | None, seed: int) -> SizedDataset:
     """Return a random sample of n images, or all images in their order if n is not smaller."""
     if n is None or n >= len(part):
         return part
-    return Subset(part, _shuffled(len(part), seed)[:n])
+    return Subset(part, shuffled(len(part), seed)[:n])
 
 
-def _shuffled(n: int, seed: int) -> list[int]:
+def shuffled(n: int, seed: int) -> list[int]:
+    """Return the numbers from 0 to n - 1 in a random order."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()

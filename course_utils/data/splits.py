@@ -13,7 +13,8 @@ from torch.utils.data import Subset
 
 from course_utils.data.cluttered_digits import digit_splits
 from course_utils.data.elpv import elpv_splits
-from course_utils.data.image_folder import Unreadable, folder_splits
+from course_utils.data.folder_parts import folder_splits
+from course_utils.data.image_folder import Unreadable
 from course_utils.data.parts import Counts, Splits
 from course_utils.data.torchvision_sets import DOWNLOADED, torchvision_splits
 
@@ -31,6 +32,8 @@ def load(
     curriculum: Sequence[tuple[int, int]] = (),
     counts: Counts = None,
     unreadable: Unreadable = "refuse",
+    allow_large: bool = False,
+    bits: int = 16,
     seed: int = 0,
 ) -> Splits:
     """Load a data set by its name, split for training, validation and test.
@@ -39,9 +42,9 @@ def load(
     `folder_splits`, `elpv_splits` and `torchvision_splits`.
 
     Args:
-        name: ``cluttered_digits``; ``folder``, your own images in ``train/`` and ``test/``;
-            ``elpv``, photographs of solar cells; or one of torchvision's ``aircraft``, ``cifar10``,
-            ``cifar100``, ``oxford_pets`` and ``svhn``, which are downloaded once.
+        name: ``cluttered_digits``; ``folder``, your own images in ``train/``, ``test/`` and perhaps
+            ``val/``; ``elpv``, photographs of solar cells; or one of torchvision's ``aircraft``,
+            ``cifar10``, ``cifar100``, ``oxford_pets`` and ``svhn``, which are downloaded once.
         root: Folder of your own images, or of torchvision's sets.
         size: Side of the square images in pixels.
         fragments: Number of clutter fragments per image, for cluttered digits.
@@ -51,6 +54,8 @@ def load(
             4,000 cluttered digits, or else all images, with a tenth of the training images for
             validation.
         unreadable: ``refuse`` a folder with files that can't be read as images, or ``skip`` them.
+        allow_large: Read images of any number of pixels from a folder.
+        bits: Bits that a folder's grey images with 16 bits per channel really use.
         seed: Seed of the composition, or of the validation split.
 
     Raises:
@@ -70,7 +75,15 @@ def load(
                 seed=seed,
             )
         case "folder":
-            return folder_splits(root, size=size, counts=counts, unreadable=unreadable, seed=seed)
+            return folder_splits(
+                root,
+                size=size,
+                counts=counts,
+                unreadable=unreadable,
+                allow_large=allow_large,
+                bits=bits,
+                seed=seed,
+            )
         case "elpv":
             return elpv_splits(size=size, counts=counts, seed=seed)
     if name not in DOWNLOADED:

@@ -6,20 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.data.image_folder import (
-    PhotoFiles,
-    PhotoFolder,
-    duplicates,
-    in_two_classes,
-    read_image,
-)
-
-
-def photo(seed, size=(40, 30), mode="RGB"):
-    shape = (size[1], size[0], len(mode)) if len(mode) > 1 else (size[1], size[0])
-    return Image.fromarray(
-        np.random.default_rng(seed).integers(0, 256, shape, np.uint8), mode if mode != "L" else None
-    )
+from course_utils.data.image_folder import PhotoFiles, PhotoFolder
+from tests.photo_folders import photo
 
 
 @pytest.fixture
@@ -50,33 +38,6 @@ def test_items_are_the_photographs_in_a_stable_order(root):
         assert y == z
 
 
-def flat(mode, value):
-    return Image.new(mode, (20, 20), value)
-
-
-@pytest.mark.parametrize(
-    ("name", "image", "expected"),
-    [
-        ("grey.png", flat("L", 100), (100, 100, 100)),
-        (
-            "sixteen bits.png",
-            Image.fromarray(np.full((20, 20), 100 * 256 + 7, np.uint16)),
-            (100, 100, 100),
-        ),
-        ("palette.gif", flat("P", 0), (0, 0, 0)),
-        ("cmyk.jpg", flat("CMYK", (0, 0, 0, 0)), (255, 255, 255)),
-        ("see-through.png", flat("RGBA", (10, 20, 30, 0)), (255, 255, 255)),
-        ("half.png", flat("RGBA", (0, 0, 0, 128)), (127, 127, 127)),
-        ("ein Bär 🐻.png", flat("RGB", (1, 2, 3)), (1, 2, 3)),
-    ],
-)
-def test_every_kind_of_image_becomes_rgb(tmp_path, name, image, expected):
-    image.save(tmp_path / name)
-    got = read_image(tmp_path / name, 16)
-    assert got.shape == (3, 16, 16)
-    assert (got.float().mean(dim=(1, 2)) - torch.tensor(expected).float()).abs().max() <= 1
-
-
 def test_files_are_read_in_the_order_of_a_list(root):
     folder = PhotoFolder(root, 30)
     order = [5, 0, 3]
@@ -86,38 +47,6 @@ def test_files_are_read_in_the_order_of_a_list(root):
     assert data.classes == folder.classes
     assert torch.equal(data.images, folder.images[order])
     assert torch.equal(data.labels, folder.labels[order])
-
-
-def test_only_the_first_frame_of_an_animation_is_read(tmp_path):
-    frames = [flat("L", shade) for shade in (50, 200)]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert (read_image(tmp_path / "a.gif", 8).float() - 50).abs().max() <= 1
-
-
-def test_large_photograph_is_resized_before_it_is_cropped(tmp_path):
-    """Of 80 × 40 pixels, the left half is black and the right half white; the crop has both."""
-    image = Image.new("RGB", (80, 40))
-    image.paste((255, 255, 255), (40, 0, 80, 40))
-    image.save(tmp_path / "a.png")
-    got = read_image(tmp_path / "a.png", 20)[0].float()
-    assert got[:, :8].max() == 0
-    assert got[:, 12:].min() == 255
-    wide = Image.fromarray(np.tile(np.array([[0, 255], [255, 0]], np.uint8), (40, 40)))
-    wide.save(tmp_path / "b.png")
-    assert (
-        read_image(tmp_path / "b.png", 20).float() - 127.5
-    ).abs().max() < 30  # neighbours are averaged
-
-
-def test_photograph_is_rotated_as_its_camera_recorded(tmp_path):
-    image = Image.new("RGB", (20, 20))
-    image.paste((255, 255, 255), (0, 0, 20, 10))  # the upper half is white
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    image.save(tmp_path / "a.png", exif=exif)
-    got = read_image(tmp_path / "a.png", 20)
-    assert got[:, 15:].float().mean() > 250
-    assert got[:, :5].float().mean() < 5
 
 
 def half_a_jpeg(path):
@@ -206,15 +135,6 @@ def test_wrong_size_is_refused(root, size):
         PhotoFolder(root, size)
 
 
-def test_same_photograph_in_two_classes_is_found(root):
-    assert in_two_classes(PhotoFolder(root, 16)) == []
-    (root / "dog" / "cat.png").write_bytes((root / "cat" / "1.png").read_bytes())
-    (root / "cat" / "twin.png").write_bytes((root / "cat" / "2.png").read_bytes())
-    assert in_two_classes(PhotoFolder(root, 16)) == [
-        (root / "cat" / "1.png", root / "dog" / "cat.png")
-    ]
-
-
 def test_class_without_images_is_named(root):
     (root / "emu").mkdir()
     with pytest.raises(ValueError, match=r"no images .* emu"):
@@ -236,13 +156,3 @@ def test_missing_folder_and_unknown_choice_are_refused(root):
         PhotoFolder(root / "nowhere", 16)
     with pytest.raises(ValueError, match=r"'ignore'.*refuse, skip"):
         PhotoFolder(root, 16, unreadable="ignore")
-
-
-def test_duplicates_are_found_whatever_their_names(root, tmp_path_factory):
-    other = tmp_path_factory.mktemp("test")
-    for name in ("cat", "dog"):
-        (other / name).mkdir()
-        photo(ord(name[0])).save(other / name / "own.png")
-    (other / "cat" / "stolen.png").write_bytes((root / "dog" / "1.png").read_bytes())
-    found = duplicates(PhotoFolder(root, 16), PhotoFolder(other, 16))
-    assert found == [(root / "dog" / "1.png", other / "cat" / "stolen.png")]

@@ -81,7 +81,7 @@ def test_folder_without_test_images_is_refused(tmp_path):
 
 def test_different_classes_in_train_and_test_are_refused(folder):
     (folder / "test" / "light").rename(folder / "test" / "bright")
-    with pytest.raises(ValueError, match=r"train/ .*dark, light.*test/ .*bright, dark"):
+    with pytest.raises(ValueError, match=r"only in train/: light; only in test/: bright$"):
         load("folder", root=folder)
 
 

@@ -1,0 +1,132 @@
+"""Names of the file formats that Pillow can't read, told by a file's first bytes.
+
+A photograph of a phone or a camera, a scan or a video is a good file, and "not an image" would be
+no help. The suffix is not trusted: phones and web sites often name a HEIC file ``.jpg``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from PIL import TiffImagePlugin
+
+HEAD = 4096  # bytes; an SVG may begin with a long comment
+RAW = "camera raw: export it as JPEG, PNG or TIFF"
+VIDEO = "a video: save its frames as images"
+ARCHIVE = "an archive: unpack it"
+DOCUMENT = "a document: save its pictures as images"
+AVIF = "AVIF, which is damaged or needs a newer Pillow (pip install -U pillow)"
+CONVERT = "{}, which can't be read: convert it to PNG"
+# Offset, bytes there, and what to tell the user.
+SIGNATURES = (
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (0, b"FUJIFILMCCD-RAW", RAW),
+    (0, b"IIU\0", RAW),  # Panasonic
+    (0, b"IIRO", RAW),  # Olympus
+    (0, b"IIRS", RAW),
+    (0, b"MMOR", RAW),
+    (0, b"FOVb", RAW),  # Sigma
+    (0, b"\0MRM", RAW),  # Minolta
+    (6, b"HEAPCCDR", RAW),  # Canon, before 2004
+    (8, b"CR\x02\0", RAW),  # Canon; a TIFF file otherwise
+    (128, b"DICM", CONVERT.format("DICOM")),
+    (344, b"n+1\0", CONVERT.format("NIfTI")),
+    (0, b"\x89HDF\r\n\x1a\n", CONVERT.format("HDF5")),
+    (0, b"\x93NUMPY", CONVERT.format("a NumPy array")),
+    (0, b"\x76\x2f\x31\x01", CONVERT.format("OpenEXR")),
+    (0, b"#?RADIANCE", CONVERT.format("Radiance HDR")),
+    (0, b"8BPS", CONVERT.format("a Photoshop document of this kind")),
+    (0, b"gimp xcf", CONVERT.format("a GIMP document")),
+    (0, b"AT&TFORM", DOCUMENT),  # DjVu
+    (0, b"%PDF", DOCUMENT),
+    (0, b"\xd0\xcf\x11\xe0", DOCUMENT),  # Word and PowerPoint, before 2007
+    (0, b"\x1aE\xdf\xa3", VIDEO),  # Matroska and WebM
+    (8, b"AVI ", VIDEO),
+    (0, b"\0\0\x01\xba", VIDEO),  # MPEG
+    (0, b"\0\0\x01\xb3", VIDEO),
+    (0, b"FLV\x01", VIDEO),
+    (4, b"moov", VIDEO),
+    (4, b"mdat", VIDEO),
+    (0, b"PK\x03\x04", ARCHIVE),
+    (0, b"\x1f\x8b", ARCHIVE),
+    (0, b"7z\xbc\xaf\x27\x1c", ARCHIVE),
+    (0, b"Rar!\x1a\x07", ARCHIVE),
+    (0, b"version https://git-lfs", "a pointer of Git LFS: fetch the file with git lfs pull"),
+)
+PLUGINS = {  # format: module, and the package that brings it
+    "HEIC": ("pillow_heif", "pillow-heif"),
+    "JPEG XL": ("pillow_jxl", "pillow-jxl-plugin"),
+}
+BRANDS = {  # of files in the ISO base media format, the most telling first
+    b"crx ": RAW,  # Canon, since 2018
+    **dict.fromkeys((b"avif", b"avis"), AVIF),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "HEIC"),
+    **dict.fromkeys((b"mif1", b"mif2", b"msf1"), "HEIC"),
+}
+# TIFF tags: whether the picture is a reduced copy, its kind of pixels, the camera's maker, where
+# further pictures are, and the version of the format DNG.
+NEW_SUBFILE_TYPE, PHOTOMETRIC, MAKE, SUB_IFDS, DNG_VERSION = 254, 262, 271, 330, 50706
+SENSOR_PIXELS = (32803, 34892)  # colour filter array, and linear raw
+
+
+def explain_format(path: Path) -> str:
+    """Return what a file is that Pillow can't read, and what to do; empty if that is unknown."""
+    head, tags = _head_and_tags(path)
+    # A camera's TIFF file that can't be decoded is its raw format, of which there are dozens.
+    name = _name(head) or (RAW if MAKE in tags else "")
+    if name not in PLUGINS:
+        return name
+    module, package = PLUGINS[name]
+    if find_spec(module):
+        return f"damaged {name}"
+    return (
+        f"{name}, which needs the package {package} (pip install {package}), or convert it to JPEG"
+    )
+
+
+def is_camera_raw(path: Path) -> bool:
+    """Return whether a TIFF file that Pillow opens is camera raw.
+
+    Such a file begins with a small preview, which would be read instead of the photograph.
+    """
+    head, tags = _head_and_tags(path)
+    preview = tags.get(NEW_SUBFILE_TYPE, 0) & 1 and (SUB_IFDS in tags or MAKE in tags)
+    sensor = DNG_VERSION in tags or tags.get(PHOTOMETRIC) in SENSOR_PIXELS
+    return bool(preview or sensor or _name(head) == RAW)
+
+
+def _name(head: bytes) -> str:
+    if head[4:8] == b"ftyp":
+        length = min(int.from_bytes(head[:4], "big"), len(head))
+        brands = {head[i : i + 4] for i in (8, *range(16, length, 4))}
+        return next((name for brand, name in BRANDS.items() if brand in brands), VIDEO)
+    for offset, signature, name in SIGNATURES:
+        if head.startswith(signature, offset):
+            return name
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in text:
+        return CONVERT.format("SVG")
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "a web page, as a failed download leaves it"
+    return ""
+
+
+def _head_and_tags(path: Path) -> tuple[bytes, Mapping[int, Any]]:
+    """Read the first bytes and, for a TIFF file, the tags of its first picture.
+
+    The tags are read anew, because Pillow drops them if it can't decode the picture.
+    """
+    head, tags = b"", TiffImagePlugin.ImageFileDirectory_v2()
+    with suppress(OSError, SyntaxError, ValueError, struct.error), path.open("rb") as file:
+        head = file.read(HEAD)
+        if head.startswith((b"II*\0", b"MM\0*")):
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
+            file.seek(tags.next)
+            tags.load(file)
+    return head, tags
