@@ -122,7 +122,7 @@ def rehearse(path: Path, wheel: Path, python: Path, freeze: Path) -> str | None:
     """
     uv("pip", "sync", "--quiet", "--python", python, freeze)
     with tempfile.TemporaryDirectory() as empty:
-        # Colab's folder has the same name. It is nested because a chapter also writes beside it.
+        # Colab's folder has the same name.
         content = Path(empty, "content")
         content.mkdir()
         copy = content / path.name
