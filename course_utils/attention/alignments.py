@@ -12,6 +12,11 @@ attention is allowed → weights (..., K), computed along the last dimension. Th
 
 A masked position, or one with a score of −∞, gets a weight of exactly 0. A row in which no position
 is allowed is all zeros, never NaN. Half-precision scores are aligned in single precision.
+
+Like PyTorch's own softmax, all of them work under `torch.func`, `torch.vmap`, `torch.compile` and
+`torch.export`. Under the last three, no branch may depend on a tensor's values, so values are not
+checked there: scores with NaN give weights with NaN. There is one exception: training through
+`sparsemax` or `entmax` can't be compiled with ``fullgraph=True``.
 """
 
 from __future__ import annotations
@@ -22,14 +27,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from course_utils.attention._entmax import Entmax
+from course_utils.core.tensor_checks import truth_of
+
 Scores = Float[Tensor, "*rows K"]
 Weights = Float[Tensor, "*rows K"]
 Mask = Bool[Tensor, "*broadcastable"]
+OneNumber = float | Float[Tensor, ""] | Float[Tensor, "1"]  # a tensor if it is learned
 
 
-def softmax(
-    scores: Scores, *, temperature: float | Float[Tensor, ""] = 1.0, mask: Mask | None = None
-) -> Weights:
+def softmax(scores: Scores, *, temperature: OneNumber = 1.0, mask: Mask | None = None) -> Weights:
     r"""Return :math:`a_i = e^{r_i/T} / \sum_j e^{r_j/T}`, the exponentials over their sum.
 
     All weights are positive.
@@ -41,11 +48,13 @@ def softmax(
         mask: True where attention is allowed.
 
     Raises:
-        ValueError: If the temperature is not positive and finite in the precision of the scores;
-            see also `allowed`.
+        ValueError: If the temperature is not one number, or is not positive and finite in the
+            precision of the scores; see also `allowed`.
     """
     ready, where = _prepared(scores, mask)
-    if not torch.finfo(ready.dtype).tiny <= temperature < math.inf:
+    _check_single("temperature", temperature)
+    fits = (temperature >= torch.finfo(ready.dtype).tiny) & (temperature < math.inf)
+    if truth_of(fits) is False:
         raise ValueError(f"expected a positive, finite temperature, got {temperature}")
     if torch.is_tensor(temperature) or temperature != 1:
         # Softmax sees differences only. Moving the highest score to 0 before the division changes
@@ -65,28 +74,33 @@ def sparsemax(scores: Scores, *, mask: Mask | None = None) -> Weights:
     return entmax(scores, alpha=2.0, mask=mask)
 
 
-def entmax(scores: Scores, *, alpha: float = 1.5, mask: Mask | None = None) -> Weights:
+def entmax(scores: Scores, *, alpha: OneNumber = 1.5, mask: Mask | None = None) -> Weights:
     r"""Return weights between softmax (α = 1) and sparsemax (α = 2) (Peters et al. 2019).
 
     .. math:: a_i = [(\alpha - 1)\, r_i - \tau]_+^{1/(\alpha - 1)}
 
     The threshold τ is the only one for which the weights sum to 1. The larger α, the more weights
-    are exactly 0. Source: Peters, Niculae and Martins 2019.
+    are exactly 0.
+
+    Sources: Peters, Niculae and Martins 2019; Correia, Niculae and Martins 2019, who learn α, for
+    its gradient.
 
     Args:
         scores: (..., K).
-        alpha: α, in [1, 2].
+        alpha: α, in [1, 2]; a tensor if it is learned. At both ends, its gradient is the one-sided
+            one. An optimizer can step over the ends, so compute α from a parameter that can have
+            any value, for example as ``1 + parameter.sigmoid()``. For `torch.export`, α must be a
+            number.
         mask: True where attention is allowed.
 
     Raises:
-        ValueError: If α is outside [1, 2]; see also `allowed`.
+        ValueError: If α is not one number, or is outside [1, 2]; see also `allowed`.
     """
-    if not 1 <= alpha <= 2:
-        raise ValueError(f"expected alpha from 1 (softmax) to 2 (sparsemax), got {alpha}")
-    if alpha == 1:
-        return softmax(scores, mask=mask)
+    _check_single("alpha", alpha)
     ready, where = _prepared(scores, mask)
-    return _finished(_Entmax.apply(ready, alpha), where, scores.dtype)
+    if torch.is_tensor(alpha):
+        alpha = alpha.reshape(()).to(ready)
+    return _finished(Entmax.apply(ready, alpha), where, scores.dtype)
 
 
 def sigmoid(scores: Scores, *, mask: Mask | None = None) -> Weights:
@@ -143,7 +157,7 @@ def local(
 
 def _offsets(scores: Tensor, centres: Tensor, positions: Tensor, window: float) -> Tensor:
     """Check the geometry of `local`, and return the position minus the centre, (..., K, n)."""
-    if not window > 0:
+    if truth_of(window > 0) is False:
         raise ValueError(f"expected a positive window, got {window}")
     if positions.ndim != 2 or positions.shape[:1] != scores.shape[-1:]:
         raise ValueError(
@@ -159,7 +173,7 @@ def _offsets(scores: Tensor, centres: Tensor, positions: Tensor, window: float) 
     # coincide.
     wide = torch.promote_types(positions.dtype, torch.float32)
     offset = positions.to(wide) - centres[..., None, :].to(wide)  # (K, n) − (..., 1, n)
-    if not offset.isfinite().all():
+    if truth_of(offset.isfinite().all()) is False:
         raise ValueError("expected finite centres and positions, got NaN or ∞ among them")
     return offset
 
@@ -180,9 +194,9 @@ def allowed(scores: Scores, mask: Mask | None = None) -> Bool[Tensor, "*rows K"]
             f"expected scores (..., K) with at least one position, got {tuple(scores.shape)}"
         )
     # The maximum is NaN if any score is, so one comparison finds NaN and +∞.
-    if scores.numel() and not (highest := scores.amax()) < torch.inf:
+    if scores.numel() and truth_of((highest := scores.amax()) < torch.inf) is False:
         raise ValueError(f"expected finite scores or −∞, got {highest.item()} among them")
-    above = scores > -torch.inf
+    above = scores != -torch.inf  # true for NaN, which then reaches the weights
     if mask is None:
         return above
     if not torch.is_tensor(mask) or mask.dtype != torch.bool:
@@ -199,69 +213,10 @@ def allowed(scores: Scores, mask: Mask | None = None) -> Bool[Tensor, "*rows K"]
         ) from None
 
 
-class _Entmax(torch.autograd.Function):
-    """Entmax along the last dimension.
-
-    The scores are finite or −∞, and each row has at least one finite score.
-    """
-
-    @staticmethod
-    def forward(ctx, scores: Tensor, alpha: float) -> Tensor:
-        r"""Find the threshold by Newton's method, without sorting.
-
-        With K positions and :math:`p = 1 / (\alpha - 1)`, the weights are
-        :math:`a_i = [1 + x_i - t]_+^p / K`, where
-        :math:`x_i = (\alpha - 1) K^{\alpha - 1} (r_i - \max r)`. This form keeps its precision near
-        softmax, where p is huge and x is tiny, and for nearly equal weights, where t is near 0.
-
-        Newton's method looks for the t at which the p-norm of the brackets is :math:`K^{1/p}`. That
-        norm falls and is convex in t, so a step from below the root never passes it. For equal
-        scores, and for all scores in the limit of softmax, the norm is a straight line; few steps
-        are needed. For sparsemax, they end at the root itself.
-        """
-        power = 1 / (alpha - 1)
-        widest = scores.shape[-1] ** (alpha - 1)
-        x = (scores - scores.amax(dim=-1, keepdim=True)) * ((alpha - 1) * widest)  # (..., K)
-        # Start below the root: with this t, the highest score alone has a weight of 1.
-        t = torch.full_like(x[..., :1], 1 - widest)  # (..., 1)
-        for _ in range(100):  # 1 to 10 steps are needed
-            slopes, weights = _powers((x - t).clamp_(min=-1), power)
-            mean = weights.mean(dim=-1, keepdim=True)  # is 1 at the root
-            step = -mean * torch.expm1((1 - alpha) * mean.log()) / slopes.mean(dim=-1, keepdim=True)
-            moved = torch.maximum(t, t + step)  # a step back can only be rounding
-            if torch.equal(moved, t):
-                break
-            t = moved
-        weights /= weights.sum(dim=-1, keepdim=True)
-        ctx.save_for_backward(weights)
-        ctx.alpha = alpha
-        return weights
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        """Multiply by the Jacobian diag(s) − s sᵀ / Σs, with s = a^(2 − α) where a > 0.
-
-        For α = 1, s would be a, and this the Jacobian of softmax.
-        """
-        (weights,) = ctx.saved_tensors
-        # Clamped first: the power of 0 has an infinite slope, and `where` would make NaN of it in
-        # the second derivative.
-        positive = weights.clamp(min=torch.finfo(weights.dtype).tiny)
-        s = torch.where(weights > 0, positive ** (2 - ctx.alpha), 0)
-        mean = (s * gradient).sum(dim=-1, keepdim=True) / s.sum(dim=-1, keepdim=True)
-        return s * (gradient - mean), None
-
-
-def _powers(x: Tensor, power: float) -> tuple[Tensor, Tensor]:
-    """Return (1 + x)^(power − 1), or 0 where x = −1, and (1 + x)^power.
-
-    Sparsemax (power 1) and entmax with α = 1.5 (power 2) need no logarithm.
-    """
-    base = 1 + x
-    if power == 1:
-        return base.sign(), base
-    slopes = base if power == 2 else (x.log1p() * (power - 1)).exp()
-    return slopes, slopes * base
+def _check_single(name: str, value: OneNumber) -> None:
+    """Check that an option is a number or a tensor with one element."""
+    if torch.is_tensor(value) and value.numel() != 1:
+        raise ValueError(f"expected {name} to be one number, got a tensor {tuple(value.shape)}")
 
 
 def _prepared(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -271,7 +226,7 @@ def _prepared(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | Non
     """
     where = allowed(scores, mask)
     scores = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
-    if where.all():
+    if truth_of(where.all()):
         return scores, None
     filled = scores.masked_fill(~where, -torch.inf)
     # A row of −∞ alone would become NaN. It gets zeros here, and `_finished` removes its weights.

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from course_utils.attention import alignments
 from course_utils.attention.alignments import Mask, Scores, Weights
+from course_utils.core.tensor_checks import truth_of
 
 POLICY_HIDDEN = 32  # hidden units of the network in `SubsetPolicy`
 
@@ -91,7 +92,7 @@ def reinforce_loss(
             f"expected one reward for each draw, {tuple(log_prob.shape)}, got {tuple(reward.shape)}"
         )
     reward = reward.to(log_prob.dtype)  # booleans are accepted: the answer was right or wrong
-    if not reward.isfinite().all():
+    if truth_of(reward.isfinite().all()) is False:
         raise ValueError("expected finite rewards, got NaN or ∞ among them")
     baseline = torch.as_tensor(baseline, dtype=reward.dtype)
     if baseline.shape not in ((), reward.shape):
@@ -225,5 +226,6 @@ def _drawn(probabilities: Tensor, generator: torch.Generator | None) -> tuple[Te
     # A time of 0 would be an infinite speed, or 0 / 0 at a position with a probability of 0.
     clocks = clocks.clamp(min=torch.finfo(clocks.dtype).tiny)
     speed = probabilities.detach() / clocks  # (..., K), one over the waiting time
-    first = F.one_hot(speed.argmax(dim=-1), speed.shape[-1])  # (..., K)
+    positions = torch.arange(speed.shape[-1], device=speed.device)
+    first = positions == speed.argmax(dim=-1, keepdim=True)  # (..., K)
     return (first * (speed > 0)).to(speed.dtype), clocks

@@ -6,7 +6,8 @@ wrong tensor would silently give a wrong result, or raise an error that doesn't 
 
 from __future__ import annotations
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 
@@ -21,6 +22,31 @@ def check_maps(maps: Float[Tensor, "B 1 h w"]) -> None:
             "expected finite, non-negative maps, "
             f"got values from {maps.min():.3g} to {maps.max():.3g}"
         )
+
+
+def as_masks(name: str, given: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+    """Return masks as booleans; they may be given in any type, if all values are 0 and 1.
+
+    A mask read from a PNG file has 0 and 255, which would count every pixel 255 times.
+
+    Args:
+        name: Name of the masks, for the error message.
+        given: The masks.
+
+    Raises:
+        ValueError: If there is any other value.
+    """
+    if given.dtype == torch.bool:
+        return given
+    if not ((given == 0) | (given == 1)).all():
+        low, high = given.min().item(), given.max().item()
+        half = f"{high // 2:g}" if high > 1 else "0.5"
+        kind = str(given.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"expected {name} with values 0 and 1 (or booleans), got {kind} values "
+            f"from {low:.3g} to {high:.3g}; use `{name} > {half}`"
+        )
+    return given.bool()
 
 
 def check_shape(name: str, given: Tensor, *sizes: int | None) -> None:
@@ -40,3 +66,17 @@ def check_shape(name: str, given: Tensor, *sizes: int | None) -> None:
     ):
         shape = ", ".join("any" if size is None else str(size) for size in sizes)
         raise ValueError(f"expected {name} of shape ({shape}), got {tuple(given.shape)}")
+
+
+def truth_of(condition: bool | Bool[Tensor, ""]) -> bool | None:
+    """Return whether a condition holds, or None where the values of tensors are not known.
+
+    That is the case under `torch.vmap`, where one tensor stands for many, and under `torch.compile`
+    and `torch.export`, which record operations to run them later.
+    """
+    if torch.is_tensor(condition) and torch.compiler.is_compiling():
+        return None
+    try:
+        return bool(condition)
+    except RuntimeError:  # how vmap refuses
+        return None
