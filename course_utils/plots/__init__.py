@@ -1,11 +1,16 @@
 """Figures and tables of the course, at one width, with one palette and one colour map.
 
 - `maps`: images and attention maps.
+- `overlays`: pictures of an image with a map laid over it.
 - `curves`: training curves, and differences between variants seed by seed.
 - `tables`: tables of scores, and tables drawn as heat maps.
 - `canvas`: the sizes and colours that all figures share.
+- `text` and `escapes`: names of classes and files, which are shown as they are.
+- `file_names`: names of picture files that can't overwrite each other.
+- `inputs`: checks of images and maps.
 
-Every function returns a figure or a styled table; nothing is shown until a cell ends with it.
+Every function returns a figure, a picture or a styled table; nothing is shown until a cell ends
+with it.
 """
 
 import lazy_loader

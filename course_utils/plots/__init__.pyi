@@ -9,5 +9,6 @@ from .maps import show_images as show_images
 from .maps import show_map_rows as show_map_rows
 from .maps import show_maps as show_maps
 from .maps import show_row as show_row
+from .overlays import overlay as overlay
 from .tables import score_table as score_table
 from .tables import show_heat_map as show_heat_map

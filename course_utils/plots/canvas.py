@@ -5,6 +5,8 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from course_utils.plots.text import as_given
+
 MAP_COLOURS = "viridis"  # perceptually uniform, and readable without colour vision
 BOX_COLOUR = "#ff6e6e"
 WIDTH = 7.4  # inches: the width of a page's column, so text keeps the size given here
@@ -12,10 +14,10 @@ DPI = 150
 
 
 def finished(figure: Figure) -> Figure:
-    """Remove a figure from pyplot's list of open figures.
+    """Remove a figure from pyplot's list of open figures; its text is shown as it was given.
 
     A notebook shows open figures at the end of a cell and, in addition, the value of the cell, so
     an open figure that is returned would appear twice.
     """
     plt.close(figure)
-    return figure
+    return as_given(figure)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from course_utils.plots.canvas import DPI, WIDTH, finished
+from course_utils.plots.text import shortened
 
 EXCLUDES_ZERO = "#d95f02"
 INCLUDES_ZERO = "#2a788e"
@@ -87,7 +88,7 @@ def show_differences(
         label: Label of the axis.
     """
     dots = pd.DataFrame(
-        [(name, gain) for name, values in gains.items() for gain in values],
+        [(shortened(name), gain) for name, values in gains.items() for gain in values],
         columns=["comparison", "gain"],
     )
     figure, axis = plt.subplots(
@@ -167,7 +168,7 @@ def _label_ends(axis: Axes, ends: Mapping[str, tuple]) -> None:
     for name, height in zip(order, placed):
         x, y, colour = ends[name]
         axis.annotate(
-            name,
+            shortened(name),
             (x, y),
             (1.04, height),
             textcoords=axis.transAxes,

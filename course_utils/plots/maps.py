@@ -17,6 +17,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from course_utils.plots.canvas import BOX_COLOUR, DPI, MAP_COLOURS, WIDTH, finished
+from course_utils.plots.inputs import check_drawn_maps, check_pictures
+from course_utils.plots.text import wrapped
+
+LEFT = 1.2  # inches for the names of rows
 
 
 def show_images(
@@ -28,11 +32,16 @@ def show_images(
         images: Grey or RGB, in [0, 1].
         titles: One per image.
         boxes: x0, y0, x1, y1 in pixels, ends excluded.
+
+    Raises:
+        ValueError: If there are no images, one is neither grey nor RGB or has values outside
+            [0, 1], or a title is missing.
     """
+    check_pictures(images, titles)
     figure, axes = _grid(1, len(images))
     for i, axis in enumerate(axes[0]):
         _draw_image(axis, images[i], None if boxes is None else boxes[i])
-        axis.set_title(titles[i], fontsize=8)
+        axis.set_title(wrapped(titles[i], WIDTH / len(images)), fontsize=8)
     return finished(figure)
 
 
@@ -54,13 +63,21 @@ def show_maps(
         own_scale: Stretch each map from its own minimum to its own maximum, as papers often do. If
             False, all maps of a tap share one scale that starts at 0. The raw range is printed
             under each map in both cases.
+
+    Raises:
+        ValueError: If there are no images, one is neither grey nor RGB or has values outside
+            [0, 1], a title is missing, or a tensor of maps is not of shape (N, 1, h, w) or not
+            finite.
     """
+    check_pictures(images, titles)
+    for tap_maps in maps:
+        check_drawn_maps(tap_maps, len(images))
     n = len(images)
     figure, axes = _grid(1 + len(maps), n)
     for i in range(n):
         box = None if boxes is None else boxes[i]
         _draw_image(axes[0, i], images[i], box)
-        axes[0, i].set_title(titles[i], fontsize=8)
+        axes[0, i].set_title(wrapped(titles[i], WIDTH / n), fontsize=8)
         for tap, tap_maps in enumerate(maps, start=1):
             axis = axes[tap, i]
             low = tap_maps[i].min().item()
@@ -91,16 +108,24 @@ def show_row(
         title: Title to write above the image.
         shared: Draw all maps on one scale from 0 to their common maximum. If False, each map has a
             scale from 0 to its own maximum.
+
+    Raises:
+        ValueError: If the image is neither grey nor RGB or has values outside [0, 1], or a map is
+            not of shape (1, 1, h, w) or not finite.
     """
+    check_pictures(image, [title])
+    for m in maps.values():
+        check_drawn_maps(m, 1)
     figure, axes = _grid(1, 1 + len(maps))
     _draw_image(axes[0, 0], image[0], None)
-    axes[0, 0].set_title(title, fontsize=8)
+    column = WIDTH / (1 + len(maps))  # inches
+    axes[0, 0].set_title(wrapped(title, column), fontsize=8)
     highest = max((m.max().item() for m in maps.values()), default=0.0)
     for axis, (name, m) in zip(axes[0, 1:], maps.items()):
         norm = Normalize(0, highest if shared else m.max().item())
         _draw_map(axis, m[0], image.shape[-2:], norm, None)
         axis.set_xlabel(f"{m.min().item():.2g} to {m.max().item():.2g}", fontsize=7)
-        axis.set_title(name, fontsize=8)
+        axis.set_title(wrapped(name, column), fontsize=8)
     return finished(figure)
 
 
@@ -125,8 +150,18 @@ def show_map_rows(
         label: Label of the colour scale.
         lowest: Start of a logarithmic colour scale; lower values get its first colour. If None,
             the scale is linear and starts at 0.
+
+    Raises:
+        ValueError: If there are no images, one is neither grey nor RGB or has values outside
+            [0, 1], a title is missing, or a tensor of maps is not of shape (N, 1, h, w) or not
+            finite.
     """
-    figure, axes, bar_axes = _tight_grid(1 + len(maps), len(images))
+    check_pictures(images, titles)
+    for row_maps in maps.values():
+        check_drawn_maps(row_maps, len(images))
+    titles = [wrapped(title, (WIDTH - LEFT) / len(images)) for title in titles]
+    lines = 1 + max(title.count("\n") for title in titles)
+    figure, axes, bar_axes = _tight_grid(1 + len(maps), len(images), lines)
     highest = max(m.max().item() for m in maps.values())
     norm = Normalize(0, highest) if lowest is None else LogNorm(lowest, highest)
     for i, axis in enumerate(axes[0]):
@@ -137,6 +172,7 @@ def show_map_rows(
             box = None if boxes is None else boxes[i]
             # A logarithmic scale has no colour for 0: raise low values to where the scale starts.
             drawn = _draw_map(axis, row_maps[i], images.shape[-2:], norm, box, lowest or 0.0)
+        name = wrapped(name, LEFT * 8 / 7)  # its text has 7 points
         text = f"{name}\n{row_maps.min().item():.2g} to {row_maps.max().item():.2g}"
         row[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7)
     bar = figure.colorbar(drawn, cax=bar_axes, orientation="horizontal")
@@ -157,16 +193,18 @@ def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     )
 
 
-def _tight_grid(rows: int, columns: int) -> tuple[Figure, np.ndarray, Axes]:
+def _tight_grid(rows: int, columns: int, lines: int) -> tuple[Figure, np.ndarray, Axes]:
     """Make axes (rows, columns) with thin gaps, room for names on the left, and a colour bar below.
+
+    The titles of the columns have some number of lines.
 
     Constrained layout would leave uneven gaps between images and their maps, so all distances are
     set by hand, in inches.
     """
-    left, top, below, gap = 1.2, 0.25, 0.6, 0.05
-    height = top + rows * (WIDTH - left) / columns + below
+    top, below, gap = 0.12 + 0.13 * lines, 0.6, 0.05
+    height = top + rows * (WIDTH - LEFT) / columns + below
     edges = {
-        "left": left / WIDTH,
+        "left": LEFT / WIDTH,
         "right": 0.985,
         "bottom": below / height,
         "top": 1 - top / height,
@@ -191,7 +229,7 @@ def _powers_of_two(lowest: float, highest: float) -> list[float]:
 
 
 def _draw_image(axis: Axes, image: Float[Tensor, "C H W"], box: Int[Tensor, "4"] | None) -> None:
-    axis.imshow(image.movedim(0, -1), cmap="gray", vmin=0, vmax=1)
+    axis.imshow(image.detach().movedim(0, -1).cpu(), cmap="gray", vmin=0, vmax=1)
     _frame(axis, box)
 
 
@@ -204,7 +242,8 @@ def _draw_map(
     at_least: float | None = None,
 ) -> AxesImage:
     """Upsample a map to the size of its image and draw it, with values raised to `at_least`."""
-    enlarged = F.interpolate(m[None].float(), size=size, mode="bilinear")[0, 0]  # (H, W)
+    m = m.detach().float().cpu()[None]  # (1, 1, h, w)
+    enlarged = F.interpolate(m, size=size, mode="bilinear")[0, 0]  # (H, W)
     if at_least is not None:
         enlarged = enlarged.clamp(min=at_least)
     drawn = axis.imshow(enlarged, cmap=MAP_COLOURS, norm=norm)
