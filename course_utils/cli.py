@@ -7,23 +7,29 @@ about a misspelt option therefore appear at once.
 from __future__ import annotations
 
 import ast
+import io
+import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from course_utils.plots.escapes import printable
 from course_utils.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from course_utils.data.parts import SizedDataset
     from course_utils.data.splits import Splits
     from course_utils.models.checkpoints import Description
+    from course_utils.plots.file_names import PictureFiles
     from course_utils.training.run import Run
 
 # The names in `data.splits` and `models.checkpoints`, which would load PyTorch, and of the recipes,
@@ -40,6 +46,9 @@ DataSetName = Literal[
 ]
 NetworkName = Literal["attn_vgg", "pay_attention", "resnet", "soft_attention", "vgg"]
 RecipeName = Literal["course", "soft_gate", "jetley2018", "yan2019", "beginner", "streamlined"]
+MODEL = "model.safetensors"
+# How PyTorch, on a CPU or a GPU, and the operating system say that there is no memory left.
+NO_MEMORY = re.compile("out of memory|allocate memory|not enough memory|ALLOC_FAILED", re.I)
 DEFAULT_WIDTH = 0.125  # of a network, so that it trains on a laptop
 
 
@@ -71,7 +80,13 @@ DataSet = Annotated[
 SkipUnreadable = Annotated[
     bool, typer.Option(help="Leave out files that can't be read as images, and list them.")
 ]
-Checkpoint = Annotated[Path, typer.Option(help="File model.safetensors that train wrote.")]
+AllowLarge = Annotated[
+    bool,
+    typer.Option("--allow-large", help="Read images with any number of pixels from a folder."),
+]
+Checkpoint = Annotated[
+    Path, typer.Option(help="File model.safetensors that train wrote, or its folder.")
+]
 ImageSize = Annotated[int, typer.Option(help="Side of the images in pixels.")]
 Network = Annotated[
     NetworkName,
@@ -96,10 +111,13 @@ Compile = Annotated[bool, typer.Option("--compile", help="Use torch.compile for 
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Report a user's mistake in one line without a traceback, and warnings as notes."""
+    """Report errors in one line without a traceback, and warnings as notes."""
 
     @wraps(command)
     def run(**arguments: Any) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # names of files may not fit its encoding
+                stream.reconfigure(errors="backslashreplace")
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = lambda message, *_, **__: print(
@@ -109,15 +127,11 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as stopped:
             typer.echo(stopped or "stopped", err=True)
             raise typer.Exit(130) from None
-        except (
-            ArithmeticError,
-            ImportError,
-            OSError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        except (typer.Exit, BrokenPipeError):  # typer ends quietly after `| head`
+            raise
+        except Exception as error:
+            advice = "; train with a smaller --batch-size, --img-size or width"
+            typer.echo(f"error: {_reason(error)}{advice * _needs_memory(error)}", err=True)
             raise typer.Exit(1) from None
 
     return run
@@ -143,6 +157,7 @@ def train(
     resume: Resume = False,
     compile_: Compile = False,
     skip_unreadable: SkipUnreadable = False,
+    allow_large: AllowLarge = False,
 ) -> None:
     """Train a network on your own folder of images, or on one of the course's data sets.
 
@@ -159,7 +174,7 @@ def train(
 
     if "width" in checkpoints.option_names(model):
         options = {"width": DEFAULT_WIDTH} | options
-    splits = _load(data_folder, data_set, img_size, skip_unreadable)
+    splits = _load(data_folder, data_set, img_size, skip_unreadable, allow_large)
     description = checkpoints.Description(model, splits.classes, img_size, options)
     torch.manual_seed(seed)
     network = description.build()
@@ -182,24 +197,34 @@ def train(
 @plain_errors
 def evaluate(
     checkpoint: Checkpoint,
-    data_folder: DataFolder = None,
+    data_folder: Annotated[
+        Path | None, typer.Option(help="Folder with test/, which has one sub-folder per class.")
+    ] = None,
     data_set: DataSet = "cluttered_digits",
     skip_unreadable: SkipUnreadable = False,
+    allow_large: AllowLarge = False,
 ) -> None:
     """Score a trained network on the test images, with 95 % intervals.
 
-    If the data set has the regions of the objects, the attention maps are scored too.
+    Of a folder, only test/ is read. If a data set has the regions of the objects, the attention
+    maps are scored too.
     """
-    from course_utils.models import checkpoints
+    from course_utils.data import folder_test
     from course_utils.training.classification import classification_report
     from course_utils.training.evaluation import predict, score
 
-    network, description = checkpoints.read(checkpoint)
-    splits = _load(data_folder, data_set, description.image_size, skip_unreadable)
-    if splits.classes != description.classes:
-        known, given = (", ".join(names) for names in (description.classes, splits.classes))
-        raise ValueError(f"the network was trained on the classes {known}; the data has {given}")
-    output, labels, regions = predict(network, splits.test)
+    network, description = _network(checkpoint)
+    if data_folder is None:
+        test = _test_images(data_set, description)
+    else:
+        test = folder_test(
+            data_folder,
+            size=description.image_size,
+            classes=description.classes,
+            unreadable="skip" if skip_unreadable else "refuse",
+            allow_large=allow_large,
+        )
+    output, labels, regions = predict(network, test)
     typer.echo(f"{len(labels)} test images")
     report = classification_report(output.logits, labels)
     typer.echo(report.to_string(float_format="{:.3f}".format))
@@ -215,38 +240,49 @@ def evaluate(
 @plain_errors
 def visualize(
     checkpoint: Checkpoint,
-    data_folder: Annotated[Path, typer.Option(help="Folder of images; sub-folders are searched.")],
+    data_folder: Annotated[
+        Path, typer.Option(help="Folder of images, whose sub-folders are searched, or one image.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the figures, one per image.")] = Path(
         "output"
     ),
+    overlays: Annotated[
+        bool,
+        typer.Option(
+            "--overlays",
+            help="Also save each map laid over the photograph, at the photograph's resolution.",
+        ),
+    ] = False,
+    allow_large: AllowLarge = False,
 ) -> None:
     """Draw where a trained network looks, one figure per image.
 
     A figure shows the attention maps; for a soft gate, the features before and after it; and for a
-    network without attention, its class activation map or Grad-CAM.
+    network without attention, its class activation map or Grad-CAM. The figures are in the same
+    sub-folders as the images.
     """
-    from course_utils.data import image_folder
-    from course_utils.explain.overview import draw_overview
-    from course_utils.models import checkpoints
+    from course_utils.plots.file_names import PictureFiles
 
-    network, description = checkpoints.read(checkpoint)
-    if not data_folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {data_folder}")
+    network, description = _network(checkpoint)
+    files = _pictures(data_folder, out)
     out.mkdir(parents=True, exist_ok=True)
-    drawn = 0
-    for path in image_folder.files_in(data_folder):
+    names = PictureFiles(data_folder if data_folder.is_dir() else data_folder.parent, out)
+    draw = partial(_draw, network, description, names, overlays=overlays, allow_large=allow_large)
+    left_out = 0
+    for file in files:
         try:
-            image = image_folder.read_image(path, description.image_size)[None] / 255
-        except Exception as error:  # a decoder may raise anything on damaged data
-            typer.echo(f"left out: {path} ({str(error).splitlines()[0]})", err=True)
-            continue
-        # Images of one name in two sub-folders must not overwrite each other's figures.
-        name = "__".join(path.relative_to(data_folder).with_suffix("").parts)
-        draw_overview(network, image, description.classes).savefig(out / f"{name}{path.suffix}.png")
-        drawn += 1
-    if not drawn:
-        raise ValueError(f"{data_folder} has no image that can be read")
-    typer.echo(f"{drawn} figures in {out}")
+            draw(file)
+        except Exception as error:  # one image must not stop the others
+            if file == data_folder:
+                raise
+            typer.echo(f"left out: {printable(file)} ({_reason(error)})", err=True)
+            left_out += 1
+    if left_out == len(files):
+        raise ValueError(f"{data_folder} has no image that can be drawn")
+    also = f"; {left_out} of {len(files)} files left out" if left_out else ""
+    typer.echo(f"{len(files) - left_out} figures in {out}{also}")
+    if left_out:
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -262,10 +298,9 @@ def export(
 
     This needs the packages onnx and onnxscript.
     """
-    from course_utils.models import checkpoints
     from course_utils.models.onnx_export import to_onnx
 
-    to_onnx(out, *checkpoints.read(checkpoint))
+    to_onnx(out, *_network(checkpoint))
     typer.echo(f"wrote {out}: images in, logits and attention maps out")
 
 
@@ -298,13 +333,28 @@ def _warn_about_mirrored_digits(recipe: str, data_set: str | None) -> None:
         )
 
 
-def _load(folder: Path | None, name: str, size: int, skip_unreadable: bool) -> Splits:
+def _load(
+    folder: Path | None, name: str, size: int, skip_unreadable: bool, allow_large: bool
+) -> Splits:
     from course_utils.data.splits import load
 
     if folder is None:
         return load(name, size=size)
     unreadable: Any = "skip" if skip_unreadable else "refuse"
-    return load("folder", root=folder, size=size, unreadable=unreadable)
+    return load("folder", root=folder, size=size, unreadable=unreadable, allow_large=allow_large)
+
+
+def _test_images(name: str, description: Description) -> SizedDataset:
+    """Load the test images of a data set of the course, for a network with the same classes."""
+    from course_utils.data.class_names import class_difference
+    from course_utils.data.splits import load
+
+    splits = load(name, size=description.image_size)
+    if splits.classes != description.classes:
+        both = description.classes, splits.classes
+        difference = class_difference(*both, ("the network", name)) or "they are in another order"
+        raise ValueError(f"the network was trained on other classes than {name}: {difference}")
+    return splits.test
 
 
 def _fit(
@@ -343,3 +393,93 @@ def _first_process(function: Callable[..., None]) -> Callable[..., None]:
 
 def _say(text: str) -> None:
     _first_process(typer.echo)(text)
+
+
+def _network(checkpoint: Path) -> tuple[nn.Module, Description]:
+    """Read a checkpoint; of the folder that `train` wrote, its model."""
+    from course_utils.models import checkpoints
+
+    if checkpoint.suffix == ".ckpt":
+        raise ValueError(
+            f"{checkpoint} is a state of the training: pass {checkpoint.with_name(MODEL)}, which "
+            f"train writes at its end, or continue the run with train --resume"
+        )
+    if checkpoint.is_dir():
+        if not (checkpoint / MODEL).exists():
+            raise FileNotFoundError(
+                f"there is no {MODEL} in {checkpoint}; train writes it at its end"
+            )
+        checkpoint /= MODEL
+    return checkpoints.read(checkpoint)
+
+
+def _pictures(data: Path, out: Path) -> list[Path]:
+    """Return the files to draw: one file, or those of a folder without earlier figures."""
+    from course_utils.data.image_files import files_in
+
+    if data.is_file():
+        return [data]
+    if not data.is_dir():
+        raise FileNotFoundError(f"there is no file or folder {data}")
+    if data.resolve() == out.resolve():
+        raise ValueError(f"choose another --out than the folder of the images, {data}")
+    if files := files_in(data, leave_out=out):
+        return files
+    raise ValueError(f"{data} has no images")
+
+
+def _draw(
+    network: nn.Module,
+    description: Description,
+    names: PictureFiles,
+    file: Path,
+    *,
+    overlays: bool,
+    allow_large: bool,
+) -> None:
+    """Save the figure of an image and, if they are wanted, its overlays."""
+    from course_utils.data.image_files import read_image
+    from course_utils.explain.overview import draw_overlays, draw_overview
+
+    read = partial(read_image, file, allow_large=allow_large)
+    image = read(description.image_size)[None] / 255  # (1, 3, S, S)
+    path = names.path(file, ".png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_overview(network, image, description.classes).savefig(path)
+    if overlays:
+        # The network sees the square in the middle; this is the same one at full resolution.
+        square = read(_shorter_side(file, allow_large)) / 255
+        for name, picture in draw_overlays(network, image, square).items():
+            picture.save(names.path(file, f".{name}.png"))
+
+
+def _shorter_side(file: Path, allow_large: bool) -> int:
+    from PIL import Image
+
+    from course_utils.data.image_files import pillow_limits
+
+    with pillow_limits(allow_large), Image.open(file) as photograph:
+        return min(photograph.size)
+
+
+def _reason(error: Exception) -> str:
+    """Describe an error in one line.
+
+    What a user can mend has a message of its own; a fault of the program needs its kind and place.
+    """
+    text = printable(" ".join(str(error).split()))
+    if _needs_memory(error):
+        return "not enough memory" + " on the GPU" * ("CUDA" in text or "MPS" in text)
+    if isinstance(error, OSError) and error.strerror:
+        about = [error.strerror, *(printable(f) for f in (error.filename,) if f is not None)]
+        return ": ".join(about)
+    if text and isinstance(
+        error, ArithmeticError | ImportError | OSError | RuntimeError | ValueError
+    ):
+        return text
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}: {text}"
+
+
+def _needs_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))

@@ -43,6 +43,7 @@ def to_onnx(path: Path, model: nn.Module, description: Description) -> None:
 
     Raises:
         FileNotFoundError: If the folder of the file doesn't exist.
+        IsADirectoryError: If there is a folder of that name.
         ImportError: If the packages of the extra ``export`` are not installed.
         ValueError: If the file's name doesn't end in ``.onnx``, or the network uses sparsemax or
             entmax, whose search for a threshold ONNX can't express.
@@ -72,6 +73,8 @@ def _check(path: Path, description: Description) -> None:
         raise ValueError(f"expected a file name that ends in .onnx, got {path}")
     if not path.resolve().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: choose the name of a file")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ImportError(
             f"the package {missing[0]} is not installed: run pip install {' '.join(NEEDED)}"
