@@ -7,16 +7,15 @@ a file from an unknown source can't run anything.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from course_utils.attention import gates
+from course_utils.core.tensor_files import read_tensors, write_tensors
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet, SoftAttentionCNN
 from course_utils.models.weights import halved, load_weights
 
@@ -86,7 +85,7 @@ def option_names(network: str) -> list[str]:
 
 
 def write(path: Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
-    """Write the weights of a network and its description into one file.
+    """Write the weights of a network and its description into one file, whole or not at all.
 
     Args:
         path: The file to write.
@@ -95,11 +94,12 @@ def write(path: Path, model: nn.Module, description: Description, *, half: bool 
         half: Store the weights in half precision, which halves the size of the file.
 
     Raises:
+        OSError: If the disk is full, or the file can't be written for another reason.
         ValueError: If a weight is too large for half precision.
     """
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
     weights = halved(weights) if half else weights
-    save_file(weights, path, {"description": json.dumps(asdict(description))})
+    write_tensors(path, weights, {"description": json.dumps(asdict(description))})
 
 
 def read(path: Path) -> tuple[nn.Module, Description]:
@@ -107,24 +107,50 @@ def read(path: Path) -> tuple[nn.Module, Description]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is not a checkpoint, or its weights do not fit its description.
+        OSError: If the file can't be opened.
+        ValueError: If the file is damaged or not a checkpoint, another version of the course wrote
+            it, or its weights do not fit its description.
     """
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        with safe_open(path, "pt") as file:
-            described = json.loads((file.metadata() or {})["description"])
-            # Not a dict: its iterator does not list the keys.
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        weights, metadata = read_tensors(path)
+        described = json.loads(metadata["description"])
+    except (KeyError, ValueError) as error:
         raise ValueError(
-            f"{path} is not a checkpoint of this course; the command train writes one as "
-            "model.safetensors"
+            f"{path} is not a checkpoint of this course, or it is damaged; the command train "
+            "writes one as model.safetensors"
         ) from error
-    description = Description(**{**described, "classes": tuple(described["classes"])})
-    if "pretrained" in description.options:
-        # The file has all the weights, so ImageNet's need not be downloaded.
-        description = replace(description, options=description.options | {"pretrained": False})
-    model = description.build()
+    try:
+        description = _description(described)
+        model = description.build()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"another version of the course wrote {path}: {error}") from error
     load_weights(model.eval(), weights)
     return model, description
+
+
+def _description(described: Any) -> Description:
+    """Return the description that a file holds.
+
+    Raises:
+        ValueError: If an entry is missing, unknown or of another type.
+    """
+    expected = {"network": str, "classes": list, "image_size": int, "options": dict}
+    given = described if isinstance(described, dict) else {}
+    for name, kind in expected.items():
+        if not isinstance(given.get(name), kind):
+            raise ValueError(
+                f"expected {name} of type {kind.__name__} in its description, "
+                f"got {given.get(name)!r}"
+            )
+    if unknown := sorted(given.keys() - expected):
+        raise ValueError(f"its description has the unknown entry {', '.join(unknown)}")
+    # The file has all the weights, so ImageNet's need not be downloaded.
+    loaded = {"pretrained": False} if "pretrained" in given["options"] else {}
+    return Description(
+        given["network"],
+        tuple(map(str, given["classes"])),
+        given["image_size"],
+        given["options"] | loaded,
+    )

@@ -1,7 +1,11 @@
+import json
+import os
+from dataclasses import asdict
+
 import pytest
 import torch
-from safetensors.torch import save_file
 
+from course_utils.core.tensor_files import write_tensors
 from course_utils.models import checkpoints
 from course_utils.models.weights import halved
 
@@ -45,14 +49,63 @@ def test_values_beyond_half_precision_are_refused():
         halved({"big": torch.tensor([7e4])})
 
 
+def described(path, **changes):
+    """Write a small network, with some entries of its description changed; None removes one."""
+    description = checkpoints.Description("vgg", ("a", "b"), 32, {"width": 0.0625, "head": "dense"})
+    weights = description.build().state_dict()
+    entries = {**json.loads(json.dumps(asdict(description))), **changes}
+    entries = {name: value for name, value in entries.items() if value is not None}
+    write_tensors(path, weights, {"description": json.dumps(entries)})
+    return path
+
+
 def test_files_that_are_not_checkpoints_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing"):
         checkpoints.read(tmp_path / "missing")
     (tmp_path / "text").write_text("text")
-    save_file({"w": torch.zeros(1)}, tmp_path / "undescribed")
-    for name in ("text", "undescribed"):
-        with pytest.raises(ValueError, match=rf"{name} is not a checkpoint"):
+    (tmp_path / "empty").touch()
+    write_tensors(tmp_path / "undescribed", {"w": torch.zeros(1)})
+    write_tensors(tmp_path / "scribbled", {"w": torch.zeros(1)}, {"description": "{"})
+    whole = described(tmp_path / "whole").read_bytes()
+    (tmp_path / "truncated").write_bytes(whole[: len(whole) // 2])
+    for name in ("text", "empty", "undescribed", "scribbled", "truncated"):
+        with pytest.raises(ValueError, match=rf"{name} is not a checkpoint .* damaged"):
             checkpoints.read(tmp_path / name)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="folder"):
+        checkpoints.read(tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": None}, "expected classes of type list .* got None"),
+        ({"classes": "ab"}, "expected classes of type list .* got 'ab'"),
+        ({"options": None}, "expected options of type dict"),
+        ({"image_size": "32"}, "expected image_size of type int .* got '32'"),
+        ({"mean": [0.5], "std": [0.2]}, "unknown entry mean, std"),
+        ({"network": "vit"}, "'vit'.* attn_vgg, pay_attention"),
+        ({"options": {"width": 0.0625, "depth": 3}}, "no option 'depth'"),
+        ({"network": "resnet", "options": {"gate": "triplet"}}, "'triplet'.* cbam"),
+    ],
+)
+def test_a_file_of_another_version_is_named_as_one(changes, message, tmp_path):
+    path = described(tmp_path / "m.safetensors", **changes)
+    with pytest.raises(
+        ValueError, match=rf"another version of the course wrote .*m.*: .*{message}"
+    ):
+        checkpoints.read(path)
+
+
+def test_other_users_may_read_the_file(tmp_path):
+    """The file has the rights that the user's umask gives to every new file."""
+    for mask, mode in ((0o022, 0o644), (0o027, 0o640), (0o077, 0o600)):
+        before = os.umask(mask)
+        try:
+            path = described(tmp_path / "m.safetensors")
+        finally:
+            os.umask(before)
+        assert path.stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize(
