@@ -9,7 +9,7 @@ from book import rerun
 from tests.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-WRITE_FILES = [path for path in NOTEBOOKS if "output_dir(" in path.read_text(encoding="utf-8")]
+WRITE_MOST = ("10_training", "16_your_own_data")  # the nightly workflow runs all chapters
 
 
 def written(folder, *cells):
@@ -58,9 +58,9 @@ def test_a_cell_that_fails_is_shown(tmp_path, cells, error):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", WRITE_FILES, ids=lambda path: path.stem)
-def test_a_chapter_that_writes_files_runs_twice_in_an_empty_home_folder(path):
-    assert rerun.problems(path) == []
+@pytest.mark.parametrize("stem", WRITE_MOST)
+def test_a_chapter_that_writes_files_runs_twice_in_an_empty_home_folder(stem):
+    assert rerun.problems(ROOT / "notebooks" / f"{stem}.ipynb") == []
 
 
 def cell(*outputs, tags=()):
