@@ -4,6 +4,7 @@ import pytest
 
 from course_utils.core import files
 from course_utils.core.files import cache_dir, checkout, output_dir, replacing
+from tests.paths import ROOT
 
 
 def names(folder):
@@ -38,6 +39,11 @@ def test_a_checkout_keeps_outputs_in_its_runs(repository, inside, monkeypatch):
     assert folder.is_dir()
     assert not folder.is_absolute()  # a chapter prints it, and a command line takes it
     assert folder.resolve() == repository / "runs" / "training" / "smoke"
+
+
+def test_this_repository_is_a_checkout(monkeypatch):
+    monkeypatch.chdir(ROOT / "notebooks")
+    assert checkout() == ROOT
 
 
 @pytest.mark.parametrize("project", [None, '[project]\nname = "something-else"', "no TOML: é["])
