@@ -7,17 +7,23 @@ first column and row inside the box, and x1 and y1 are the first ones beyond it.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from course_utils.core.tensor_checks import as_masks
 
-def mask_boxes(masks: Bool[Tensor, "N 1 H W"]) -> Int[Tensor, "N 4"]:
+
+def mask_boxes(masks: Shaped[Tensor, "N 1 H W"]) -> Int[Tensor, "N 4"]:
     """Return the tight box around the true pixels of each mask.
 
     Args:
-        masks: One mask per object. A mask without true pixels has no tight box; its result is the
-            box of the whole image.
+        masks: One mask per object: booleans, or 0 and 1. A mask without true pixels has no tight
+            box; its result is the box of the whole image.
+
+    Raises:
+        ValueError: If the masks have other values than 0 and 1.
     """
+    masks = as_masks("masks", masks)
     columns = masks.any(dim=2).squeeze(1).int()  # (N, W): 1 where a column has a true pixel
     rows = masks.any(dim=3).squeeze(1).int()  # (N, H)
     # argmax returns the first of several maxima, so it finds the first 1. The last 1 is the first

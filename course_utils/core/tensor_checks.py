@@ -44,7 +44,7 @@ def as_masks(name: str, given: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape
         kind = str(given.dtype).removeprefix("torch.")
         raise ValueError(
             f"expected {name} with values 0 and 1 (or booleans), got {kind} values "
-            f"from {low:.3g} to {high:.3g}; use `{name} > {half}`"
+            f"from {low:.3g} to {high:.3g}; use booleans, for example `{name} > {half}`"
         )
     return given.bool()
 

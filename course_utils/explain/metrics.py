@@ -5,28 +5,33 @@ Each score first upsamples the map bilinearly to the size of the region. A unifo
 print beside them. `centre_prior` and `edge_map` need no network: if a map does not score higher
 than these two, its score is no evidence that the map depends on the network. `bootstrap` estimates
 how much a mean would change with another sample of images.
+
+A region is a mask: booleans, or any other type with the values 0 and 1. A map of zeros and an empty
+region have scores too, wherever the definition gives one. A score that is not defined, because it
+would be 0 / 0, is NaN: leave it out of a mean with `Tensor.nanmean`, as `bootstrap` does.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from course_utils.core.resampling import bootstrap_interval
-from course_utils.core.tensor_checks import check_maps
+from course_utils.core.tensor_checks import as_masks, check_maps
+
+Regions = Shaped[Tensor, "B 1 H W"]  # booleans, or 0 and 1
 
 # Interpolation rounds equal values apart; values within this factor count as equal.
 ALMOST_ONE = 1 - 1e-6
 
 
-def pointing_game(
-    maps: Float[Tensor, "B 1 h w"], regions: Bool[Tensor, "B 1 H W"]
-) -> Float[Tensor, " B"]:
+def pointing_game(maps: Float[Tensor, "B 1 h w"], regions: Regions) -> Float[Tensor, " B"]:
     """Return 1 if the maximum of a map lies in the region, and 0 otherwise.
 
-    If several pixels share the maximum, the score is the fraction of them in the region.
+    If several pixels share the maximum, the score is the fraction of them in the region. So a map
+    of zeros scores like a uniform map, and an empty region is never hit.
 
     Source: Zhang et al. 2016, "Top-down Neural Attention by Excitation Backprop", without their
     tolerance of some pixels around the object.
@@ -34,29 +39,27 @@ def pointing_game(
     Raises:
         ValueError: See `fit_to`.
     """
-    maps = fit_to(maps, regions)
+    maps, regions = _ready(maps, regions)
     highest = maps >= maps.amax(dim=(1, 2, 3), keepdim=True) * ALMOST_ONE
     return (highest & regions).sum(dim=(1, 2, 3)) / highest.sum(dim=(1, 2, 3))
 
 
-def energy_inside(
-    maps: Float[Tensor, "B 1 h w"], regions: Bool[Tensor, "B 1 H W"]
-) -> Float[Tensor, " B"]:
-    """Fraction of a map's sum that lies in the region, in [0, 1]; 0 for a map of zeros.
+def energy_inside(maps: Float[Tensor, "B 1 h w"], regions: Regions) -> Float[Tensor, " B"]:
+    """Fraction of a map's sum that lies in the region, in [0, 1].
+
+    A map of zeros has no sum to share out; it scores 0, because nothing of it is in the region.
 
     Source: Wang et al. 2020, "Score-CAM": the energy-based pointing game.
 
     Raises:
         ValueError: See `fit_to`.
     """
-    maps = fit_to(maps, regions)
+    maps, regions = _ready(maps, regions)
     total = maps.sum(dim=(1, 2, 3))
     return (maps * regions).sum(dim=(1, 2, 3)) / total.where(total > 0, torch.ones_like(total))
 
 
-def energy_by_position(
-    regions: Bool[Tensor, "N 1 H W"], grid: tuple[int, int]
-) -> Float[Tensor, "N positions"]:
+def energy_by_position(regions: Regions, grid: tuple[int, int]) -> Float[Tensor, "B positions"]:
     """Return the energy inside each region of the maps that have all weight on one position.
 
     If the grid divides the region's size, `energy_inside` of any map on that grid is the mean of
@@ -64,15 +67,17 @@ def energy_by_position(
     position over equally many pixels. That lets a page score a map without upsampling it.
 
     Args:
-        regions: One boolean mask per image.
+        regions: One mask per image.
         grid: Height h and width w of the maps; positions are counted row by row, h · w in all.
 
     Returns:
         One row per region, with values in [0, 1].
 
     Raises:
-        ValueError: If the grid does not divide the size of the regions.
+        ValueError: If the grid does not divide the size of the regions, or these have other values
+            than 0 and 1.
     """
+    regions = as_masks("masks", regions)
     h, w = grid
     height, width = regions.shape[-2:]
     if h < 1 or w < 1 or height % h or width % w:
@@ -86,12 +91,13 @@ def energy_by_position(
 
 
 def iou(
-    maps: Float[Tensor, "B 1 h w"], regions: Bool[Tensor, "B 1 H W"], threshold: float = 0.5
+    maps: Float[Tensor, "B 1 h w"], regions: Regions, threshold: float = 0.5
 ) -> Float[Tensor, " B"]:
     """Intersection over union of the region and the thresholded map, in [0, 1].
 
     A map that marks one spot of a large region scores low, even if the spot is correct, so read
-    this score beside the others.
+    this score beside the others. A map of zeros marks nothing and scores 0, or NaN if the region is
+    empty as well.
 
     Args:
         maps: Non-negative.
@@ -101,17 +107,17 @@ def iou(
     Raises:
         ValueError: If the threshold is outside [0, 1]; see also `fit_to`.
     """
-    marked = _thresholded(maps, regions, threshold)
+    marked, regions = _thresholded(maps, regions, threshold)
     return (marked & regions).sum(dim=(1, 2, 3)) / (marked | regions).sum(dim=(1, 2, 3))
 
 
 def covered(
-    maps: Float[Tensor, "B 1 h w"], regions: Bool[Tensor, "B 1 H W"], threshold: float = 0.5
+    maps: Float[Tensor, "B 1 h w"], regions: Regions, threshold: float = 0.5
 ) -> Float[Tensor, " B"]:
-    """Fraction of the region that the thresholded map covers, in [0, 1].
+    """Fraction of the region that the thresholded map covers, in [0, 1]; NaN for an empty region.
 
-    A map that is high everywhere covers everything, so read this score beside `iou` and
-    `effective_share`.
+    A map that is high everywhere covers everything, and a map of zeros covers nothing. Read this
+    score beside `iou` and `effective_share`.
 
     Args:
         maps: Non-negative.
@@ -121,17 +127,16 @@ def covered(
     Raises:
         ValueError: See `iou`.
     """
-    marked = _thresholded(maps, regions, threshold)
-    return (marked & regions).sum(dim=(1, 2, 3)) / regions.sum(dim=(1, 2, 3)).clamp(min=1)
+    marked, regions = _thresholded(maps, regions, threshold)
+    return (marked & regions).sum(dim=(1, 2, 3)) / regions.sum(dim=(1, 2, 3))
 
 
-def best_iou(
-    maps: Float[Tensor, "B 1 h w"], regions: Bool[Tensor, "B 1 H W"]
-) -> Float[Tensor, " B"]:
+def best_iou(maps: Float[Tensor, "B 1 h w"], regions: Regions) -> Float[Tensor, " B"]:
     """The highest intersection over union at any threshold, chosen for each image, in [0, 1].
 
     It is never below `area_share`, the score at threshold 0. The threshold is chosen with the
-    region known, so the score is an upper bound for every threshold that is chosen without it.
+    region known, so the score is an upper bound for every threshold that is chosen without it. An
+    empty region scores 0.
 
     Source: Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right", in
     the spirit of their MaxBoxAcc: a score should not depend on one threshold.
@@ -140,7 +145,8 @@ def best_iou(
         ValueError: See `fit_to`.
     """
     # Thresholding at the n-th highest value marks n pixels, so one sort covers all thresholds.
-    ordered, order = fit_to(maps, regions).flatten(1).sort(dim=1, descending=True)  # (B, HW)
+    maps, regions = _ready(maps, regions)
+    ordered, order = maps.flatten(1).sort(dim=1, descending=True)  # (B, HW)
     # Among the n highest pixels, how many lie in the region
     inside = regions.flatten(1).gather(1, order).cumsum(dim=1)  # (B, HW)
     n = torch.arange(1, ordered.shape[1] + 1, device=ordered.device)
@@ -169,7 +175,7 @@ def effective_share(maps: Float[Tensor, "B 1 h w"]) -> Float[Tensor, " B"]:
 
     It is 1 for a uniform map. In general it is the number of positions of the uniform map that has
     the same entropy, divided by the number of positions. To compare maps of different sizes,
-    upsample them to the same size first.
+    upsample them to the same size first. Like the entropy, it is NaN for a map of zeros.
 
     Raises:
         ValueError: If a map has negative or non-finite values.
@@ -177,9 +183,13 @@ def effective_share(maps: Float[Tensor, "B 1 h w"]) -> Float[Tensor, " B"]:
     return entropy(maps).exp() / maps[0].numel()
 
 
-def area_share(regions: Bool[Tensor, "B 1 H W"]) -> Float[Tensor, " B"]:
-    """Fraction of the image that the region covers: the score of a uniform map or random point."""
-    return regions.float().mean(dim=(1, 2, 3))
+def area_share(regions: Regions) -> Float[Tensor, " B"]:
+    """Fraction of the image that the region covers: the score of a uniform map or random point.
+
+    Raises:
+        ValueError: If the regions have other values than 0 and 1.
+    """
+    return as_masks("masks", regions).float().mean(dim=(1, 2, 3))
 
 
 def centre_prior(size: int) -> Float[Tensor, "1 1 S S"]:
@@ -212,47 +222,60 @@ def bootstrap(values: Float[Tensor, " N"], level: float = 0.95) -> tuple[float, 
     (Efron 1979), always the same ones.
 
     Args:
-        values: One score per image.
+        values: One score per image. Images whose score is NaN are left out.
         level: Coverage of the interval, in (0, 1).
 
     Returns:
         The mean, and the lower and the upper end of the interval.
 
     Raises:
-        ValueError: If there are fewer than two values, or the level is outside (0, 1).
+        ValueError: If fewer than two values are left, or the level is outside (0, 1).
     """
-    if len(values) < 2 or not 0 < level < 1:
+    x = values[~values.isnan()].double().numpy()
+    if len(x) < 2 or not 0 < level < 1:
+        left_out = f" ({len(values) - len(x)} of them NaN)" if len(x) < len(values) else ""
         raise ValueError(
-            f"expected at least two values and a level between 0 and 1, got {len(values)} values "
-            f"and level {level}"
+            "expected at least two values that are not NaN and a level between 0 and 1, "
+            f"got {len(values)} values{left_out} and level {level}"
         )
-    x = values.double().numpy()
     low, high = bootstrap_interval(lambda drawn: x[drawn].mean(), len(x), level=level)
     return float(x.mean()), float(low), float(high)
 
 
-def fit_to(
-    maps: Float[Tensor, "B 1 h w"], regions: Bool[Tensor, "B 1 H W"]
-) -> Float[Tensor, "B 1 H W"]:
+def fit_to(maps: Float[Tensor, "B 1 h w"], regions: Regions) -> Float[Tensor, "B 1 H W"]:
     """Check that maps can be scored against regions, and upsample them to the regions' size.
 
     Raises:
-        ValueError: If the shapes do not match, or a map has negative or non-finite values.
+        ValueError: If the shapes do not match, a map has negative or non-finite values, or a region
+            has other values than 0 and 1.
     """
     one_map_per_region = maps.ndim == 4 and maps.shape[:2] == (len(regions), 1)
     if not one_map_per_region or regions.ndim != 4 or regions.shape[1] != 1:
         given = f"{tuple(maps.shape)} and {tuple(regions.shape)}"
         raise ValueError(f"expected maps (B, 1, h, w) and regions (B, 1, H, W), got {given}")
     check_maps(maps)
+    as_masks("masks", regions)
     return F.interpolate(
         maps.float(), size=regions.shape[-2:], mode="bilinear", align_corners=False
     )
 
 
-def _thresholded(maps: Tensor, regions: Tensor, threshold: float) -> Bool[Tensor, "B 1 H W"]:
-    """Mark the pixels that reach a fraction of the map's maximum; none in a map of zeros."""
+def _ready(maps: Tensor, regions: Tensor) -> tuple[Tensor, Bool[Tensor, "B 1 H W"]]:
+    """Return the maps at the size of the regions, and the regions as booleans."""
+    regions = as_masks("masks", regions)
+    return fit_to(maps, regions), regions
+
+
+def _thresholded(
+    maps: Tensor, regions: Tensor, threshold: float
+) -> tuple[Bool[Tensor, "B 1 H W"], Bool[Tensor, "B 1 H W"]]:
+    """Mark the pixels that reach a fraction of the map's maximum; none in a map of zeros.
+
+    Returns:
+        The marked pixels, and the regions as booleans.
+    """
     if not 0 <= threshold <= 1:
         raise ValueError(f"expected a threshold from 0 to 1, got {threshold}")
-    maps = fit_to(maps, regions)
+    maps, regions = _ready(maps, regions)
     highest = maps.amax(dim=(1, 2, 3), keepdim=True)
-    return (maps >= highest * threshold * ALMOST_ONE) & (highest > 0)
+    return (maps >= highest * threshold * ALMOST_ONE) & (highest > 0), regions

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -110,7 +110,9 @@ def with_others(found: dict[str, Tensor]) -> dict[str, Tensor]:
     return found | {OTHERS + method: m.roll(1, 0) for method, m in found.items()}
 
 
-def localise(found: dict[str, Tensor], regions: Bool[Tensor, "B 1 H W"]) -> dict[str, pd.DataFrame]:
+def localise(
+    found: dict[str, Tensor], regions: Shaped[Tensor, "B 1 H W"]
+) -> dict[str, pd.DataFrame]:
     """Score maps against the regions of the objects.
 
     Returns:

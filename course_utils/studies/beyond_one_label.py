@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, cast
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from course_utils.core.eval_mode import evaluating
 from course_utils.core.seeds import epoch_seed, split_seed
+from course_utils.core.tensor_checks import as_masks
 from course_utils.data.several_digits import SeveralDigits
 from course_utils.explain import metrics
 from course_utils.models.label_attention import LabelAttention
@@ -194,7 +195,7 @@ def class_maps(
 
 
 def localise(
-    maps: Float[Tensor, "B classes h w"], regions: Bool[Tensor, "B classes S S"]
+    maps: Float[Tensor, "B classes h w"], regions: Shaped[Tensor, "B classes S S"]
 ) -> pd.DataFrame:
     """Score the map of each label that is present against the box of that label.
 
@@ -207,6 +208,7 @@ def localise(
         - ``found``, 1 if the map reaches half of its maximum somewhere in the box;
         - ``spread``, the map's effective share of the positions.
     """
+    regions = as_masks("masks", regions)
     present = regions.any(dim=(2, 3))
     image, label = present.nonzero(as_tuple=True)
     own = regions[image, label][:, None]  # (present labels, 1, S, S)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
@@ -23,6 +23,7 @@ from torchmetrics.functional.classification import (
 )
 
 from course_utils.core.resampling import bootstrap_interval
+from course_utils.core.tensor_checks import as_masks
 
 RESAMPLES = 200  # of the test set; each is scored anew, which takes milliseconds
 
@@ -32,9 +33,13 @@ def classification_report(
 ) -> pd.DataFrame:
     """Return the usual scores of a classifier, with 95 % bootstrap intervals.
 
-    Precision, recall, AP and AUC are means over the classes that occur among the labels. The
-    intervals show which values other test images might have given; see `bootstrap_interval`. They
-    don't cover other training runs: train with several seeds for that.
+    Precision, recall, AP and AUC are means over the classes that occur among the labels. A class
+    that is never predicted has a precision of 0, as in scikit-learn. AUC compares the images of a
+    class with the others, so it is undefined, and NaN, if all images have the same class.
+
+    The intervals show which values other test images might have given; see `bootstrap_interval`.
+    Resamples for which a score is undefined are left out. The intervals don't cover other training
+    runs: train with several seeds for that.
 
     Args:
         logits: Logits of N images.
@@ -47,8 +52,8 @@ def classification_report(
         ``low`` and ``high``.
 
     Raises:
-        ValueError: If there is nothing to score, the shapes or labels don't fit, or a logit is NaN
-            or infinite.
+        ValueError: If there is nothing to score, there are fewer than two classes, the shapes or
+            labels don't fit, or a logit is NaN or infinite.
     """
     _check(logits, labels)
 
@@ -76,7 +81,7 @@ def confusion_matrix(
 
 
 def average_precision(
-    scores: Float[Tensor, "N classes"], targets: Float[Tensor, "N classes"]
+    scores: Float[Tensor, "N classes"], targets: Shaped[Tensor, "N classes"]
 ) -> Float[Tensor, " classes"]:
     """Return the average precision (AP) of each class, where an image can have several classes.
 
@@ -88,7 +93,7 @@ def average_precision(
 
     Args:
         scores: Logits or probabilities; only their order within a column matters.
-        targets: 1 where the image has the class, else 0.
+        targets: 1 or true where the image has the class, else 0 or false.
 
     Returns:
         AP of each class in [0, 1]; NaN for a class that no image has.
@@ -99,9 +104,7 @@ def average_precision(
     if scores.ndim != 2 or scores.shape != targets.shape:
         given = f"{tuple(scores.shape)} and {tuple(targets.shape)}"
         raise ValueError(f"expected scores and targets of the same shape (N, classes), got {given}")
-    if not ((targets == 0) | (targets == 1)).all():
-        low, high = targets.min(), targets.max()
-        raise ValueError(f"expected targets 0 and 1, got values from {low:.3g} to {high:.3g}")
+    targets = as_masks("targets", targets)
     if scores.isnan().any():
         raise ValueError("expected scores without NaN, got NaN")
     occurs = targets.any(dim=0)  # (classes)
@@ -119,7 +122,7 @@ def average_precision(
 
 
 def mean_average_precision(
-    scores: Float[Tensor, "N classes"], targets: Float[Tensor, "N classes"]
+    scores: Float[Tensor, "N classes"], targets: Shaped[Tensor, "N classes"]
 ) -> float:
     """Return mAP: the mean of `average_precision` over the classes that occur, or NaN if none does.
 
@@ -133,6 +136,7 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     classes = logits.shape[1]
     p = logits.softmax(dim=1)
     occur = labels.unique()
+    compared = occur if len(occur) > 1 else occur[:0]  # a mean of no values is NaN
     each: dict[str, Any] = {"num_classes": classes, "average": "none"}
     with warnings.catch_warnings():
         # torchmetrics warns of classes without images, which are left out of the means.
@@ -142,7 +146,7 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
             "precision": multiclass_precision(logits, labels, **each)[occur].mean(),
             "recall": multiclass_recall(logits, labels, **each)[occur].mean(),
             "AP": multiclass_average_precision(p, labels, **each)[occur].mean(),
-            "AUC": multiclass_auroc(p, labels, **each)[occur].mean(),
+            "AUC": multiclass_auroc(p, labels, **each)[compared].mean(),
             "loss": F.cross_entropy(logits, labels),
             "calibration error": multiclass_calibration_error(p, labels, classes),
         }
@@ -154,6 +158,11 @@ def _check(logits: Tensor, labels: Tensor) -> None:
         given = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
         raise ValueError(
             f"expected logits (N, classes) and labels (N,) of at least one image, got {given}"
+        )
+    if logits.shape[1] < 2:
+        raise ValueError(
+            f"expected logits of at least two classes, got {tuple(logits.shape)}; if the network "
+            "has one sigmoid output z, use torch.cat([torch.zeros_like(z), z], dim=1)"
         )
     if not ((labels >= 0) & (labels < logits.shape[1])).all():
         low, high = labels.min().item(), labels.max().item()

@@ -7,7 +7,7 @@ from typing import cast
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -73,14 +73,17 @@ def evaluate(model: nn.Module, dataset: SizedDataset) -> pd.Series:
 
 
 def score(
-    output: Output, labels: Int[Tensor, " N"], regions: Bool[Tensor, "N 1 H W"] | None = None
+    output: Output, labels: Int[Tensor, " N"], regions: Shaped[Tensor, "N 1 H W"] | None = None
 ) -> pd.Series:
     """Return the accuracy of predictions and, if the regions are known, the scores of the maps.
 
     Returns:
         ``accuracy``; then, with regions, ``chance`` (their mean share of the image, which a uniform
         map scores) and ``pointing 1``, ``energy 1``, ``pointing 2`` … for the maps in their order;
-        all in [0, 1].
+        all in [0, 1]. An empty region counts as missed: it scores 0.
+
+    Raises:
+        ValueError: See `fit_to`.
     """
     scores = {"accuracy": output.logits.argmax(dim=1) == labels}
     if regions is not None:

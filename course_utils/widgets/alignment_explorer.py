@@ -6,7 +6,7 @@ import math
 
 import anywidget
 import traitlets
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from course_utils.explain.metrics import area_share, energy_by_position
@@ -56,7 +56,7 @@ class AlignmentExplorer(anywidget.AnyWidget):
         map_scores: Float[Tensor, "N K"],
         images: Float[Tensor, "N 1 S S"],
         labels: Int[Tensor, " N"],
-        regions: Bool[Tensor, "N 1 S S"],
+        regions: Shaped[Tensor, "N 1 S S"],
         boxes: Int[Tensor, "N 4"],
     ) -> AlignmentExplorer:
         """Show the scores of images.

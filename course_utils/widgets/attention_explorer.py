@@ -5,9 +5,10 @@ from __future__ import annotations
 import anywidget
 import torch
 import traitlets
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from course_utils.core.tensor_checks import as_masks
 from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
 
@@ -44,7 +45,7 @@ class AttentionExplorer(anywidget.AnyWidget):
         cls,
         images: Float[Tensor, "N 1 S S"],
         keys: Float[Tensor, "N K d_k"],
-        regions: Bool[Tensor, "N 1 S S"],
+        regions: Shaped[Tensor, "N 1 S S"],
         queries: dict[str, Float[Tensor, " d_k"]],
     ) -> AttentionExplorer:
         """Show images with the local features of a square grid as keys.
@@ -56,8 +57,8 @@ class AttentionExplorer(anywidget.AnyWidget):
             queries: Queries to choose from, by name, beside the dragged key.
 
         Raises:
-            ValueError: If the keys don't form one square grid per image or are negative; or if a
-                query has another size than the keys.
+            ValueError: If the keys don't form one square grid per image or are negative; if a query
+                has another size than the keys; or if a mask has other values than 0 and 1.
         """
         n, K, d_k = keys.shape
         grid = round(K**0.5)
@@ -80,6 +81,6 @@ class AttentionExplorer(anywidget.AnyWidget):
             step=step,
             names=list(queries),
             queries=packing.floats(vectors),
-            regions=packing.small_integers(regions),
+            regions=packing.small_integers(as_masks("masks", regions)),
             position=(grid // 2) * grid + grid // 2,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anywidget
 import torch
 import traitlets
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from course_utils.explain.metrics import area_share, energy_inside
@@ -46,7 +46,7 @@ class AttentionPlayer(anywidget.AnyWidget):
         run: Run,
         images: Float[Tensor, "N 1 S S"],
         labels: Int[Tensor, " N"],
-        regions: Bool[Tensor, "N 1 S S"],
+        regions: Shaped[Tensor, "N 1 S S"],
         boxes: Int[Tensor, "N 4"],
     ) -> AttentionPlayer:
         """Show the snapshots of a run, starting with the last epoch.

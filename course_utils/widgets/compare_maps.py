@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import anywidget
 import traitlets
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from course_utils.core.tensor_checks import check_maps
+from course_utils.core.tensor_checks import as_masks, check_maps
 from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
 
@@ -48,7 +48,7 @@ class CompareMaps(anywidget.AnyWidget):
     def from_maps(
         cls,
         images: Float[Tensor, "N C H W"],
-        regions: Bool[Tensor, "N 1 H W"],
+        regions: Shaped[Tensor, "N 1 H W"],
         labels: Int[Tensor, " N"],
         classes: Sequence[str],
         methods: Sequence[tuple[str, Maps]],
@@ -67,8 +67,8 @@ class CompareMaps(anywidget.AnyWidget):
 
         Raises:
             ValueError: If there are no methods or two with the same name; if maps, regions or
-                labels don't fit the images and classes; or if a map has negative, NaN or infinite
-                values.
+                labels don't fit the images and classes; if a map has negative, NaN or infinite
+                values; or if a mask has other values than 0 and 1.
         """
         n, channels, height, width = images.shape
         names = [name for name, _ in methods]
@@ -86,7 +86,7 @@ class CompareMaps(anywidget.AnyWidget):
         return cls(
             shape=[channels, height, width],
             images=packing.pixels(images),
-            regions=packing.bits(regions.cpu().flatten(1).numpy(), axis=1),
+            regions=packing.bits(as_masks("masks", regions).cpu().flatten(1).numpy(), axis=1),
             labels=labels.tolist(),
             classes=list(classes),
             methods=names,

@@ -18,6 +18,7 @@ from course_utils.explain.metrics import (
     energy_by_position,
     energy_inside,
     entropy,
+    fit_to,
     iou,
     pointing_game,
 )
@@ -210,3 +211,66 @@ def test_too_few_values_or_an_invalid_level_are_refused():
     for values, level in ((torch.rand(1), 0.95), (torch.rand(5), 1.0)):
         with pytest.raises(ValueError, match=f"got {len(values)} values and level {level}"):
             bootstrap(values, level)
+
+
+@pytest.mark.parametrize("defined", [0, 1])
+def test_too_few_defined_values_are_refused(defined):
+    values = torch.full((4,), torch.nan)
+    values[:defined] = 0.5
+    with pytest.raises(ValueError, match=f"got 4 values .{4 - defined} of them NaN. and level"):
+        bootstrap(values)
+
+
+def test_the_bootstrap_leaves_undefined_scores_out():
+    maps = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    maps[3] = maps[11] = 0
+    for score in (entropy, effective_share):
+        values = score(maps)
+        assert values.isnan().nonzero().flatten().tolist() == [3, 11]
+        assert bootstrap(values) == bootstrap(values[~values.isnan()])
+        assert bootstrap(values)[0] == pytest.approx(values.double().nanmean().item())
+
+
+def test_scores_of_an_empty_region_by_definition():
+    maps, nothing = torch.rand(1, 1, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    for score in (pointing_game, energy_inside, iou, best_iou):
+        assert score(maps, nothing).item() == 0
+    assert area_share(nothing).item() == 0
+    assert covered(maps, nothing).isnan().all()  # no pixel could be covered
+    assert iou(torch.zeros(1, 1, 4, 4), nothing).isnan().all()  # nothing marked, nothing to find
+
+
+def test_scores_of_a_map_of_zeros_by_definition():
+    blank, r = torch.zeros(1, 1, 2, 2), region()
+    assert pointing_game(blank, r).item() == best_iou(blank, r).item() == area_share(r).item()
+    assert energy_inside(blank, r).item() == iou(blank, r).item() == covered(blank, r).item() == 0
+
+
+SCORES = [pointing_game, energy_inside, iou, covered, best_iou]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.float16])
+def test_regions_of_0_and_1_score_like_booleans(dtype):
+    maps = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    r = maps.roll(1, dims=0) > 0.6
+    for score in SCORES:
+        assert torch.equal(score(maps, r.to(dtype)), score(maps, r))
+    assert torch.equal(area_share(r.to(dtype)), area_share(r))
+    assert torch.equal(energy_by_position(r.to(dtype), (2, 2)), energy_by_position(r, (2, 2)))
+    assert torch.equal(fit_to(maps, r.to(dtype)), fit_to(maps, r))
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        (region().to(torch.uint8) * 255, "uint8 values from 0 to 255; .*masks > 127"),
+        (region() * 3, "int64 values from 0 to 3; .*masks > 1"),
+        (region() * 0.9, "float32 values from 0 to 0.9; .*masks > 0.5"),
+    ],
+)
+def test_regions_with_other_values_are_refused(regions, message):
+    maps = torch.rand(1, 1, 4, 4)
+    calls = [lambda r, score=score: score(maps, r) for score in [*SCORES, fit_to]]
+    for call in [*calls, area_share, lambda r: energy_by_position(r, (2, 2))]:
+        with pytest.raises(ValueError, match=message):
+            call(regions)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +53,38 @@ def test_a_class_without_images_is_nan_and_not_part_of_the_mean():
     assert average_precision(torch.zeros(0, 2), torch.zeros(0, 2)).isnan().tolist() == [True, True]
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float64])
+def test_targets_may_have_any_type(dtype):
+    scores, targets = torch.rand(9, 3), torch.rand(9, 3) > 0.5
+    assert_close(
+        average_precision(scores, targets.to(dtype)),
+        average_precision(scores, targets.float()),
+        equal_nan=True,
+    )
+
+
+MEASURED = """
+import resource, torch
+from course_utils.training.classification import average_precision
+scores = torch.rand(*{size}, generator=torch.Generator().manual_seed(0))
+print(average_precision(scores, scores.roll(1, dims=0) > 0.5).mean().item())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)  # GB
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(100_000, 100), (2_000_000, 1)])
+def test_many_images_need_memory_for_one_sort(size):
+    """Pairs of images would need 40 GB per class."""
+    code = MEASURED.format(size=size)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    mean, gigabytes = map(float, result.stdout.split())
+    assert mean == pytest.approx(0.5, abs=0.01)
+    assert gigabytes < 2
+
+
 def test_only_the_order_matters():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(50, 4, generator=generator)
@@ -70,7 +105,9 @@ def test_only_the_order_matters():
             r"\(N, classes\), got \(3, 2\) and \(3, 1\)",
         ),
         (torch.zeros(3), torch.zeros(3), r"got \(3,\) and \(3,\)"),
-        (torch.zeros(3, 2), torch.full((3, 2), 2.0), "0 and 1, got values from 2 to 2"),
+        (torch.zeros(3, 2), torch.full((3, 2), 2.0), "targets .* 0 and 1 .*from 2 to 2"),
+        (torch.zeros(3, 2), torch.full((3, 2), 255).byte(), "uint8 .* 255; .*targets > 127"),
+        (torch.zeros(2, 1), torch.tensor([[-1], [1]]), "int64 values from -1 to 1"),
         (torch.full((3, 2), torch.nan), torch.zeros(3, 2), "got NaN"),
     ],
 )

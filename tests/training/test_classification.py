@@ -68,6 +68,39 @@ def test_a_single_image_has_an_interval_without_width():
     assert table.high.equals(table.value.rename("high"))
 
 
+@pytest.mark.parametrize("skill", [0.0, 5.0])
+def test_auc_of_one_class_is_undefined(skill):
+    """Nothing can be ranked against nothing; every other score has its usual value."""
+    logits, labels = predictions(n=20, skill=skill)
+    logits[range(20), 2], labels = logits[range(20), labels], torch.full((20,), 2)
+    table = classification_report(logits, labels)
+    assert table.loc["AUC"].isna().all()
+    assert table.drop("AUC").notna().all(axis=None)
+    assert table.value["AP"] == 1
+    assert table.value["recall"] == table.value["accuracy"]
+    assert classification_report(logits[:1], labels[:1]).loc["AUC"].isna().all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_resamples_of_one_class_are_left_out_of_the_interval_of_auc(n):
+    """The single image of class 1 is missing in many resamples of a perfect classifier."""
+    labels = torch.arange(n) // (n - 1)
+    logits = 8.0 * torch.eye(2)[labels]
+    assert classification_report(logits, labels).loc["AUC"].tolist() == [1, 1, 1]
+    worst = classification_report(-logits, labels).loc["AUC"]
+    assert worst.tolist() == [0, 0, 0]
+
+
+def test_a_class_that_is_never_predicted_has_no_precision():
+    logits = torch.tensor([[2.0, 0], [2, 0], [2, 0], [2, 0]])
+    labels = torch.tensor([0, 0, 0, 1])
+    value = classification_report(logits, labels).value
+    expected = reference.precision_score(
+        labels, logits.argmax(dim=1), average="macro", zero_division=0
+    )
+    assert value["precision"] == pytest.approx(expected) == pytest.approx((3 / 4 + 0) / 2)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
@@ -75,6 +108,7 @@ def test_a_single_image_has_an_interval_without_width():
         (torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), "at least one image, got"),
         (torch.zeros(2, 3), torch.zeros(3, dtype=torch.long), r"got \(2, 3\) and \(3,\)"),
         (torch.zeros(2, 3), torch.tensor([0, 3]), "from 0 to 2, got labels from 0 to 3"),
+        (torch.zeros(2, 1), torch.tensor([0, 0]), r"two classes, got \(2, 1\)"),
         (torch.full((2, 3), torch.nan), torch.tensor([0, 1]), "got NaN"),
     ],
 )

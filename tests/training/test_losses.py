@@ -54,3 +54,30 @@ def test_binary_cross_entropy_averages_over_classes(gamma):
     expected = sigmoid_focal_loss(heads, yes, alpha=-1, gamma=gamma, reduction="mean")
     got = heads_loss(Output(heads[:, 0], (), heads), labels, gamma, loss="binary_cross_entropy")
     torch.testing.assert_close(got, expected)
+
+
+def head(labels, gamma=0.0, **options):
+    heads = torch.randn(len(labels), 2, 3, generator=torch.Generator().manual_seed(0))
+    return heads_loss(Output(heads[:, 0], (), heads), torch.tensor(labels), gamma, **options)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("loss", ["bce", "BCE", "binary_crossentropy", "", None])
+def test_unknown_losses_are_refused(loss):
+    with pytest.raises(ValueError, match=f"{loss!r}: .* cross_entropy, binary_cross_entropy"):
+        head([0, 1], loss=loss)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+@pytest.mark.parametrize("gamma", [-1.0, -0.1, float("nan"), float("inf")])
+def test_gammas_out_of_range_are_refused(gamma, loss):
+    with pytest.raises(ValueError, match=f"at least 0, got {gamma}"):
+        head([0, 1], gamma, loss=loss)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+@pytest.mark.parametrize("wrong", [-100, -1, 3, 255])
+def test_labels_that_are_no_class_are_refused(wrong, loss):
+    low, high = min(0, wrong), max(1, wrong)
+    with pytest.raises(ValueError, match=f"from 0 to 2, got labels from {low} to {high}"):
+        head([0, 1, wrong], 2.0, loss=loss)
