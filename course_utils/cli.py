@@ -107,6 +107,13 @@ LearningRate = Annotated[float | None, typer.Option(help="Learning rate, instead
 Seed = Annotated[int, typer.Option(help="Seed of the initial weights and the order of the images.")]
 RunFolder = Annotated[Path, typer.Option(help="Folder for the log, the checkpoints and the model.")]
 Resume = Annotated[bool, typer.Option(help="Continue from the last checkpoint in --out.")]
+StartFrom = Annotated[
+    Path | None,
+    typer.Option(
+        help="Network that train wrote, to train on from its weights with a new schedule; it has "
+        "the same classes, --model and --set."
+    ),
+]
 Compile = Annotated[bool, typer.Option("--compile", help="Use torch.compile for faster steps.")]
 
 
@@ -155,6 +162,7 @@ def train(
     seed: Seed = 0,
     out: RunFolder = Path("runs/mine"),
     resume: Resume = False,
+    start_from: StartFrom = None,
     compile_: Compile = False,
     skip_unreadable: SkipUnreadable = False,
     allow_large: AllowLarge = False,
@@ -178,16 +186,26 @@ def train(
     description = checkpoints.Description(model, splits.classes, img_size, options)
     torch.manual_seed(seed)
     network = description.build()
+    if start_from is not None:
+        _start_from(network, description, start_from)
     if compile_:
         network.compile()
     _say(
         f"{len(splits.train)} images to train on, {len(splits.val)} to validate; "
         f"{len(splits.classes)} classes"
     )
-    run = _fit(network, splits, chosen, description, out=out, seed=seed, resume=resume)
-    file = out / "model.safetensors"
-    _first_process(checkpoints.write)(file, network, description)
-    _say(f"best validation accuracy {run.history.val_accuracy.max():.3f}; wrote {file}")
+    run = _fit(
+        network,
+        splits,
+        chosen,
+        description,
+        out=out,
+        seed=seed,
+        resume=resume,
+        start_from=start_from,
+    )
+    _write(network, description, out / MODEL)
+    _say(f"best validation accuracy {run.history.val_accuracy.max():.3f}; wrote {out / MODEL}")
 
 
 @app.command(
@@ -265,7 +283,7 @@ def visualize(
 
     network, description = _network(checkpoint)
     files = _pictures(data_folder, out)
-    out.mkdir(parents=True, exist_ok=True)
+    _make_folder(out)
     names = PictureFiles(data_folder if data_folder.is_dir() else data_folder.parent, out)
     draw = partial(_draw, network, description, names, overlays=overlays, allow_large=allow_large)
     left_out = 0
@@ -274,13 +292,14 @@ def visualize(
             draw(file)
         except Exception as error:  # one image must not stop the others
             if file == data_folder:
-                raise
+                raise ValueError(f"{file}: {_reason(error)}") from error
             typer.echo(f"left out: {printable(file)} ({_reason(error)})", err=True)
             left_out += 1
     if left_out == len(files):
         raise ValueError(f"{data_folder} has no image that can be drawn")
+    drawn = len(files) - left_out
     also = f"; {left_out} of {len(files)} files left out" if left_out else ""
-    typer.echo(f"{len(files) - left_out} figures in {out}{also}")
+    typer.echo(f"{drawn} figure{'s' * (drawn != 1)} in {out}{also}")
     if left_out:
         raise typer.Exit(1)
 
@@ -357,6 +376,28 @@ def _test_images(name: str, description: Description) -> SizedDataset:
     return splits.test
 
 
+def _start_from(network: nn.Module, description: Description, path: Path) -> None:
+    """Load the weights of a trained network, if it has the same classes and options."""
+    trained, its = _network(path)
+    for name, given, expected in (
+        ("--model", description.network, its.network),
+        ("--set", _settings(description), _settings(its)),
+        ("the classes", ", ".join(description.classes), ", ".join(its.classes)),
+    ):
+        if given != expected:
+            raise ValueError(
+                f"{path} has {name} {expected or 'without values'}, "
+                f"but this run has {given or 'no values'}"
+            )
+    network.load_state_dict(trained.state_dict())
+
+
+def _settings(description: Description) -> str:
+    """Return the options of a network, but for its first weights, as the command line has them."""
+    options = sorted(description.options.items())
+    return " ".join(f"{name}={value}" for name, value in options if name != "pretrained")
+
+
 def _fit(
     network: nn.Module,
     splits: Splits,
@@ -366,22 +407,46 @@ def _fit(
     out: Path,
     seed: int,
     resume: bool,
+    start_from: Path | None,
 ) -> Run:
-    """Train, and turn an interruption into advice and Lightning's own error into a plain one."""
+    """Train, and turn what stops it into advice and Lightning's own error into a plain one."""
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+    from course_utils.training.checkpointing import BEST, LAST
+    from course_utils.training.resuming import OtherRunError
     from course_utils.training.trainer import fit
 
+    if resume and not any((out / name).exists() for name in (LAST, BEST)):
+        warnings.warn(f"{out} has no checkpoint to resume from, so a new run begins", stacklevel=1)
     about = asdict(description)
     try:
         return fit(network, splits, recipe, folder=out, seed=seed, resume=resume, about=about)
     except KeyboardInterrupt as stopped:
-        (out / "model.safetensors").unlink(missing_ok=True)  # an earlier run may have written it
+        if start_from is None or start_from.resolve() not in (
+            out.resolve(),
+            (out / MODEL).resolve(),
+        ):
+            (out / MODEL).unlink(missing_ok=True)  # an earlier run may have written it
         raise KeyboardInterrupt(
             f"{stopped}. Run the same command with --resume to continue"
         ) from stopped
+    except OtherRunError as error:
+        file = out / MODEL
+        train_on = f"; add --start-from {file} to train on from its network" * file.exists()
+        raise ValueError(f"{error}, or begin a new run without --resume{train_on}") from error
     except MisconfigurationException as error:  # such as more processes than there are GPUs
         raise ValueError(str(error)) from error
+
+
+def _write(network: nn.Module, description: Description, file: Path) -> None:
+    from course_utils.models import checkpoints
+
+    try:
+        _first_process(checkpoints.write)(file, network, description)
+    except OSError as error:  # such as a full disk
+        raise OSError(
+            f"{error}. The training is complete: make room, and run the same command with --resume"
+        ) from error
 
 
 def _first_process(function: Callable[..., None]) -> Callable[..., None]:
@@ -426,6 +491,12 @@ def _pictures(data: Path, out: Path) -> list[Path]:
     if files := files_in(data, leave_out=out):
         return files
     raise ValueError(f"{data} has no images")
+
+
+def _make_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"expected a folder for the results, but {out} is a file")
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def _draw(

@@ -1,19 +1,24 @@
+import errno
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 from matplotlib.image import imread
 from PIL import Image
 from typer.testing import CliRunner
 
 from course_utils import cli
-from course_utils.data import splits
+from course_utils.data import image_files, splits
+from course_utils.explain import overview
 from course_utils.explain.overview import draw_overview
 from course_utils.models import ResNet, SoftAttentionCNN, checkpoints
 from course_utils.training import trainer
@@ -25,6 +30,12 @@ TINY = ["--img-size", "32", "--epochs", "2", "--batch-size", "8", "--set", "widt
 
 def run(*arguments):
     return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def visualize(trained, data, out, *options):
+    return run(
+        "visualize", "--checkpoint", trained[0], "--data-folder", data, "--out", out, *options
+    )
 
 
 def text(output):
@@ -79,23 +90,206 @@ def test_evaluate_scores_the_test_images(trained, photos):
 
 
 def test_visualize_writes_one_figure_per_image(trained, photos, tmp_path):
-    (photos / "test" / "notes.txt").write_text("no image")
-    result = run(
-        "visualize",
-        "--checkpoint",
-        trained[0] / "model.safetensors",
-        "--data-folder",
-        photos / "test",
-        "--out",
-        tmp_path,
-    )
-    (photos / "test" / "notes.txt").unlink()
+    result = visualize(trained, photos / "test", tmp_path)
     assert result.exit_code == 0, result.output
-    assert "left out" in result.output
-    assert "6 figures in" in result.output
-    assert len(list(tmp_path.glob("*.png"))) == 6
-    picture = imread(tmp_path / "red__bild 0.jpg.png")
+    assert f"6 figures in {tmp_path}" in result.output
+    assert len(list(tmp_path.rglob("*.png"))) == 6
+    picture = imread(tmp_path / "red" / "bild 0.jpg.png")
     assert picture[..., :3].std() > 0.1
+
+
+def test_one_image_neither_stops_nor_overwrites_another(trained, tmp_path, monkeypatch):
+    """Some files can't be read, and others have names that are alike or too long."""
+    photo = Image.new("RGB", (40, 36), "green")
+    good = ["a/b.png", "a__b.png", "a__b.jpg", "A__B.png", f"{'ü' * 120}.png", "z.png"]
+    for name in [*good, "drawing.png", "large.png"]:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        photo.save(tmp_path / "in" / name)
+    (tmp_path / "in" / "cut.png").write_bytes((tmp_path / "in" / "z.png").read_bytes()[:60])
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    read, draw = image_files.read_image, overview.draw_overview
+    drawn = []
+
+    def read_image(file, *arguments, **options):
+        if file.name == "large.png":
+            raise MemoryError
+        drawn.append(file.name)
+        return read(file, *arguments, **options)
+
+    def draw_overview(*arguments):
+        if drawn[-1] == "drawing.png":
+            raise KeyError("missing")
+        return draw(*arguments)
+
+    monkeypatch.setattr(image_files, "read_image", read_image)
+    monkeypatch.setattr(overview, "draw_overview", draw_overview)
+    result = visualize(trained, tmp_path / "in", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert f"6 figures in {tmp_path / 'out'}; 4 of 10 files left out" in result.output
+    assert f"left out: {tmp_path / 'in' / 'large.png'} (not enough memory)" in result.output
+    assert "KeyError in test_cli.py, line" in result.output
+    for name in ("cut.png", "notes.txt"):
+        assert f"left out: {tmp_path / 'in' / name} (" in result.output
+    figures = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len({str(path).casefold() for path in figures}) == len(good)
+
+
+@pytest.mark.parametrize(("data", "out"), [("in", "in/output"), (".", "output")])
+def test_figures_of_an_earlier_run_are_not_read(data, out, trained, photos, tmp_path, monkeypatch):
+    shutil.copytree(photos / "test", tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        result = visualize(trained, data, out)
+        assert result.exit_code == 0, result.output
+        assert f"6 figures in {out}" in result.output
+
+
+def test_overlays_have_the_resolution_of_the_photographs(trained, tmp_path):
+    """The network sees the square in the middle, and the map lies on this square."""
+    photo = np.random.default_rng(0).integers(0, 255, (48, 100, 3), np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(photo).save(tmp_path / "in" / "wide.png")
+    result = visualize(trained, tmp_path / "in", tmp_path / "out", "--overlays")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "wide.png.png",
+        "wide.png.map 1.png",
+        "wide.png.map 2.png",
+    }
+    picture = np.asarray(Image.open(tmp_path / "out" / "wide.png.map 1.png"))
+    assert picture.shape == (48, 48, 3)
+    middle, edge = photo[:, 26:74], photo[:, :48]
+    likeness = [np.corrcoef(picture.ravel(), part.ravel())[0, 1] for part in (middle, edge)]
+    assert likeness[0] > 0.3 > abs(likeness[1])
+
+
+def test_a_single_image_is_drawn(trained, photos, tmp_path):
+    result = visualize(trained, photos / "test" / "red" / "bild 0.jpg", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "1 figure in" in result.output
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bild 0.jpg.png"]
+
+
+def test_evaluate_reads_test_only(trained, photos, tmp_path):
+    shutil.copytree(photos / "test", tmp_path / "test")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "broken.jpg").write_text("no image")
+    expected = run("evaluate", "--checkpoint", trained[0], "--data-folder", photos)
+    result = run("evaluate", "--checkpoint", trained[0], "--data-folder", tmp_path)
+    assert result.exit_code == 0, result.output
+    table = result.output.split("6 test images")[1]
+    assert table == expected.output.split("6 test images")[1]
+
+
+def test_classes_that_differ_are_named(trained, photos, tmp_path):
+    shutil.copytree(photos / "test", tmp_path / "test")
+    (tmp_path / "test" / "red").rename(tmp_path / "test" / "green")
+    result = run("evaluate", "--checkpoint", trained[0], "--data-folder", tmp_path)
+    assert result.exit_code == 1
+    last = result.output.splitlines()[-1]
+    assert "red" in last
+    assert "green" in last
+    assert "blau" not in last
+
+
+def test_large_photographs_are_read_on_request(trained, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    file = photos / "test" / "red" / "bild 0.jpg"
+    refused = visualize(trained, file, tmp_path)
+    assert refused.exit_code == 1
+    assert refused.output.splitlines()[-1].startswith(f"error: {file}: ")
+    folder = ["--data-folder", photos]
+    for result in (
+        visualize(trained, file, tmp_path, "--allow-large", "--overlays"),
+        run("evaluate", "--checkpoint", trained[0], *folder, "--allow-large"),
+        run("train", *folder, "--out", tmp_path / "run", *TINY, "--epochs", 1, "--allow-large"),
+    ):
+        assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "$\\no{$_^", "猫", "two\nlines", "n" * 250])
+def test_any_name_of_a_class_can_be_drawn_and_printed(name, tmp_path):
+    description = checkpoints.Description(
+        "attn_vgg", (name, f"{name[:-1]}x"), 32, {"width": 0.0625}
+    )
+    checkpoints.write(tmp_path / "model.safetensors", description.build(), description)
+    for label in description.classes:
+        (tmp_path / "test" / label).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "test" / label / "1.png")
+    result = visualize([tmp_path], tmp_path / "test", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "2 figures" in result.output
+    (tmp_path / "test" / "other").mkdir()
+    result = run("evaluate", "--checkpoint", tmp_path, "--data-folder", tmp_path)
+    assert result.exit_code == 1
+    assert "other" in result.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("expected 1,\n got 2"), "expected 1, got 2"),
+        (FileNotFoundError("there is no folder x"), "there is no folder x"),
+        (PermissionError(13, "Permission denied", "caf\udce9"), r"Permission denied: caf\udce9"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid"), "can't decode byte 0xe9"),
+        (OverflowError("too large"), "too large"),
+        (RecursionError("maximum recursion depth exceeded"), "maximum recursion depth exceeded"),
+        (KeyError("classes"), "KeyError in test_cli.py, line"),
+        (RuntimeError(), "RuntimeError in test_cli.py, line"),
+        (MemoryError(), "not enough memory; train with a smaller --batch-size"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried"),
+            "not enough memory on the GPU; train",
+        ),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory; train"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_error_is_one_line(error, line, capsys):
+    @cli.plain_errors
+    def command():
+        raise error
+
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert ended.value.exit_code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert line in said
+    assert len(said.splitlines()) == 1
+
+
+def test_an_output_that_is_read_in_part_is_no_error():
+    """As by `| head`: what reads the output has ended before anything is written."""
+    program = (
+        "import typer\nfrom course_utils import cli\n"
+        "app = typer.Typer()\n"
+        "@app.command()\n@cli.plain_errors\n"
+        "def command():\n    for _ in range(100_000): print('a line')\n"
+        "app()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert "error" not in process.stderr.read().lower()
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped():
+    program = (
+        "from course_utils import cli\n"
+        "cli.plain_errors(lambda: print('caf\\u00e9 \\U0001f600 \\udce9'))()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.stdout == "caf\\xe9 \\U0001f600 \\udce9\n"
 
 
 @pytest.mark.slow
@@ -108,7 +302,7 @@ def test_the_readmes_commands_run_as_written(photos, tmp_path, monkeypatch):
         assert (python, module) == (".venv/bin/python", ["-m", "course_utils"])
         result = run(command, *words[4:], *(TINY[2:] if command == "train" else []))
         assert result.exit_code == 0, result.output
-    assert len(list((tmp_path / "output").glob("*.png"))) == 6
+    assert len(list((tmp_path / "output").rglob("*.png"))) == 6
 
 
 @pytest.mark.parametrize(
@@ -167,10 +361,121 @@ def test_ctrl_c_names_the_option_that_continues_the_run(photos, tmp_path, monkey
     for other in (["--seed", "1"], ["--set", "alignment=sigmoid"], ["--img-size", "48"]):
         result = run(*arguments, "--resume", *other)
         assert result.exit_code == 1
-        assert f"the run in {tmp_path} was started with" in result.output.splitlines()[-1]
+        assert f"the run in {tmp_path} was begun with" in result.output.splitlines()[-1]
+        assert f"now {other[-1].partition('=')[2] or other[-1]}" in result.output.replace("'", "")
     result = run(*arguments, "--resume")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "model.safetensors").exists()
+
+
+def train(photos, out, *options):
+    return run("train", "--data-folder", photos, "--out", out, *TINY, *options)
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_trained_on_from_its_network(trained, photos, tmp_path):
+    out = shutil.copytree(trained[0], tmp_path / "run")
+    result = train(photos, out, "--epochs", 3, "--resume")
+    assert result.exit_code == 1
+    assert "begun with epochs=2, now 3" in result.output
+    assert f"--start-from {out / 'model.safetensors'}" in result.output
+    first, _ = checkpoints.read(out / "model.safetensors")
+    # With a rate of nothing, the new run ends with the weights that it started from.
+    still = ["--start-from", out, "--epochs", 1, "--lr", 1e-30, "--recipe", "soft_gate"]
+    for folder in (out, tmp_path / "elsewhere"):  # its own folder, and another
+        result = train(photos, folder, *still)
+        assert result.exit_code == 0, result.output
+        again, _ = checkpoints.read(folder / "model.safetensors")
+        for mine, its in zip(again.parameters(), first.parameters()):
+            torch.testing.assert_close(mine, its)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--set", "alignment=sigmoid"], ["width=0.0625", "alignment=sigmoid width=0.0625"]),
+        (["--set", "width=0.125"], ["width=0.0625", "width=0.125"]),
+        (["--model", "vgg"], ["attn_vgg", "vgg"]),
+        (["--data", "cluttered_digits"], ["blau ✓, red", "0, 1, 2"]),
+    ],
+)
+def test_a_network_with_other_options_or_classes_is_no_start(
+    options, named, trained, photos, tmp_path
+):
+    data = [] if "--data" in options else ["--data-folder", photos]
+    result = run("train", *data, "--out", tmp_path, *TINY, "--start-from", trained[0], *options)
+    assert result.exit_code == 1
+    assert all(name in result.output.splitlines()[-1] for name in named)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default:.* no checkpoint to resume from")
+def test_a_run_with_nothing_to_resume_says_that_it_begins_anew(photos, tmp_path):
+    (tmp_path / "log" / "version_0").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "typo"):
+        result = train(photos, folder, "--resume", "--epochs", 1)
+        assert result.exit_code == 0, result.output
+        assert f"note: {folder} has no checkpoint to resume from" in result.output
+
+
+@pytest.mark.slow
+def test_images_that_have_changed_are_counted(photos, tmp_path):
+    """The hold-out is drawn again, so a network would be validated on images that it has seen."""
+    data = shutil.copytree(photos, tmp_path / "photos")
+    assert train(data, tmp_path / "run").exit_code == 0
+    (data / "train" / "red" / "bild 0.jpg").unlink()
+    result = train(data, tmp_path / "run", "--resume")
+    assert result.exit_code == 1
+    assert re.search(r"\d+ to (train|validate) on then, \d+ now", result.output)
+    Image.new("RGB", (40, 36), "red").save(data / "train/red/bild 0.jpg")
+    result = train(data, tmp_path / "run", "--resume")
+    assert result.exit_code == 1
+    assert re.search(r"on as before, but not the same ones", result.output)
+    shutil.copy(photos / "train/red/bild 0.jpg", data / "train/red/bild 0.jpg")
+    data = shutil.move(data, tmp_path / "moved")
+    result = train(data, tmp_path / "run", "--resume")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["best.ckpt", "last.ckpt", "model.safetensors"])
+def test_a_full_disk_ends_the_training_in_one_line_and_the_run_resumes(
+    file, photos, tmp_path, monkeypatch
+):
+    write, left = Path.write_bytes, [2 if file == "last.ckpt" else 1]
+
+    def full(path, content):
+        left[0] -= path.name == file
+        if path.name == file and left[0] == 0:
+            write(path, bytes(content)[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        result = train(photos, tmp_path)
+    assert result.exit_code == 1
+    (said,) = (line for line in result.output.splitlines() if line.startswith("error: "))
+    assert f"No space left on device: '{tmp_path / file}'" in said
+    assert "resume" in said
+    assert not list(tmp_path.glob(".*"))
+    result = train(photos, tmp_path, "--resume")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize("network", ["pay_attention", "attn_vgg"])
+def test_batch_norm_needs_two_images_per_step(network, photos, tmp_path):
+    result = train(photos, tmp_path, "--batch-size", 1, "--model", network)
+    assert result.exit_code == 1
+    assert "batch norm needs at least two images per step" in result.output.splitlines()[-1]
+    assert "got 1" in result.output.splitlines()[-1]
 
 
 NOWHERE = ["--data-folder", "nowhere"]
@@ -203,9 +508,41 @@ NOWHERE = ["--data-folder", "nowhere"]
         ),
         (
             ["evaluate", "--checkpoint", "{model}"],
-            "the classes blau ✓, red; the data has 0, 1",
+            "only in the network: blau ✓, red; only in cluttered_digits: 0, 1",
         ),
-        (["visualize", "--checkpoint", "{model}", *NOWHERE], "there is no folder nowhere"),
+        (["visualize", "--checkpoint", "{model}", *NOWHERE], "there is no file or folder nowhere"),
+        (
+            ["visualize", "--checkpoint", "{model}", "--data-folder", "{model}"],
+            "model.safetensors: not an image",
+        ),
+        (
+            [
+                "visualize",
+                "--checkpoint",
+                "{model}",
+                "--data-folder",
+                "{photos}",
+                "--out",
+                "{model}",
+            ],
+            "model.safetensors is a file",
+        ),
+        (
+            [
+                "visualize",
+                "--checkpoint",
+                "{model}",
+                "--data-folder",
+                "{photos}",
+                "--out",
+                "{photos}",
+            ],
+            "choose another --out",
+        ),
+        (["evaluate", "--checkpoint", "{photos}"], "there is no model.safetensors in"),
+        (["evaluate", "--checkpoint", "{run}/last.ckpt"], "{run}/model.safetensors"),
+        (["visualize", "--checkpoint", "{run}/best.ckpt", *NOWHERE], "train --resume"),
+        (["export", "--checkpoint", "{model}", "--out", "{folder}.onnx"], "is a folder"),
         (["train", "--data-folder", "{photos}", "--set", "width=abc"], "error: "),
         (["train", "--data-folder", "{photos}", "--set", "width=inf"], "error: "),
         (
@@ -227,10 +564,16 @@ def test_a_mistake_is_reported_in_one_line(
     arguments, message, trained, photos, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    places = {"photos": photos, "model": trained[0] / "model.safetensors"}
+    (tmp_path / "folder.onnx").mkdir()
+    places = {
+        "photos": photos,
+        "run": trained[0],
+        "model": trained[0] / "model.safetensors",
+        "folder": tmp_path / "folder",
+    }
     result = run(*(argument.format(**places) for argument in arguments))
     assert result.exit_code == 1
-    assert message in result.output
+    assert message.format(**places) in result.output
     assert result.output.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in result.output
 

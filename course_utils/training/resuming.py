@@ -23,7 +23,7 @@ from course_utils.training.checkpointing import (
 from course_utils.training.recipes import Recipe
 from course_utils.training.run import HISTORY_COLUMNS
 
-NEEDED = {"state_dict", "epoch", "callbacks", "recipe", "seed", "about"}  # by whoever resumes
+RUN_ENTRIES = {"state_dict", "epoch", "callbacks", "recipe", "seed", "about"}  # by whoever resumes
 PREFIX = "model."  # of the network's weights in a checkpoint
 
 
@@ -113,7 +113,9 @@ def _newest(folder: Path) -> tuple[Path | None, dict[str, Any]]:
 def _read(path: Path) -> dict[str, Any]:
     saved = read_checkpoint(path)
     if not (
-        isinstance(saved, dict) and saved.keys() >= NEEDED and isinstance(saved["recipe"], dict)
+        isinstance(saved, dict)
+        and saved.keys() >= RUN_ENTRIES
+        and isinstance(saved["recipe"], dict)
     ):
         raise DamagedCheckpointError(f"{path} is damaged, or fit didn't write it")
     return saved
