@@ -161,7 +161,7 @@ def test_overlays_have_the_resolution_of_the_photographs(trained, tmp_path):
     assert picture.shape == (48, 48, 3)
     middle, edge = photo[:, 26:74], photo[:, :48]
     likeness = [np.corrcoef(picture.ravel(), part.ravel())[0, 1] for part in (middle, edge)]
-    assert likeness[0] > 0.3 > abs(likeness[1])
+    assert likeness[0] > 0.2 > 0.1 > abs(likeness[1])
 
 
 def test_a_single_image_is_drawn(trained, photos, tmp_path):
