@@ -18,8 +18,8 @@ Alignment = Literal["softmax", "sigmoid", "sparsemax", "entmax"]
 Compatibility = Literal["dp", "scaled_dp", "pc"]
 Project = Literal["down", "up"]
 
-# Softmax and sigmoid are PyTorch's own. Those of `alignments` check the values of the scores, which
-# torch.export can't trace.
+# Softmax and sigmoid are PyTorch's own. Those of `alignments` check the values of the scores first,
+# and every check waits for the GPU.
 ALIGN: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": partial(torch.softmax, dim=-1),
     "sigmoid": torch.sigmoid,
@@ -48,7 +48,11 @@ def attend(
 
     Returns:
         The context and the weights.
+
+    Raises:
+        ValueError: If the alignment is unknown.
     """
+    check_choice("alignment", alignment, Alignment)
     weights = ALIGN[alignment](scores.flatten(2)).view_as(scores)  # (B, 1, H * W) → (B, 1, H, W)
     weighted = weights * l  # (B, C, H, W)
     context = weighted.mean(dim=(2, 3)) if alignment == "sigmoid" else weighted.sum(dim=(2, 3))

@@ -10,6 +10,7 @@ appears in training.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -123,22 +124,17 @@ class ClutteredDigits(Dataset):
             split: Pool of source digits: ``train``, ``val`` or ``test``.
             n: Number of images, at least 1.
             canvas: Side of the square canvas in pixels of the source digits, at least 28.
-            fragments: Number of clutter fragments per image.
+            fragments: Number of clutter fragments per image, at least 0.
             zoom: Enlargement of the finished image: 3.5 makes 224 pixels of 64, the input size of
                 networks of full width.
             curriculum: Canvas and number of fragments in the first epochs, for `fresh`.
             seed: Seed of the composition. The same arguments and seed give the same images.
 
         Raises:
-            ValueError: If the split is unknown, ``n`` is below 1, or the canvas is smaller than a
-                digit.
+            ValueError: If the split is unknown, ``n`` is below 1, the canvas is smaller than a
+                digit, the fragments are fewer than 0, or the zoom leaves no pixel.
         """
-        if n < 1:
-            raise ValueError(f"a data set needs at least 1 image, got n={n}")
-        if canvas < FRAME:
-            raise ValueError(
-                f"a digit needs a canvas of at least {FRAME} pixels, got canvas={canvas}"
-            )
+        _check_options(n, canvas, fragments, zoom)
         self.split, self.seed, self.curriculum = split, seed, curriculum
         self.options: dict[str, Any] = {"canvas": canvas, "fragments": fragments, "zoom": zoom}
         rng = torch.Generator().manual_seed(seed)
@@ -214,6 +210,17 @@ def digit_splits(
         for number, split in enumerate(SPLITS)
     )
     return Splits(train, val, test, DIGIT_NAMES)
+
+
+def _check_options(n: int, canvas: int, fragments: int, zoom: float) -> None:
+    if n < 1:
+        raise ValueError(f"a data set needs at least 1 image, got n={n}")
+    if canvas < FRAME:
+        raise ValueError(f"a digit needs a canvas of at least {FRAME} pixels, got canvas={canvas}")
+    if fragments < 0:
+        raise ValueError(f"expected at least 0 fragments, got fragments={fragments}")
+    if not 1 <= canvas * zoom < math.inf:
+        raise ValueError(f"expected a zoom that leaves at least 1 pixel, got zoom={zoom}")
 
 
 def place_digits(

@@ -34,13 +34,13 @@ def interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float
     choice of the test images.
 
     Args:
-        values: One value per run, at least two.
+        values: One value per run. Values that are NaN are left out.
         level: Confidence level, inside (0, 1).
 
     Raises:
-        ValueError: If there are fewer than two values.
+        ValueError: If fewer than two values are left.
     """
-    runs = pd.Series(list(values), dtype=float)
+    runs = pd.Series(list(values), dtype=float).dropna()
     if len(runs) < 2:
         raise ValueError(f"expected at least two values for an interval, got {len(runs)}")
     return float(runs.mean()), quantile(len(runs) - 1, level) * float(runs.sem())

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_utils.attention.spatial import GridAttention
+from course_utils.attention.spatial import GridAttention, attend
 
 
 def by_loops(block, l, g_up):
@@ -90,3 +90,10 @@ def test_he_initialisation():
 def test_error_of_an_unknown_alignment_lists_the_valid_ones():
     with pytest.raises(ValueError, match=r"'hard': .* softmax, sigmoid, sparsemax, entmax"):
         GridAttention(2, 2, 2, "hard")
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["sofmax", "hard", "", None])
+def test_attend_refuses_unknown_alignments(name):
+    with pytest.raises(ValueError, match=f"{name!r}: .* softmax, sigmoid, sparsemax, entmax"):
+        attend(torch.zeros(1, 1, 2, 2), torch.zeros(1, 3, 2, 2), name)

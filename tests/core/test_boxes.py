@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,3 +63,15 @@ def test_region_is_cut_off_at_the_border():
         [0, 0, 0],
         [0, 0, 0],
     ]
+
+
+def test_masks_may_be_0_and_1_and_nothing_else():
+    mask = torch.zeros(1, 1, 5, 6)
+    mask[0, 0, 1:3, 2:4] = 1
+    assert mask_boxes(mask).tolist() == mask_boxes(mask.byte()).tolist() == [[2, 1, 4, 3]]
+    for wrong, message in (
+        (mask.byte() * 255, "masks > 127"),
+        (mask * 0.2 + 0.1, "from 0.1 to 0.3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mask_boxes(wrong)

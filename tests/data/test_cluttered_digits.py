@@ -170,6 +170,10 @@ def test_zoom_enlarges_image_mask_and_box_together():
         ({"split": "tset"}, "'tset'.*train, val, test"),
         ({"n": 0}, "n=0"),
         ({"canvas": 20}, "28 .*canvas=20"),
+        ({"fragments": -1}, "fragments=-1"),
+        ({"zoom": 0.0}, "zoom=0.0"),
+        ({"zoom": -1.0}, "zoom=-1.0"),
+        ({"zoom": float("nan")}, "zoom=nan"),
     ],
 )
 def test_error_names_the_wrong_argument(arguments, message):

@@ -53,6 +53,14 @@ def test_an_object_is_found_from_half_of_the_maximum_on():
     assert study.localise(maps, regions).found.item() == 1
 
 
+def test_regions_of_0_and_1_are_localised_like_booleans():
+    maps = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    regions = torch.zeros(2, 3, 8, 8, dtype=torch.bool)
+    regions[0, :2, :4, 2:6] = regions[1, 2, 3:, 3:] = True
+    for dtype in (torch.uint8, torch.float32):
+        assert study.localise(maps, regions.to(dtype)).equals(study.localise(maps, regions))
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_map_of_a_variant_is_returned_for_every_class(variant):
     model = study.build(variant).train()

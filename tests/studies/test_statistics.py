@@ -1,5 +1,7 @@
 """Intervals, paired differences and Holm's correction, against SciPy and by hand."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,6 +37,13 @@ def test_intervals_are_those_of_scipy(values):
 def test_one_run_has_no_interval():
     with pytest.raises(ValueError, match="got 1"):
         statistics.interval([0.5])
+
+
+@pytest.mark.parametrize("runs", [[1.0, 2.0, 3.0], [0.2, 0.5]])
+def test_undefined_scores_are_no_runs(runs):
+    assert statistics.interval([*runs, math.nan]) == statistics.interval(runs)
+    with pytest.raises(ValueError, match="got 1"):
+        statistics.interval([runs[0], math.nan, math.nan])
 
 
 def scores_of_runs(variants=("sigmoid", "average"), seeds=(0, 1, 2, 3), seed=0):

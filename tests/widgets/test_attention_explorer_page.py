@@ -83,5 +83,7 @@ def test_bad_input_is_refused(parts):
         AttentionExplorer.from_features(images, keys[:, 1:], regions, queries)
     with pytest.raises(ValueError, match="non-negative keys, got -"):
         AttentionExplorer.from_features(images, keys - 1, regions, queries)
+    with pytest.raises(ValueError, match="got uint8 values from 0 to 255"):
+        AttentionExplorer.from_features(images, keys, regions.byte() * 255, queries)
     with pytest.raises(ValueError, match=r"size 3, got \[\(2,\)\]"):
         AttentionExplorer.from_features(images, keys, regions, {"short": torch.ones(2)})

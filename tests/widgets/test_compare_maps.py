@@ -35,6 +35,12 @@ def test_one_method_is_compared_with_itself():
     assert (widget.left, widget.right) == (0, 0)
 
 
+def test_regions_may_be_0_and_1():
+    images, regions, *rest = parts()
+    expected = CompareMaps.from_maps(images, regions, *rest).regions
+    assert CompareMaps.from_maps(images, regions.float(), *rest).regions == expected
+
+
 def with_maps(maps):
     return lambda given: given.__setitem__(4, [("one", maps)])
 
@@ -49,6 +55,7 @@ def with_maps(maps):
             lambda given: given.__setitem__(0, torch.rand(N, 2, HEIGHT, WIDTH)),
             r"images \(N, 1 or 3, H, W\)",
         ),
+        (lambda given: given.__setitem__(1, given[1].byte() * 255), "uint8 .*masks > 127"),
         (lambda given: given.__setitem__(1, given[1][:2]), r"regions \(N, 1, H, W\) and labels"),
         (lambda given: given.__setitem__(2, given[2][:2]), r"and labels \(N,\), got .*, \(2,\)"),
         (lambda given: given.__setitem__(2, given[2] + 1), r"labels from 0 to 3, got \[2, 4, 1\]"),
