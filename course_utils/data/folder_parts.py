@@ -163,8 +163,8 @@ def _split(
         part = parts[name] = stratified_sample(part, counts.get(name), seed)
         if len(part) and (missing := without_images(part, train.classes)):
             warnings.warn(
-                f"{root}: the split {name} has no images of {short_list(missing)}; there are too few "
-                f"of them, or counts is too small",
+                f"{root}: the split {name} has no images of {short_list(missing)}; there are too "
+                f"few of them, or counts is too small",
                 stacklevel=2,
             )
     return Splits(**parts, classes=train.classes)

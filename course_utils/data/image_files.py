@@ -34,6 +34,7 @@ LEFT_FOLDERS = {
     *("__pycache__", "_vti_cnf"),
 }
 SIDECARS = (".xmp", ".aae", ".pp3", ".lrdata")  # edits and previews, kept beside a photograph
+HUGE = 10**8  # pixels
 TEXT_CHUNK, ALL_TEXT = 2**26, 2**28  # bytes of text in a PNG file; Pillow allows 2**20 and 2**26
 _LIMITS = RLock()
 
@@ -87,8 +88,9 @@ def read_picture(path: Path, size: int, most_pixels: float, bits: int = 16) -> P
         if "MAX_TEXT" in str(error):
             raise ValueError("too much text beside the image; allow large images") from error
         raise
-    digest = hashlib.sha256(image.tobytes() + repr(image.size).encode()).digest()
-    return Picture(square(image, size), digest, highest)
+    digest = hashlib.sha256(repr(image.size).encode())
+    digest.update(image.tobytes())
+    return Picture(square(image, size), digest.digest(), highest)
 
 
 def files_in(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
@@ -177,7 +179,7 @@ def _decoded_rgb(path: Path, size: int, most_pixels: float, bits: int) -> tuple[
             )
         if file.format == "TIFF" and is_camera_raw(path):
             raise ValueError(RAW)
-        if pixels > 1e8:  # a large JPEG is decoded at a half, quarter or eighth of its size
+        if pixels > HUGE:  # a JPEG file is decoded at a half, quarter or eighth of its size
             file.draft(None, (2 * size, 2 * size))
         deep_colour = _has_deep_colour(file)
         file.load()  # decodes all of it, so a truncated file raises here
