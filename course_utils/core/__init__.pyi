@@ -11,5 +11,3 @@ from .resampling import bootstrap_interval as bootstrap_interval
 from .seeds import epoch_seed as epoch_seed
 from .seeds import fresh_seed as fresh_seed
 from .seeds import split_seed as split_seed
-from .targets import Targets as Targets
-from .targets import target_classes as target_classes

@@ -15,7 +15,8 @@ from course_utils.exercises._feedback import (
     require_number,
 )
 from course_utils.explain import metrics
-from course_utils.explain.grad_cam import activation_and_gradient, gradcam, logits_of
+from course_utils.explain.grad_cam import activation_and_gradient, gradcam
+from course_utils.explain.targets import Contrast, logits_of
 
 
 def below_zero(share, raw_maps: Tensor, regions: Tensor) -> str:
@@ -124,7 +125,7 @@ def contrast(answer, network: nn.Module, images: Tensor, layer: str) -> str:
     """
     function, same_with_relu = answer
     a, b = torch.randperm(logits_of(network(images[:1])).shape[1])[:2].tolist()
-    expected = gradcam(_Difference(network, a, b), images, f"inner.{layer}", 0, relu=False)
+    expected = gradcam(network, images, layer, Contrast(a, b), relu=False)
     m = as_tensor(function(images, a, b), tuple(expected.shape), "The map")
     clipped_a, clipped_b = (gradcam(network, images, layer, c) for c in (a, b))
     refuse(_same_map(m, -expected), "The sign is wrong: this map says why b and not a.")
@@ -151,20 +152,6 @@ def contrast(answer, network: nn.Module, images: Tensor, layer: str) -> str:
         "do you get the same map?",
     )
     return "Right: two maps are enough for a contrast, as long as neither has been clipped."
-
-
-class _Difference(nn.Module):
-    """A network with one logit: the difference of two logits of another network."""
-
-    def __init__(self, inner: nn.Module, a: int, b: int):
-        super().__init__()
-        self.inner = inner
-        self.a = a
-        self.b = b
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = logits_of(self.inner(x))
-        return logits[:, [self.a]] - logits[:, [self.b]]  # (B, 1)
 
 
 def _mean_energy(m: Tensor, regions: Tensor) -> float:

@@ -1,9 +1,12 @@
 from . import faithfulness as faithfulness
 from . import metrics as metrics
 from . import sanity_checks as sanity_checks
+from . import targets as targets
 from .cam import class_activation_map as class_activation_map
 from .diagnosis import diagnose as diagnose
 from .diagnosis import suggest_layers as suggest_layers
+from .feature_maps import channels_last as channels_last
+from .feature_maps import tokens as tokens
 from .grad_cam import activation_and_gradient as activation_and_gradient
 from .grad_cam import gradcam as gradcam
 from .grad_cam import gradcam_plus_plus as gradcam_plus_plus

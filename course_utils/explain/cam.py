@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard, cast
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from course_utils.core.eval_mode import evaluating
-from course_utils.core.targets import Targets, target_classes
-from course_utils.models.output import as_rgb
-from course_utils.models.resnet import ResNet
-from course_utils.models.vgg import VGG
+from course_utils.explain.networks import batches, check_images, unwrapped
+from course_utils.explain.targets import Class, Classes, logits_of, target_classes
+
+
+class _Averaged(NamedTuple):
+    """What a network computes last, if its logits are a linear function of averaged features."""
+
+    features: Float[Tensor, "B D h w"]
+    weight: Float[Tensor, "classes D"]
+    logits: Float[Tensor, "B classes"]
 
 
 @torch.no_grad()
 def class_activation_map(
-    model: nn.Module, images: Float[Tensor, "B C H W"], classes: Targets = None
+    model: nn.Module, images: Float[Tensor, "B C H W"], classes: Classes | None = None
 ) -> Float[Tensor, "B 1 h w"]:
     r"""Return class activation maps :math:`M_i = w_c^\top f_i` of the features f at position i.
 
@@ -27,30 +35,75 @@ def class_activation_map(
     Source: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", eq. 1 and 2.
 
     Args:
-        model: A `ResNet`, or a `VGG` with ``head="average"``; see `allows_cam`. Its mode and its
-            parameters stay as they are.
-        images: Grey or RGB.
+        model: A network whose logits are one linear layer on the average of its last features, such
+            as the `ResNet` and the `VGG` with ``head="average"`` of this course, or torchvision's
+            ResNets; see `allows_cam`. Its mode and its parameters stay as they are.
+        images: Input of the network. They run in batches, so that the memory is bounded.
         classes: One class for all images, or one per image. If None, the predicted class.
 
     Raises:
         ValueError: If the network has another head, refuses the images, or the classes do not fit.
     """
-    if not allows_cam(model):
-        raise ValueError(
-            "CAM needs a ResNet or a VGG with head='average', whose logits are one linear layer "
-            f"on the average of the last features, got {_described(model)}"
-        )
-    linear = cast(nn.Linear, model.classifiers[0])
-    with evaluating(model):
-        features = model.features(as_rgb(images, model.least_size))  # (B, D, h, w)
-        chosen = target_classes(classes, linear(features.mean(dim=(2, 3))))
-    return torch.einsum("bdhw,bd->bhw", features, linear.weight[chosen])[:, None]
+    model = unwrapped(model)
+    check_images(images)
+    maps = []
+    for which, score in batches(images, Class(classes)):
+        found = _averaged(model, images[which])
+        if found is None:
+            raise ValueError(
+                "CAM needs a network whose logits are one linear layer on the average of its last "
+                "features, with several positions to average over; for this "
+                f"{type(model).__name__}, use gradcam"
+            )
+        assert isinstance(score, Class)
+        chosen = target_classes(score.classes, found.logits)
+        maps.append(torch.einsum("bdhw,bd->bhw", found.features, found.weight[chosen]))
+    return torch.cat(maps)[:, None]
 
 
-def allows_cam(model: nn.Module) -> TypeGuard[ResNet | VGG]:
-    """Return whether the logits are one linear layer on the average of the last features."""
-    return isinstance(model, ResNet) or (isinstance(model, VGG) and model.dense is None)
+def allows_cam(model: nn.Module, images: Float[Tensor, "B C H W"]) -> bool:
+    """Return whether the logits are one linear layer on the average of the last features.
+
+    The network is run on these images, because its layers alone don't say how it connects them.
+    """
+    return _averaged(unwrapped(model), images[:1]) is not None
 
 
-def _described(model: nn.Module) -> str:
-    return "VGG with head='dense'" if isinstance(model, VGG) else type(model).__name__
+def _averaged(model: nn.Module, images: Tensor) -> _Averaged | None:
+    """Run a network, and find the features whose average its last linear layer reads."""
+    with evaluating(model), _Recording(model) as record:
+        logits = logits_of(model(images.clone()))
+    for read, weight, returned in reversed(record.linears):
+        if returned.shape != logits.shape or not torch.equal(returned, logits):
+            continue
+        # Pooled features still have the same mean, so the largest map with this mean is wanted.
+        for features in sorted(record.maps, key=lambda m: -m[0, 0].numel()):
+            mean = features.mean(dim=(2, 3))
+            rtol = torch.finfo(mean.dtype).eps ** 0.5  # the sum may have another order
+            if mean.shape == read.shape and torch.allclose(mean, read, rtol, atol=1e-6):
+                return _Averaged(features, weight, logits)
+    return None
+
+
+class _Recording(TorchFunctionMode):
+    """Record feature maps and linear layers, also those that are functions and not modules.
+
+    Attributes:
+        maps: Feature maps (B, D, h, w) of several positions that a linear layer could read.
+        linears: Input, weight and output of each linear layer.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.widths = {p.shape[1] for p in model.parameters() if p.ndim == 2}
+        self.maps: list[Tensor] = []
+        self.linears: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def __torch_function__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is F.linear:
+            self.linears.append((args[0], args[1], result))
+        elif isinstance(result, Tensor) and result.ndim == 4 and result.shape[1] in self.widths:
+            # A copy, because the network may change the tensor afterwards.
+            self.maps += [result.clone()] if result[0, 0].numel() > 1 else []
+        return result

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_utils.core.eval_mode import evaluating
-from course_utils.core.targets import Targets
-from course_utils.explain.grad_cam import activation_and_gradient, find, name_of, named, unwrapped
+from course_utils.explain.feature_maps import Reshape, feature_map, tensors_in
+from course_utils.explain.grad_cam import activation_and_gradient
+from course_utils.explain.networks import (
+    NoGradientError,
+    check_images,
+    find,
+    name_of,
+    named,
+    unwrapped,
+)
+from course_utils.explain.targets import Target
+
+ROUNDING_IN_DOUBLE, ROUNDING_IN_SINGLE = 1e-9, 1e-6  # a smaller share is a gradient of 0
+IN_SINGLE_PRECISION = "; judged in single precision, because the network does not run in double"
 
 
 class Layer(NamedTuple):
@@ -27,47 +40,62 @@ class Layer(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """One run of a layer: its output, and the number of in-place changes to the output so far."""
+    """One run of a layer: its feature map, and the output tensor's in-place changes so far."""
 
     layer: nn.Module
-    output: Any
+    output: Tensor
+    maps: Float[Tensor, "B K h w"]
     version: int
 
 
-def suggest_layers(model: nn.Module, images: Float[Tensor, "B C H W"]) -> list[Layer]:
+def suggest_layers(
+    model: nn.Module,
+    images: Float[Tensor, "B C H W"],
+    target: Target = None,
+    *,
+    reshape: Reshape | None = None,
+) -> list[Layer]:
     """Suggest layers for Grad-CAM, the deepest first: one for each size of feature map.
 
-    For each size, it is the layer with the most channels, or the last of several. The deepest layer
-    has the most information about the class and the least about the position. To find the layer
-    that points best, compare scores; in the chapter Grad-CAM it is not the deepest.
+    For each size, it is the layer with the most channels, or the last of several. With ``reshape``,
+    it is the last layer, because a transformer has the most channels in the middle of its blocks.
+    The deepest layer has the most information about the class and the least about the position. To
+    find the layer that points best, compare scores; in the chapter Grad-CAM it is not the deepest.
 
-    Three kinds of layers are left out: layers that run more than once, such as a ReLU shared within
+    Four kinds of layers are left out: layers that run more than once, such as a ReLU shared within
     a block (the block, or the layer before the ReLU, is suggested instead); layers in a branch that
-    goes back up in size; and layers with no more channels than the image.
+    goes back up in size; layers with no more channels than the image; and layers that the target
+    does not depend on.
+
+    Args:
+        model: Any network of Python modules.
+        images: Input of the network; a few images are enough.
+        target: See `grad_cam.gradcam`.
+        reshape: Layout of the layers' outputs, if it is not (B, K, h, w): see `grad_cam.gradcam`.
+
+    Raises:
+        ValueError: If the images or the network can't be explained, or if only the patch embedding
+            of a transformer has such maps: its other layers need ``reshape``.
     """
     model = unwrapped(model)
-    runs: list[_Run] = []
-    # Autograd counts the changes in place of a tensor in `_version`.
-    _watch(
-        model,
-        images,
-        lambda layer, output: runs.append(_Run(layer, output, getattr(output, "_version", 0))),
-    )
-    times = Counter(run.layer for run in runs)
-    best: dict[tuple[int, ...], _Run] = {}  # by size of the feature map
+    check_images(images)
+    runs, others = _feature_maps(model, images[:1], reshape)
+    by_size: dict[tuple[int, ...], list[_Run]] = {}  # the sizes in the order of the network
     for run in runs:
-        if times[run.layer] > 1 or not _is_feature_map(run.output, images):
-            continue
-        size = tuple(run.output.shape[-2:])
-        if size > min(best, default=size):
-            continue  # a branch that goes back up in size
-        if size not in best or _replaces(run, best[size]):
-            best[size] = run
-    names = {layer: name for name, layer in model.named_modules()}
+        size = tuple(run.maps.shape[-2:])
+        if size <= min(by_size, default=size):  # else a branch that goes back up in size
+            by_size.setdefault(size, []).append(run)
     found = [
-        Layer(names[layer], type(layer).__name__, *output.shape[1:])
-        for layer, output, _ in best.values()
+        Layer(name_of(model, best.layer), type(best.layer).__name__, *best.maps.shape[1:])
+        for candidates in by_size.values()
+        if (best := _best(model, images, target, reshape, candidates))
     ]
+    if len(found) == 1 and reshape is None and _keep_positions(others, found[0]):
+        raise ValueError(
+            f"only the patch embedding of this {type(model).__name__} returns (B, K, h, w): for "
+            "its other layers pass reshape=tokens if they return (B, N, K), or "
+            "reshape=channels_last if they return (B, h, w, K)"
+        )
     return found[::-1]
 
 
@@ -75,9 +103,13 @@ def diagnose(
     model: nn.Module,
     images: Float[Tensor, "B C H W"],
     layer: nn.Module | str,
-    classes: Targets = None,
+    target: Target = None,
+    *,
+    reshape: Reshape | None = None,
 ) -> list[str]:
     """Diagnose the Grad-CAM map of each image: ``fine``, or what is wrong, why, and what to do.
+
+    The arguments are those of `grad_cam.gradcam`.
 
     Returns:
         One sentence per image. It starts with ``fine``, ``blank``, ``flat``, ``negative`` or
@@ -88,40 +120,123 @@ def diagnose(
     """
     model = unwrapped(model)
     layer = find(model, layer)
-    for name, value in model.state_dict().items():
+    check_images(images)
+    for name, value in chain(model.named_parameters(), model.named_buffers()):
         if not value.isfinite().all():
             sentence = (
                 f"not a number: the weights {name} contain NaN or infinity; "
                 "load them or train the network again"
             )
             return [sentence] * len(images)
+    as_it_is = activation_and_gradient(model, images, layer, target, reshape=reshape)
+    exact = _in_double_precision(model, images, layer, target, reshape)
     name = named(model, layer)
-    as_it_is = activation_and_gradient(model, images, layer, classes)
-    # A gradient of 0 can be recognised only in double precision: in single precision, large scores
-    # leave rounding errors of any size.
-    exact = activation_and_gradient(
-        copy.deepcopy(model).double(), images.double(), name_of(model, layer), classes
-    )
+    rounding = ROUNDING_IN_SINGLE if exact is None else ROUNDING_IN_DOUBLE
+    caution = IN_SINGLE_PRECISION if exact is None else ""
     return [
-        _not_a_number(model, image, *single, name) or _unreadable(*double, name) or _fine(*single)
-        for image, single, double in zip(images, zip(*as_it_is), zip(*exact))
+        _not_a_number(model, image, *single, name)
+        or (_unreadable(*double, name, rounding) or _fine(*single)) + caution
+        for image, single, double in zip(images, zip(*as_it_is), zip(*(exact or as_it_is)))
     ]
 
 
-def _is_feature_map(output: Any, images: Tensor) -> bool:
-    """Return whether an output is a map of several positions with more channels than the image."""
-    if not isinstance(output, Tensor) or output.ndim != 4:
-        return False
-    return output.shape[1] > images.shape[1] and output[0, 0].numel() > 1
+def _in_double_precision(
+    model: nn.Module,
+    images: Tensor,
+    layer: nn.Module,
+    target: Target,
+    reshape: Reshape | None,
+) -> tuple[Tensor, Tensor] | None:
+    """Return activations and gradients in double precision, or None if the network can't run in it.
+
+    A gradient of 0 can be recognised only in double precision: in single precision, large scores
+    leave rounding errors of any size.
+    """
+    try:
+        with _doubled(model):
+            return activation_and_gradient(model, images.double(), layer, target, reshape=reshape)
+    except Exception:  # a network may convert its input, or its device may have no doubles
+        return None
 
 
-def _replaces(later: _Run, earlier: _Run) -> bool:
-    """Return whether a later layer is a better suggestion than an earlier one of the same size."""
+@contextmanager
+def _doubled(model: nn.Module) -> Iterator[None]:
+    """Convert a network's weights to double precision, and put the original ones back afterwards.
+
+    A copy of the network would not do: some can't be copied, for instance if they keep an
+    activation.
+    """
+    tensors = [t for t in chain(model.parameters(), model.buffers()) if t.is_floating_point()]
+    originals = [tensor.data for tensor in tensors]
+    try:
+        for tensor in tensors:
+            tensor.data = tensor.data.double()
+        yield
+    finally:
+        for tensor, original in zip(tensors, originals):
+            tensor.data = original
+
+
+def _feature_maps(
+    model: nn.Module, images: Tensor, reshape: Reshape | None
+) -> tuple[list[_Run], list[torch.Size]]:
+    """Run a network; return its feature maps and the shapes of the outputs in other layouts."""
+    runs: list[_Run] = []
+    others: list[torch.Size] = []
+    times: Counter[nn.Module] = Counter()
+
+    def see(layer: nn.Module, output: Any) -> None:
+        times[layer] += 1
+        try:
+            maps = feature_map(output, images, reshape)
+        except ValueError:
+            others.extend(tensor.shape for tensor in tensors_in(output).values())
+            return
+        if maps.shape[1] > images.shape[1] and maps[0, 0].numel() > 1 and not _attends(maps):
+            tensor = output if isinstance(output, Tensor) else maps
+            # Autograd counts the changes in place of a tensor in `_version`.
+            runs.append(_Run(layer, tensor, maps, tensor._version))
+
+    _watch(model, images, see)
+    return [run for run in runs if times[run.layer] == 1], others
+
+
+def _best(
+    model: nn.Module, images: Tensor, target: Target, reshape: Reshape | None, runs: list[_Run]
+) -> _Run | None:
+    """Return the best layer of one size that the target depends on."""
     # A container returns the very tensor that its last layer returned; the layer stays, as its name
     # is more precise. A ReLU in place returns the tensor of the layer before it as well, but it has
     # changed the tensor, so the version tells the two cases apart.
-    passed_on = later.output is earlier.output and later.version == earlier.version
-    return not passed_on and later.output.shape[1] >= earlier.output.shape[1]
+    own = [
+        run
+        for i, run in enumerate(runs)
+        if not any(run.output is r.output and run.version == r.version for r in runs[:i])
+    ]
+    for run in reversed(sorted(own, key=lambda run: run.maps.shape[1] if reshape is None else 0)):
+        try:
+            _, gradient = activation_and_gradient(model, images, run.layer, target, reshape=reshape)
+        except NoGradientError:
+            continue
+        if gradient.any():
+            return run
+    return None
+
+
+def _attends(maps: Float[Tensor, "B K h w"]) -> bool:
+    """Return whether an output has rows of weights that sum to 1: attention, not features."""
+    return bool((maps >= 0).all() and ((maps.sum(dim=-1) - 1).abs() < 1e-3).all())
+
+
+def _keep_positions(others: list[torch.Size], patches: Layer) -> bool:
+    """Return whether outputs in other layouts seem to have the positions of a patch embedding."""
+    grid = (patches.height, patches.width)
+    n = patches.height * patches.width
+    # A few tokens, such as the class token, come on top of the positions.
+    return any(
+        (len(shape) == 4 and shape[1:3] == grid) or (len(shape) == 3 and 0 <= shape[1] - n <= 16)
+        for shape in others
+    )
 
 
 def _not_a_number(model: nn.Module, image: Tensor, a: Tensor, g: Tensor, name: str) -> str | None:
@@ -146,7 +261,9 @@ def _not_a_number(model: nn.Module, image: Tensor, a: Tensor, g: Tensor, name: s
     )
 
 
-def _unreadable(a: Float[Tensor, "K h w"], g: Float[Tensor, "K h w"], name: str) -> str | None:
+def _unreadable(
+    a: Float[Tensor, "K h w"], g: Float[Tensor, "K h w"], name: str, rounding: float
+) -> str | None:
     """Return a sentence on why one image's map can't be read, or None if it can."""
     if a[0].numel() == 1:
         return (
@@ -158,7 +275,7 @@ def _unreadable(a: Float[Tensor, "K h w"], g: Float[Tensor, "K h w"], name: str)
             f"blank: {name} returns 0 everywhere for this image, as dead ReLUs do; "
             "choose another layer"
         )
-    if (g * a).abs().sum() <= 1e-9 * a.abs().amax():
+    if (g * a).abs().sum() <= rounding * a.abs().amax():
         return f"blank: the logit does not depend on {name}; its gradient is 0 up to rounding"
     maps = _grad_cam(a, g)
     if maps.abs().amax() <= 1e-4 * (g * a).sum(dim=0).abs().amax():
@@ -192,4 +309,4 @@ def _watch(model: nn.Module, images: Tensor, see: Callable[[nn.Module, Any], Non
         for layer in model.modules():
             hook = layer.register_forward_hook(lambda layer, _, output: see(layer, output))
             hooks.callback(hook.remove)
-        model(images)
+        model(images.clone())  # a copy, because the network may change its input

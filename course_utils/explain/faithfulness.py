@@ -14,21 +14,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from course_utils.core.eval_mode import evaluating
-from course_utils.core.targets import Targets, target_classes
 from course_utils.core.tensor_checks import check_maps
-from course_utils.explain.grad_cam import logits_of, unwrapped
+from course_utils.explain.networks import batches, check_images, unwrapped
+from course_utils.explain.targets import Score, Target, as_score, probability_per_image
 
 
 def deletion(
     model: nn.Module,
     images: Float[Tensor, "B C H W"],
     maps: Float[Tensor, "B 1 h w"],
-    classes: Targets = None,
+    target: Target = None,
     *,
     steps: int = 16,
-    fill: Float[Tensor, "B C H W"] | None = None,
+    fill: Float[Tensor, "#B #C #H #W"] | None = None,
 ) -> Float[Tensor, "B steps_and_1"]:
-    """Return the probability of a class while the highest-valued pixels are removed step by step.
+    """Return the probability of a target while the highest-valued pixels are removed step by step.
 
     The mean of a curve is the area under it. It is *low* for a map that highlights what the network
     needs.
@@ -36,106 +36,142 @@ def deletion(
     Source: Petsiuk et al. 2018, "RISE", section 4.
 
     Args:
-        model: Any network that returns logits. Its mode and its parameters stay as they are.
-        images: Input of the network.
+        model: Any network of Python modules. Its mode and its parameters stay as they are.
+        images: Input of the network. They run in batches, so that the memory is bounded.
         maps: Non-negative; upsampled to the size of the images.
-        classes: One class for all images, or one per image. If None, the predicted class.
+        target: One class for all images, one per image, or a function from the network's output to
+            one number per image; see `targets`. If None, the predicted class. The probability of a
+            class is its softmax, that of a single logit or a `Label` its sigmoid. A function of
+            your own is followed as it is.
         steps: Number of steps; each removes 1 / steps of the pixels. Pixels with equal values are
             removed in random order.
-        fill: What replaces the removed pixels. If None, black. A result that changes with the fill
-            is partly a result about the fill, so compare two fills.
+        fill: What replaces the removed pixels, for all images or for each. If None, black. A
+            result that changes with the fill is partly a result about the fill, so compare two
+            fills.
 
     Returns:
         One curve per image, from the whole image to an image of the fill alone.
 
     Raises:
-        ValueError: If the maps or the classes do not fit the images, or steps is below 1.
+        ValueError: If the maps, the fill or the target do not fit the images, or steps is below 1.
     """
-    fill = torch.zeros_like(images) if fill is None else fill
-    return _curves(model, images, fill, maps, classes, steps)
+    return _curves(model, images, fill, maps, target, steps, removing=True)
 
 
 def insertion(
     model: nn.Module,
     images: Float[Tensor, "B C H W"],
     maps: Float[Tensor, "B 1 h w"],
-    classes: Targets = None,
+    target: Target = None,
     *,
     steps: int = 16,
-    fill: Float[Tensor, "B C H W"] | None = None,
+    fill: Float[Tensor, "#B #C #H #W"] | None = None,
 ) -> Float[Tensor, "B steps_and_1"]:
-    """Return the probability of a class while the highest-valued pixels are added step by step.
+    """Return the probability of a target while the highest-valued pixels are added step by step.
 
     This is `deletion` in reverse, starting from an image of the fill alone: the area under the
-    curve is *high* for a good map. The arguments are those of `deletion`; if classes is None, they
-    are predicted from the whole images.
+    curve is *high* for a good map. The arguments are those of `deletion`; predictions are made from
+    the whole images.
 
     Source: See `deletion`.
 
     Raises:
         ValueError: See `deletion`.
     """
-    if classes is None:
-        with evaluating(unwrapped(model)) as network:
-            classes = logits_of(network(images)).argmax(dim=1)
-    fill = torch.zeros_like(images) if fill is None else fill
-    return _curves(model, fill, images, maps, classes, steps)
+    return _curves(model, images, fill, maps, target, steps, removing=False)
 
 
 def drop_and_increase(
     model: nn.Module,
     images: Float[Tensor, "B C H W"],
     maps: Float[Tensor, "B 1 h w"],
-    classes: Targets = None,
+    target: Target = None,
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """Return how a class's probability changes when the image is multiplied by its map.
+    """Return how a target's probability changes when the image is multiplied by its map.
 
-    The map is divided by its maximum first, so its highest position stays as it is.
+    The map is divided by its maximum first, so its highest position stays as it is. The arguments
+    are those of `deletion`.
 
     Source: Chattopadhay et al. 2018, "Grad-CAM++", section 4.1.
 
     Returns:
-        The fraction of the probability that is lost (0 if it does not fall; lower is better), and
-        whether the probability rises (1 or 0; higher is better). Their means over images are the
-        paper's *average drop* and *increase in confidence*.
+        The fraction of the probability that is lost (0 if it does not fall, NaN if it was not
+        above 0; lower is better), and whether the probability rises (1 or 0; higher is better).
+        Their means over images are the paper's *average drop* and *increase in confidence*.
 
     Raises:
-        ValueError: If the maps or the classes do not fit the images.
+        ValueError: If the maps or the target do not fit the images.
     """
+    model = unwrapped(model)
+    check_images(images)
     maps = _upsampled(maps, images)
     highest = maps.amax(dim=(1, 2, 3), keepdim=True)
-    with evaluating(unwrapped(model)) as network:
-        whole = logits_of(network(images))
-        classes = target_classes(classes, whole)
-        masked = logits_of(network(images * maps / highest.where(highest > 0, 1)))
-    before = _probability(whole, classes)
-    after = _probability(masked, classes)
-    return (before - after).clamp(min=0) / before, (after > before).to(before.dtype)
+    masked = images * maps / highest.where(highest > 0, 1)
+    before, after = [], []
+    with evaluating(model):
+        for which, score in batches(images, as_score(target)):
+            settled, whole = _settled(model, images[which], score)
+            before.append(whole)
+            after.append(_probability(model, masked[which], settled))
+    old, new = torch.cat(before), torch.cat(after)
+    lost = (old - new).clamp(min=0) / old.where(old > 0, torch.nan)
+    return lost, (new > old).to(old.dtype)
 
 
 def _curves(
-    model: nn.Module, start: Tensor, end: Tensor, maps: Tensor, classes: Targets, steps: int
+    model: nn.Module,
+    images: Tensor,
+    fill: Tensor | None,
+    maps: Tensor,
+    target: Target,
+    steps: int,
+    *,
+    removing: bool,
 ) -> Float[Tensor, "B steps_and_1"]:
-    """Return class probabilities while `start` turns into `end`, highest map values first."""
+    """Return probabilities while images turn into the fill or back, highest map values first."""
     if steps < 1:
         raise ValueError(f"expected at least 1 step, got {steps}")
-    maps = _upsampled(maps, start)
-    rank = _ranks(maps)
-    curve = []
-    with evaluating(unwrapped(model)) as network:
-        for step in range(steps + 1):
-            changed = rank < round(step / steps * rank[0].numel())
-            logits = logits_of(network(torch.where(changed, end, start)))
-            # If no classes are given, the first step predicts them and the later ones keep them.
-            classes = target_classes(classes, logits)
-            curve.append(_probability(logits, classes))
-    return torch.stack(curve, dim=1)
+    model = unwrapped(model)
+    check_images(images)
+    rank = _ranks(_upsampled(maps, images))
+    fill = _fitting(fill, images)
+    start, end = (images, fill) if removing else (fill, images)
+    pixels = rank[0].numel() if len(rank) else 0
+    curves = []
+    with evaluating(model):
+        for which, score in batches(images, as_score(target)):
+            settled, _ = _settled(model, images[which], score)
+            curve = []
+            for step in range(steps + 1):
+                changed = rank[which] < round(step / steps * pixels)
+                mixed = torch.where(changed, end[which], start[which])
+                curve.append(_probability(model, mixed, settled))
+            curves.append(torch.stack(curve, dim=1))
+    return torch.cat(curves)
 
 
-def _probability(
-    logits: Float[Tensor, "B classes"], classes: Int[Tensor, " B"]
-) -> Float[Tensor, " B"]:
-    return logits.softmax(dim=1).gather(1, classes[:, None])[:, 0]
+def _settled(model: nn.Module, images: Tensor, score: Score) -> tuple[Score, Float[Tensor, " B"]]:
+    """Return the target with what the network predicts for whole images, and its probability."""
+    output = model(images.clone())
+    settled = score.settled(output)
+    return settled, probability_per_image(settled, output, len(images))
+
+
+def _probability(model: nn.Module, images: Tensor, score: Score) -> Float[Tensor, " B"]:
+    # The network gets a copy, as it may change its input.
+    return probability_per_image(score, model(images.clone()), len(images))
+
+
+def _fitting(fill: Tensor | None, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    if fill is None:
+        return torch.zeros_like(images)
+    try:
+        return fill.to(images).expand_as(images)
+    except RuntimeError:
+        raise ValueError(
+            f"expected a fill that can be broadcast to images {tuple(images.shape)}, "
+            f"got {tuple(fill.shape)}"
+        ) from None
 
 
 def _ranks(maps: Float[Tensor, "B 1 H W"]) -> Int[Tensor, "B 1 H W"]:

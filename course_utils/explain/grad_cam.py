@@ -7,29 +7,39 @@ pass is therefore enough, frozen weights don't matter, and no parameter gets a g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from course_utils.core.eval_mode import evaluating
-from course_utils.core.targets import Targets, target_classes
+from course_utils.explain.feature_maps import Reshape, feature_map
+from course_utils.explain.networks import (
+    NoGradientError,
+    batches,
+    check_images,
+    find,
+    named,
+    unwrapped,
+)
+from course_utils.explain.targets import Score, Target, as_score, number_per_image
 
 
 def gradcam(
     model: nn.Module,
     images: Float[Tensor, "B C H W"],
     layer: nn.Module | str,
-    classes: Targets = None,
+    target: Target = None,
     *,
     relu: bool = True,
+    reshape: Reshape | None = None,
 ) -> Float[Tensor, "B 1 h w"]:
     r"""Return Grad-CAM maps for a layer of a trained network.
 
-    Each channel of the layer is weighted by how strongly it increases the logit of the class (the
+    Each channel of the layer is weighted by how strongly it increases the score of the target (the
     gradient, averaged over positions); the map is the weighted sum of the channels, with negative
     values clipped to zero:
 
@@ -40,13 +50,17 @@ def gradcam(
     Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", eq. 1 and 2.
 
     Args:
-        model: Any network that returns logits (B, classes), alone or in a tuple; see `logits_of`.
-            Its mode and its parameters stay as they are.
-        images: Input of the network.
-        layer: A module of the network, or its name. Its output must have shape (B, K, h, w).
-        classes: One class for all images, or one per image. If None, the predicted class.
-        relu: Clip negative values, which are evidence against the class. If False, the map can be
+        model: Any network of Python modules. Its mode and its parameters stay as they are.
+        images: Input of the network. They run in batches, so that the memory is bounded.
+        layer: A module of the network, or its name. Its output must be a feature map (B, K, h, w),
+            or contain one.
+        target: What to explain: one class for all images, one per image, or a function from the
+            network's output to one number per image; see `targets`. If None, the predicted class,
+            for a single logit the predicted side.
+        relu: Clip negative values, which are evidence against the target. If False, the map can be
             negative.
+        reshape: Layout of the layer's output, if it is not (B, K, h, w): `channels_last`, `tokens`,
+            or a function that selects and rearranges the values of the output.
 
     Returns:
         A map of the layer's own size, in single precision or the precision of the weights,
@@ -54,19 +68,23 @@ def gradcam(
 
     Raises:
         ValueError: If the layer is not part of the network, does not run, runs more than once or
-            has an output of another shape; if the classes do not fit, or the output has no logits.
+            has no such output; or if the target does not fit the output of the network.
     """
-    activation, gradient = activation_and_gradient(model, images, layer, classes)
-    weights = gradient.mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
-    maps = _weighted_sum(weights, activation)
-    return maps.relu() if relu else maps
+    maps = []
+    for activation, gradient in _batched(model, images, layer, target, reshape):
+        weights = gradient.mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
+        maps.append(_weighted_sum(weights, activation))
+    found = torch.cat(maps)
+    return found.relu() if relu else found
 
 
 def gradcam_plus_plus(
     model: nn.Module,
     images: Float[Tensor, "B C H W"],
     layer: nn.Module | str,
-    classes: Targets = None,
+    target: Target = None,
+    *,
+    reshape: Reshape | None = None,
 ) -> Float[Tensor, "B 1 h w"]:
     r"""Return Grad-CAM++ maps: `gradcam` with a weight for each position of the gradient.
 
@@ -89,43 +107,76 @@ def gradcam_plus_plus(
     Raises:
         ValueError: See `gradcam`.
     """
-    activation, gradient = activation_and_gradient(model, images, layer, classes)
-    total = activation.sum(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
-    denominator = 2 * gradient**2 + gradient**3 * total
-    w = torch.where(denominator != 0, gradient**2 / denominator, 0)  # (B, K, h, w)
-    weights = (w * gradient.relu()).sum(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
-    return _weighted_sum(weights, activation).relu()
+    maps = []
+    for activation, gradient in _batched(model, images, layer, target, reshape):
+        total = activation.sum(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
+        denominator = 2 * gradient**2 + gradient**3 * total
+        w = torch.where(denominator != 0, gradient**2 / denominator, 0)  # (B, K, h, w)
+        weights = (w * gradient.relu()).sum(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
+        maps.append(_weighted_sum(weights, activation).relu())
+    return torch.cat(maps)
 
 
 def activation_and_gradient(
     model: nn.Module,
     images: Float[Tensor, "B C H W"],
     layer: nn.Module | str,
-    classes: Targets = None,
+    target: Target = None,
+    *,
+    reshape: Reshape | None = None,
 ) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K h w"]]:
-    """Return the output of a layer, and the gradient of the classes' logits with respect to it.
+    """Return the output of a layer, and the gradient of the target with respect to it.
 
     The arguments are those of `gradcam`.
 
     Raises:
         ValueError: See `gradcam`.
     """
+    activations, gradients = zip(*_batched(model, images, layer, target, reshape))
+    return torch.cat(activations), torch.cat(gradients)
+
+
+def _batched(
+    model: nn.Module,
+    images: Tensor,
+    layer: nn.Module | str,
+    target: Target,
+    reshape: Reshape | None,
+) -> Iterator[tuple[Float[Tensor, "b K h w"], Float[Tensor, "b K h w"]]]:
+    """Yield activations and gradients of one batch of images after the other."""
     model = unwrapped(model)
     layer = find(model, layer)
+    check_images(images)
+    for which, score in batches(images, as_score(target)):
+        yield _activation_and_gradient(model, images[which], layer, score, reshape)
+
+
+def _activation_and_gradient(
+    model: nn.Module,
+    images: Float[Tensor, "B C H W"],
+    layer: nn.Module,
+    score: Score,
+    reshape: Reshape | None,
+) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K h w"]]:
     reached = []
 
-    def start_graph(_, __, output: Any) -> Tensor:
-        _check_feature_map(output, model, layer)
+    def start_graph(_, __, output: Any) -> Any:
+        _check_feature_map(output, model, layer, images, reshape)
         torch.set_grad_enabled(True)  # until `evaluating` ends
-        reached.append(output.detach().requires_grad_())
-        return reached[-1].clone()  # the layers that follow may change it in place
+        known: dict[int, Tensor] = {}  # a tensor that the output contains twice has one leaf
+        leaves = tree_map_only(
+            Tensor, lambda tensor: known.setdefault(id(tensor), _leaf(tensor)), output
+        )
+        reached.append(leaves)
+        # The layers that follow may change the output in place.
+        return tree_map_only(Tensor, torch.clone, leaves)
 
-    # A graph can't start at a tensor that was made in inference mode. So the caller's inference
-    # mode is switched off here, and images that were made in it are copied.
+    # A graph can't start at a tensor that was made in inference mode, so the caller's inference
+    # mode is switched off here. The network gets a copy of the images, as it may change them.
     with torch.inference_mode(False), evaluating(model):
         hook = layer.register_forward_hook(start_graph)
         try:
-            logits = logits_of(model(images.clone() if images.is_inference() else images))
+            output = model(images.clone())
         finally:
             hook.remove()
         if len(reached) != 1:
@@ -133,93 +184,54 @@ def activation_and_gradient(
             raise ValueError(
                 f"expected a layer that runs once, but {named(model, layer)} {problem}"
             )
-        # No logit depends on another image, so one backward pass of the sum serves them all.
-        logit_per_image = logits.gather(1, target_classes(classes, logits)[:, None])
-        gradient = None
-        if logit_per_image.requires_grad:
-            (gradient,) = torch.autograd.grad(logit_per_image.sum(), reached[0], allow_unused=True)
-    if gradient is None:
-        raise ValueError(
-            f"no gradient leads from the logits to {named(model, layer)}: they do not use its "
-            "output, or use it detached"
-        )
+        numbers = number_per_image(score.settled(output), output, len(images))
+        gradients = _gradients(numbers, reached[0], named(model, layer))
+    activation = feature_map(reached[0], images, reshape).detach()
+    gradient = feature_map(gradients, images, reshape)
     # Under autocast the activations have half precision, which is too coarse for means and sums.
-    precise = torch.promote_types(reached[0].dtype, torch.float32)
-    return reached[0].detach().to(precise), gradient.to(precise)
+    precise = torch.promote_types(activation.dtype, torch.float32)
+    return activation.to(precise), gradient.to(precise)
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the network inside DataParallel, DistributedDataParallel or ``torch.compile``."""
-    wrappers = nn.DataParallel | nn.parallel.DistributedDataParallel
-    while True:
-        if isinstance(model, wrappers):
-            model = model.module
-        elif (original := getattr(model, "_orig_mod", None)) is not None:  # after torch.compile
-            model = original
-        else:
-            return model
+def _leaf(tensor: Tensor) -> Tensor:
+    """Return a tensor at which a graph starts, if it can have a gradient."""
+    return tensor.detach().requires_grad_(tensor.is_floating_point())
 
 
-def find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
-    """Return a layer of a network, given the layer itself or its name.
+def _gradients(numbers: Float[Tensor, " B"], leaves: Any, layer: str) -> Any:
+    """Return the gradients of all tensors in the output of a layer, in the same structure.
 
     Raises:
-        ValueError: If the network has no such layer; the message lists similar names.
+        ValueError: If the numbers don't depend on any of them, or autograd fails.
     """
-    names = [name for name, _ in model.named_modules()]
-    if isinstance(layer, str):
-        if layer in names:
-            return model.get_submodule(layer)
-        similar = ", ".join(get_close_matches(layer, names)) or f"{names[-1]} and others"
-        raise ValueError(f"{type(model).__name__} has no layer {layer!r}: it has {similar}")
-    if not any(module is layer for module in model.modules()):
-        raise ValueError(
-            f"the layer {type(layer).__name__} is not part of this {type(model).__name__}; "
-            "does it belong to another network?"
+    tensors = [leaf for leaf in tree_leaves(leaves) if isinstance(leaf, Tensor)]
+    floating = [tensor for tensor in tensors if tensor.requires_grad]
+    found: list[Tensor | None] = [None]
+    if numbers.requires_grad:
+        try:
+            # No number depends on another image, so one backward pass of the sum serves them all.
+            found = list(torch.autograd.grad(numbers.sum(), floating, allow_unused=True))
+        except RuntimeError as error:
+            cause = str(error).partition(". ")[0]
+            raise ValueError(f"PyTorch can't compute the gradient at {layer}: {cause}") from error
+    if all(gradient is None for gradient in found):
+        raise NoGradientError(
+            f"no gradient leads from the target to {layer}: the network does not use its output, "
+            "or uses it detached or under no_grad"
         )
-    return layer
+    by_leaf = {id(leaf): torch.zeros_like(leaf) for leaf in tensors}
+    by_leaf |= {id(leaf): grad for leaf, grad in zip(floating, found) if grad is not None}
+    return tree_map_only(Tensor, lambda leaf: by_leaf[id(leaf)], leaves)
 
 
-def logits_of(output: Any) -> Float[Tensor, "B classes"]:
-    """Return the logits in the output of a network.
-
-    They are its attribute ``logits`` if it has one; otherwise the output itself, or the first
-    tensor of shape (B, classes) in a tuple, list or mapping.
-
-    Raises:
-        ValueError: If the output contains no tensor of shape (B, classes).
-    """
-    if isinstance(output, Mapping):
-        parts = tuple(output.values())
-    elif isinstance(output, tuple | list):
-        parts = tuple(output)
-    else:
-        parts = (output,)
-    for part in (getattr(output, "logits", None), *parts):
-        if isinstance(part, Tensor) and part.ndim == 2:
-            return part
-    raise ValueError(
-        f"expected a network that returns logits (B, classes), got {type(output).__name__}"
-    )
-
-
-def named(model: nn.Module, layer: nn.Module) -> str:
-    """Return the name and type of a layer, for messages."""
-    return f"{name_of(model, layer)!r} ({type(layer).__name__})"
-
-
-def name_of(model: nn.Module, layer: nn.Module) -> str:
-    """Return the name of a layer in its network."""
-    return next(name for name, module in model.named_modules() if module is layer)
-
-
-def _check_feature_map(output: Any, model: nn.Module, layer: nn.Module) -> None:
-    if isinstance(output, Tensor) and output.ndim == 4:
-        return
-    given = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
-    raise ValueError(
-        f"expected a layer with an output (B, K, h, w), got {given} from {named(model, layer)}"
-    )
+def _check_feature_map(
+    output: Any, model: nn.Module, layer: nn.Module, images: Tensor, reshape: Reshape | None
+) -> None:
+    """Name the layer in the error of an output that is no feature map."""
+    try:
+        feature_map(output, images, reshape)
+    except ValueError as error:
+        raise ValueError(f"{named(model, layer)}: {error}") from error
 
 
 def _weighted_sum(

@@ -1,26 +1,27 @@
-"""Gradients of a class's logit with respect to the pixels: finer than Grad-CAM, but noisier."""
+"""Gradients of a target with respect to the pixels: finer than Grad-CAM, but noisier."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_utils.core.eval_mode import evaluating
-from course_utils.core.targets import Targets, target_classes
-from course_utils.explain.grad_cam import logits_of, unwrapped
+from course_utils.explain.networks import NoGradientError, batches, check_images, unwrapped
+from course_utils.explain.targets import Score, Target, as_score, number_per_image
 
 
 def input_gradient(
     model: nn.Module,
     images: Float[Tensor, "B C H W"],
-    classes: Targets = None,
+    target: Target = None,
     *,
     guided: bool = False,
 ) -> Float[Tensor, "B 1 H W"]:
-    """Return the largest absolute gradient of a class's logit over the colours of each pixel.
+    """Return the largest absolute gradient of a target over the colours of each pixel.
 
     Source: Simonyan et al. 2014, "Deep Inside Convolutional Networks", section 3.1. Guided
     back-propagation is from Springenberg et al. 2015, "Striving for Simplicity": on the way back,
@@ -28,37 +29,62 @@ def input_gradient(
     they hardly depend on the learned weights.
 
     Args:
-        model: Any network that returns logits; see `grad_cam.logits_of`. Its mode and its
-            parameters stay as they are.
-        images: Input of the network.
-        classes: One class for all images, or one per image. If None, the predicted class.
+        model: Any network of Python modules. Its mode and its parameters stay as they are.
+        images: Input of the network. They run in batches, so that the memory is bounded.
+        target: What to explain: one class for all images, one per image, or a function from the
+            network's output to one number per image; see `targets`. If None, the predicted class,
+            for a single logit the predicted side.
         guided: Use guided back-propagation. It affects modules of type ``nn.ReLU``, but not ReLUs
             that are called as functions.
 
     Raises:
-        ValueError: If the classes do not fit, the output has no logits, or no gradient leads from
-            the logits to the pixels.
+        ValueError: If the target does not fit the output of the network; if no gradient leads from
+            the target to the pixels; or if no ``nn.ReLU`` runs that guided back-propagation could
+            change.
     """
     model = unwrapped(model)
+    check_images(images)
+    gradients = [
+        _gradient(model, images[which], score, guided)
+        for which, score in batches(images, as_score(target))
+    ]
+    return torch.cat(gradients).abs().amax(dim=1, keepdim=True)  # (B, C, H, W) to (B, 1, H, W)
+
+
+def _gradient(model: nn.Module, images: Tensor, score: Score, guided: bool) -> Tensor:
     # Inference mode would leave tensors that autograd refuses, so it is switched off here.
     with torch.inference_mode(False), evaluating(model), torch.enable_grad(), ExitStack() as hooks:
         pixels = images.detach().clone().requires_grad_()
+        blocked: list[nn.Module] = []
         if guided:
-            for relu in model.modules():
-                if isinstance(relu, nn.ReLU):
-                    hooks.callback(relu.register_forward_hook(_block_negative).remove)
-        logits = logits_of(model(pixels))
-        # No logit depends on another image, so one backward pass of the sum serves them all.
-        logit_per_image = logits.gather(1, target_classes(classes, logits)[:, None])
-        if not logit_per_image.requires_grad:
+            hook = partial(_block_negative, blocked)
+            for relu in (module for module in model.modules() if isinstance(module, nn.ReLU)):
+                hooks.callback(relu.register_forward_hook(hook).remove)
+        output = model(pixels.clone())  # a copy, because the network may change its input
+        if guided and not blocked:
             raise ValueError(
-                f"no gradient leads from the logits of this {type(model).__name__} to the pixels"
+                "guided back-propagation changes modules of type nn.ReLU, and none runs in this "
+                f"{type(model).__name__}: ReLUs that are called as functions have no module"
             )
-        (gradient,) = torch.autograd.grad(logit_per_image.sum(), pixels)
-    return gradient.abs().amax(dim=1, keepdim=True)  # (B, C, H, W) to (B, 1, H, W)
+        numbers = number_per_image(score.settled(output), output, len(images))
+        gradient = None
+        if numbers.requires_grad:
+            try:
+                # No number depends on another image, so one pass of the sum serves them all.
+                (gradient,) = torch.autograd.grad(numbers.sum(), pixels, allow_unused=True)
+            except RuntimeError as error:
+                cause = str(error).partition(". ")[0]
+                raise ValueError(f"PyTorch can't compute this gradient: {cause}") from error
+    if gradient is None:
+        raise NoGradientError(
+            f"no gradient leads from the target to the pixels: this {type(model).__name__} "
+            "detaches its features, or computes them under no_grad"
+        )
+    return gradient
 
 
-def _block_negative(_, __, output: Tensor) -> Tensor:
+def _block_negative(blocked: list[nn.Module], relu: nn.Module, _, output: Tensor) -> Tensor:
+    blocked.append(relu)
     return _PositiveGradient.apply(output)
 
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 
 def cascade(trained: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -31,7 +32,7 @@ def cascade(trained: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Modu
         norm loses its running statistics together with its weights.
 
     Raises:
-        ValueError: If the two networks have different layers.
+        ValueError: If the two networks have different layers, or the trained one can't be copied.
     """
     shapes, fresh_shapes = (
         {name: value.shape for name, value in network.state_dict().items()}
@@ -42,7 +43,7 @@ def cascade(trained: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Modu
             f"expected two networks with the same layers, got a {type(trained).__name__} and a "
             f"{type(fresh).__name__} whose weights have other names or shapes"
         )
-    network = copy.deepcopy(trained).eval()
+    network = _copied(trained).eval()
     with_weights = [
         name
         for name, layer in network.named_modules()
@@ -51,6 +52,16 @@ def cascade(trained: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Modu
     for name in reversed(with_weights):
         network.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
         yield name, network
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    """Copy a network, also one that keeps activations of its last run, which can't be copied."""
+    kept = [value for module in network.modules() for value in tree_leaves(vars(module))]
+    kept = [value for value in kept if isinstance(value, Tensor) and not value.is_leaf]
+    try:
+        return copy.deepcopy(network, {id(value): value.detach() for value in kept})
+    except (RuntimeError, TypeError) as error:  # it keeps a lock, a file or a generator
+        raise ValueError(f"this {type(network).__name__} can't be copied: {error}") from error
 
 
 def rank_correlation(

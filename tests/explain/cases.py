@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from course_utils.attention import gates
-from course_utils.explain.grad_cam import logits_of
+from course_utils.explain.targets import logits_of
 from course_utils.models import VGG, AttnVGG, ResNet
 
 
@@ -99,7 +99,7 @@ def state(model):
             len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks)
             for m in model.modules()
         ],
-        {name: value.clone() for name, value in model.state_dict().items()},
+        {name: v.clone() for name, v in model.state_dict().items() if torch.is_tensor(v)},
         torch.is_grad_enabled(),
     )
 

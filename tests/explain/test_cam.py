@@ -1,8 +1,10 @@
 import pytest
 import torch
+from torch import nn
+from torchvision.models import densenet121, mobilenet_v2, resnet18
 
 from course_utils.attention import gates
-from course_utils.explain.cam import class_activation_map
+from course_utils.explain.cam import allows_cam, class_activation_map
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet, SoftAttentionCNN
 
 NETWORKS = {
@@ -55,6 +57,40 @@ def test_classes_may_be_of_any_integer_type():
     )
 
 
+class Normalised(nn.Module):
+    """The average of the features is normalised before the linear layer reads it."""
+
+    def __init__(self):
+        super().__init__()
+        self.features, self.norm, self.fc = nn.Conv2d(1, 8, 3), nn.LayerNorm(8), nn.Linear(8, 5)
+
+    def forward(self, images):
+        return self.fc(self.norm(self.features(images).mean(dim=(2, 3))))
+
+
+# DenseNet calls its last ReLU and its pooling as functions, so no module returns the features.
+@pytest.mark.parametrize("build", [resnet18, mobilenet_v2, densenet121])
+def test_networks_of_others_have_maps_that_average_to_their_logits(build):
+    torch.manual_seed(0)
+    model, images = build().double().eval(), torch.rand(2, 3, 64, 96).double()
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    nn.init.normal_(last.bias)
+    expected = model(images)[:, 7] - last.bias[7]
+    maps = class_activation_map(nn.DataParallel(model), images, 7)
+    assert maps.shape == (2, 1, 2, 3)
+    torch.testing.assert_close(maps.mean(dim=(1, 2, 3)), expected)
+    assert not maps.requires_grad
+    assert allows_cam(model, images)
+
+
+def test_features_of_a_single_position_allow_no_map():
+    images = torch.rand(2, 3, 32, 32)
+    assert not allows_cam(VGG(5, width=0.125), images)
+    assert allows_cam(VGG(5, width=0.125), torch.rand(1, 3, 64, 64))
+    with pytest.raises(ValueError, match="several positions"):
+        class_activation_map(VGG(5, width=0.125), images)
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -63,13 +99,15 @@ def test_classes_may_be_of_any_integer_type():
         PayAttentionVGG(5, width=0.125),
         SoftAttentionCNN(5, width=0.125),
         VGG(5, width=0.125, head="dense"),
-        torch.nn.Linear(3, 3),
+        nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 5)),
+        nn.Sequential(nn.Conv2d(1, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        Normalised(),
     ],
     ids=lambda model: type(model).__name__,
 )
 def test_other_heads_are_refused(model):
     with pytest.raises(
-        ValueError, match=rf"ResNet or a VGG with head='average'.* got {type(model).__name__}"
+        ValueError, match=f"one linear layer on the average.*{type(model).__name__}.*gradcam"
     ):
         class_activation_map(model, torch.rand(1, 1, 32, 32))
 

@@ -1,3 +1,5 @@
+from threading import Lock
+
 import pytest
 import torch
 from torch import nn
@@ -164,6 +166,82 @@ def test_with_softmax_and_pc_the_logits_do_not_depend_on_the_last_block():
         torch.nn.init.normal_(attend.u.weight, std=30.0)
     assert all(blank(loud))
     assert not any(blank(PayAttentionVGG(5, width=0.125, compatibility="scaled_dp")))
+
+
+class Keeps(nn.Module):
+    """A network that keeps its features, as tutorials teach, and so can't be copied."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, images):
+        self.kept = self.layer(images)
+        return self.head(self.kept.mean(dim=(2, 3)))
+
+
+class Casts(Keeps):
+    """A network that converts its input to single precision."""
+
+    def forward(self, images):
+        return super().forward(images.float())
+
+
+class FixedKernel(Keeps):
+    """A network with a tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = torch.rand(3, 3, 3, 3)
+
+    def forward(self, images):
+        return super().forward(nn.functional.conv2d(images, self.kernel))
+
+
+class Locked(Keeps):
+    """A network with a lock, which can't be copied, and with extra state that is no tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = Lock()
+
+    def get_extra_state(self):
+        return {"version": 2}
+
+    def set_extra_state(self, state):
+        pass
+
+
+@pytest.mark.parametrize("build", [Keeps, Casts, FixedKernel, Locked])
+def test_whatever_has_a_map_has_a_diagnosis(build):
+    model, images = build(), torch.rand(2, 3, 8, 8)
+    gradcam(model, images, "layer")
+    before = state(model)
+    found = diagnose(model, images, "layer")
+    assert_unchanged(before, state(model))
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert [sentence.split(":")[0] for sentence in found] == ["fine", "fine"]
+    single = [sentence.endswith("does not run in double") for sentence in found]
+    assert single == [build in (Casts, FixedKernel)] * 2
+    nn.init.zeros_(model.head.weight)
+    assert all(d.startswith("blank") for d in diagnose(model, images, "layer"))
+
+
+def test_layers_that_the_target_does_not_depend_on_are_not_suggested():
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Conv2d(3, 6, 3), nn.Conv2d(3, 8, 3)
+
+        def forward(self, images):
+            other = self.unused(images)
+            used = self.used(images).mean(dim=(2, 3))
+            return torch.cat([used, 0 * other.mean(dim=(2, 3))], dim=1)
+
+    assert names(Branch(), 8) == ["used"]
+    images = torch.rand(2, 3, 8, 8)
+    assert suggest_layers(Branch(), images, lambda output: output[:, 7]) == []
 
 
 def test_the_network_is_left_as_it_was():

@@ -64,6 +64,38 @@ def test_removed_pixels_get_the_fill():
     ].tolist() == pytest.approx([p(2), p(4)])
 
 
+def test_one_fill_serves_all_images_and_another_size_is_refused():
+    torch.manual_seed(0)
+    model, images = nn.Sequential(nn.Flatten(), nn.Linear(48, 4)), torch.rand(3, 3, 4, 4)
+    maps, one = torch.rand(3, 1, 4, 4), torch.rand(1, 3, 4, 4)
+    for way in (deletion, insertion):
+        expected = way(model, images, maps, 2, fill=one.expand(3, 3, 4, 4))
+        assert torch.equal(way(model, images, maps, 2, fill=one), expected)
+        colour = way(model, images, maps, 2, fill=torch.full((1, 1, 1, 1), 0.5))
+        assert torch.equal(colour, way(model, images, maps, 2, fill=torch.full_like(images, 0.5)))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (3, 3, 8, 8)])
+def test_a_fill_of_another_size_is_refused(shape):
+    for way in (deletion, insertion):
+        with pytest.raises(ValueError, match=r"broadcast to images \(3, 3, 4, 4\), got \(\d, 3"):
+            way(
+                nn.Sequential(nn.Flatten(), nn.Linear(48, 4)),
+                torch.rand(3, 3, 4, 4),
+                torch.rand(3, 1, 4, 4),
+                fill=torch.rand(shape),
+            )
+
+
+def test_what_was_not_above_0_has_no_share_that_could_be_lost():
+    drop, rise = drop_and_increase(
+        Brightness(), WHITE, WRONG, lambda logits: logits[:, 0] - logits[:, 1]
+    )
+    assert drop.isnan().all()
+    assert rise.item() == 1  # from −8 to 0
+
+
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, 5, 16]))
 def test_each_way_ends_where_the_other_starts(seed, steps):
     torch.manual_seed(seed)
@@ -129,7 +161,7 @@ def test_the_network_stays_as_it_was():
         (torch.rand(2, 3, 4, 4), {}, r"got \(2, 3, 4, 4\)"),
         (-torch.rand(2, 1, 4, 4), {}, "values from -"),
         (torch.rand(2, 1, 4, 4), {"steps": 0}, "got 0"),
-        (torch.rand(2, 1, 4, 4), {"classes": 7}, "from 0 to 1 .* 2 images, got 7"),
+        (torch.rand(2, 1, 4, 4), {"target": 7}, "from 0 to 1 .* 2 images, got 7"),
     ],
 )
 def test_invalid_maps_steps_and_classes_are_refused(maps, options, message):

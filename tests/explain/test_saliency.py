@@ -52,6 +52,27 @@ def test_by_hand():
     assert input_gradient(model, images, 0, guided=True).flatten(1).tolist() == [[2, 0], [0, 0]]
 
 
+class AsFunctions(nn.Module):
+    """The same network with ReLUs that are functions or, in one of three cases, a module."""
+
+    def __init__(self, relu):
+        super().__init__()
+        self.first, self.relu, self.unused = nn.Conv2d(3, 4, 3), relu, nn.ReLU()
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images):
+        return self.head(self.relu(self.first(images)).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("relu", [torch.relu, nn.functional.relu, nn.ReLU6(), nn.GELU()])
+def test_guided_is_refused_where_no_relu_module_runs(relu):
+    model, images = AsFunctions(relu), torch.rand(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"nn\.ReLU, and none runs in this AsFunctions"):
+        input_gradient(model, images, guided=True)
+    assert input_gradient(model, images).abs().max() > 0
+    assert input_gradient(AsFunctions(nn.ReLU()), images, guided=True).shape == (2, 1, 8, 8)
+
+
 def test_the_network_stays_as_it_was():
     model = VGG(5, width=0.125).train()
     before = state(model)

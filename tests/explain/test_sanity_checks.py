@@ -1,3 +1,5 @@
+from threading import Lock
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -58,3 +60,35 @@ def test_the_cascade_goes_from_the_output_to_the_input():
 def test_networks_with_different_layers_are_refused():
     with pytest.raises(ValueError, match="a VGG and a VGG"):
         next(cascade(VGG(5, width=0.125), VGG(4, width=0.125)))
+
+
+class Keeps(nn.Module):
+    """A network that keeps what it computed, directly or in a list."""
+
+    def __init__(self, thing=None):
+        super().__init__()
+        self.layer, self.head, self.thing = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), thing
+        self.history = []
+
+    def forward(self, images):
+        self.kept = self.layer(images)
+        self.history.append(self.kept)
+        return self.head(self.kept.mean(dim=(2, 3)))
+
+
+def test_a_network_that_keeps_its_activations_is_copied_without_their_graph():
+    model, fresh, images = Keeps(), Keeps(), torch.rand(2, 3, 8, 8)
+    model(images)
+    model(images)
+    before = model(images)
+    steps = list(cascade(model, fresh))
+    assert [name for name, _ in steps] == ["head", "layer"]
+    assert torch.equal(steps[-1][1](images), fresh(images))
+    assert torch.equal(model(images), before)
+
+
+@pytest.mark.parametrize("thing", [Lock(), (n for n in range(3))])
+def test_what_can_not_be_copied_is_refused_in_one_sentence(thing):
+    with pytest.raises(ValueError, match=r"this Keeps can't be copied") as error:
+        next(cascade(Keeps(thing), Keeps()))
+    assert "\n" not in str(error.value)
