@@ -1,5 +1,7 @@
 import os
 import struct
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -97,7 +99,7 @@ def test_many_unreadable_files_are_counted_and_five_are_named(root):
         PhotoFolder(root, 16)
 
 
-def test_system_files_and_links_to_folders_are_ignored(root):
+def test_system_files_and_loops_are_passed_over(root):
     for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
         (root / "cat" / name).write_text("not an image")
     (root / "cat" / "loop").symlink_to(root / "cat", target_is_directory=True)
@@ -156,3 +158,67 @@ def test_missing_folder_and_unknown_choice_are_refused(root):
         PhotoFolder(root / "nowhere", 16)
     with pytest.raises(ValueError, match=r"'ignore'.*refuse, skip"):
         PhotoFolder(root, 16, unreadable="ignore")
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", ".cache"])
+def test_folder_that_a_system_leaves_is_no_class(root, name):
+    (root / name).mkdir()
+    photo(5).save(root / name / "a.png")
+    assert PhotoFolder(root, 16).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9", "\u00c5ngstr\u00f6m", "\ud55c\uad6d"])
+def test_classes_are_in_composed_form(root, name):
+    (root / unicodedata.normalize("NFD", name)).mkdir()
+    photo(5).save(root / unicodedata.normalize("NFD", name) / "a.png")
+    assert PhotoFolder(root, 16).classes == tuple(sorted(["cat", "dog", name]))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system has one form of each name")
+@pytest.mark.parametrize("name", ["caf\u00e9", "\ud55c\uad6d"])
+def test_two_folders_of_one_name_are_refused(root, name):
+    for form in ("NFC", "NFD"):
+        (root / unicodedata.normalize(form, name)).mkdir()
+    with pytest.raises(ValueError, match=rf"both named {name}, .*\\u.*merge"):
+        PhotoFolder(root, 16)
+
+
+def test_link_to_a_class_is_followed_and_a_broken_one_is_named(root, tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    photo(5).save(store / "a.png")
+    (root / "emu").symlink_to(store)
+    (root / "cat" / "second").symlink_to(store)
+    data = PhotoFolder(root, 16)
+    assert data.labels.bincount().tolist() == [4, 3, 1]
+    (root / "fox").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match="fox is a link to nowhere"):
+        PhotoFolder(root, 16)
+
+
+@pytest.mark.parametrize(("highest", "bits"), [(4095, 12), (1000, 10), (16000, 14), (200, 8)])
+def test_sixteen_bit_images_that_use_fewer_are_noticed(root, highest, bits):
+    for i, value in enumerate((highest, highest // 2)):
+        Image.fromarray(np.full((20, 20), value, np.uint16)).save(root / "cat" / f"deep_{i}.png")
+    with pytest.warns(
+        UserWarning, match=rf"2 images with 16 bits .* {highest:,} .*bits to {bits} "
+    ):
+        dark = PhotoFolder(root, 16)
+    bright = PhotoFolder(root, 16, bits=bits)
+    at = [path.name for path in dark.paths].index("deep_0.png")
+    assert dark.images[at].unique().tolist() == [highest // 256]
+    assert bright.images[at].unique().tolist() == [highest >> (bits - 8)]
+
+
+@pytest.mark.parametrize("highest", [65535, 2**15])
+def test_sixteen_bit_images_of_full_range_bring_no_warning(root, highest):
+    for i, value in enumerate((highest, 30)):  # one dark image among them is no sign
+        Image.fromarray(np.full((20, 20), value, np.uint16)).save(root / "cat" / f"deep_{i}.tiff")
+    assert len(PhotoFolder(root, 16)) == 8
+
+
+def test_advice_suits_python_and_the_command_line(root):
+    (root / "cat" / "a.jpg").write_text("not an image")
+    with pytest.raises(ValueError, match="skip unreadable files") as error:
+        PhotoFolder(root, 16)
+    assert "unreadable=" not in str(error.value)
+    assert "--" not in str(error.value)
