@@ -1,9 +1,12 @@
+import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from course_utils.core import files
-from course_utils.core.files import cache_dir, checkout, output_dir, replacing
+from course_utils.core.files import cache_dir, checkout, delete_leftovers, output_dir, replacing
 from tests.paths import ROOT
 
 
@@ -129,3 +132,84 @@ def test_relative_path_works(tmp_path, monkeypatch):
     with replacing(Path("a.txt")) as new:
         new.write_text("new")
     assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [FileExistsError, PermissionError])
+def test_drive_that_renames_only_to_a_free_name_gets_the_new_content(error, tmp_path, monkeypatch):
+    def refuse(new, path):
+        raise error(path)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    (tmp_path / "a.txt").write_text("old")
+    with replacing(tmp_path / "a.txt") as new:
+        new.write_text("new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT])
+def test_full_disk_names_the_file_and_keeps_the_old_one(reason, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(OSError, match="a[.]txt") as full:
+        write_half(path, OSError(reason, "full"))
+    assert full.value.errno == reason
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
+def test_file_beyond_the_limit_of_the_process_is_not_written(tmp_path):
+    """The limit stands for a full disk: the operating system itself refuses the bytes."""
+    program = """
+import resource, signal, sys
+from pathlib import Path
+from course_utils.core.files import replacing
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with replacing(sys.argv[1]) as new:
+        new.write_bytes(bytes(5000))
+except OSError as error:
+    print(error)
+"""
+    (tmp_path / "a").write_text("old")
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a"], capture_output=True, text=True
+    )
+    assert f"File too large: '{tmp_path / 'a'}'" in done.stdout
+    assert (tmp_path / "a").read_text() == "old"
+    assert names(tmp_path) == ["a"]
+
+
+KILLED = """
+import os, signal, sys
+from course_utils.core.files import replacing
+with replacing(sys.argv[1]) as new:
+    new.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_leftover_of_a_killed_process_is_deleted_and_nothing_else(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    others = [
+        ".a.txt_backup",
+        ".a.txt.12345678.partial.old",
+        ".notes.abcdefgh.partial",
+        "b.partial",
+    ]
+    for other in others:
+        (tmp_path / other).mkdir()
+        (tmp_path / other / "kept").touch()
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path / "a.txt"], check=False)
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert len(names(tmp_path)) == len(others) + 2
+    delete_leftovers(tmp_path)
+    assert names(tmp_path) == sorted(["a.txt", *others])
+
+
+def test_no_leftovers_in_a_folder_that_does_not_exist(tmp_path):
+    delete_leftovers(tmp_path / "new")
+    assert names(tmp_path) == []
