@@ -133,6 +133,8 @@ def problems(path: Path) -> list[str]:
 def main(names: list[str]) -> int:
     """Check the given notebooks, or all of them, and print one line per notebook."""
     paths = [Path(name) for name in names] or sorted((ROOT / "notebooks").glob("*.ipynb"))
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        sys.exit(f"there is no notebook {', '.join(missing)}")
     failed = 0
     for path in paths:
         start = time.monotonic()
