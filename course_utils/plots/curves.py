@@ -29,7 +29,12 @@ def show_histories(histories: Mapping[str, pd.DataFrame], *, chance: float) -> F
     Args:
         histories: One log per run, with columns ``epoch`` and ``val_accuracy``, by the run's name.
         chance: Accuracy of guessing, in [0, 1]; drawn as a dashed line.
+
+    Raises:
+        ValueError: If there is no history.
     """
+    if not histories:
+        raise ValueError("expected at least one history, got none")
     runs = pd.concat([history.assign(run=name) for name, history in histories.items()])
     figure, axis = plt.subplots(figsize=(WIDTH, 3.4), dpi=DPI, layout="constrained")
     ends = _draw_lines(axis, runs, "val_accuracy", "run", sns.color_palette("colorblind"))
@@ -86,7 +91,12 @@ def show_differences(
         margins: Half the width of the interval around each mean. An interval that excludes 0 is
             drawn in orange.
         label: Label of the axis.
+
+    Raises:
+        ValueError: If there are no comparisons.
     """
+    if not gains:
+        raise ValueError("expected at least one comparison, got none")
     dots = pd.DataFrame(
         [(shortened(name), gain) for name, values in gains.items() for gain in values],
         columns=["comparison", "gain"],

@@ -14,13 +14,27 @@ from torch import Tensor
 ROUNDING = 1e-4  # resizing can leave [0, 1] by this much
 
 
+def check_tensor(name: str, given: object) -> None:
+    """Check that something is a tensor.
+
+    Raises:
+        ValueError: If it is an array, a picture or anything else; the message names the way out.
+    """
+    if not isinstance(given, Tensor):
+        raise ValueError(
+            f"expected {name} as a tensor, got {type(given).__name__}; torch.from_numpy makes one "
+            "of an array, and torchvision's pil_to_tensor one of a picture"
+        )
+
+
 def check_pictures(images: Float[Tensor, "N C H W"], titles: Sequence[str] | None = None) -> None:
     """Check that images can be drawn, and that each has a title.
 
     Raises:
-        ValueError: If there are no images, they are neither grey nor RGB, a value is NaN or outside
-            [0, 1], or there are fewer titles than images.
+        ValueError: If it isn't a tensor, there are no images, they are neither grey nor RGB, a
+            value is NaN or outside [0, 1], or there are fewer titles than images.
     """
+    check_tensor("images", images)
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.numel():
         raise ValueError(
             "expected at least one image, of shape (N, C, H, W) with C = 1 (grey) or 3 (RGB), "
@@ -42,6 +56,7 @@ def check_drawn_maps(maps: Float[Tensor, "N 1 h w"], n: int) -> None:
     Raises:
         ValueError: If there is not one map of one channel per image, or a value is NaN or infinite.
     """
+    check_tensor("maps", maps)
     if maps.ndim != 4 or maps.shape[:2] != (n, 1) or not maps.numel():
         raise ValueError(
             f"expected one map per image, of shape ({n}, 1, h, w), got {tuple(maps.shape)}"

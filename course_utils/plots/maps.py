@@ -153,16 +153,21 @@ def show_map_rows(
 
     Raises:
         ValueError: If there are no images, one is neither grey nor RGB or has values outside
-            [0, 1], a title is missing, or a tensor of maps is not of shape (N, 1, h, w) or not
-            finite.
+            [0, 1], a title is missing, there are no maps, a tensor of maps is not of shape
+            (N, 1, h, w) or not finite, or no value is above ``lowest``.
     """
     check_pictures(images, titles)
     for row_maps in maps.values():
         check_drawn_maps(row_maps, len(images))
+    highest = max((m.max().item() for m in maps.values()), default=0.0)
+    if not maps or (lowest is not None and not 0 < lowest < highest):
+        raise ValueError(
+            f"expected maps with values above {lowest or 0:g}, where the colour scale starts, got "
+            f"{f'at most {highest:.3g}' if maps else 'no maps'}"
+        )
     titles = [wrapped(title, (WIDTH - LEFT) / len(images)) for title in titles]
     lines = 1 + max(title.count("\n") for title in titles)
     figure, axes, bar_axes = _tight_grid(1 + len(maps), len(images), lines)
-    highest = max(m.max().item() for m in maps.values())
     norm = Normalize(0, highest) if lowest is None else LogNorm(lowest, highest)
     for i, axis in enumerate(axes[0]):
         _draw_image(axis, images[i], None if boxes is None else boxes[i])
@@ -229,7 +234,7 @@ def _powers_of_two(lowest: float, highest: float) -> list[float]:
 
 
 def _draw_image(axis: Axes, image: Float[Tensor, "C H W"], box: Int[Tensor, "4"] | None) -> None:
-    axis.imshow(image.detach().movedim(0, -1).cpu(), cmap="gray", vmin=0, vmax=1)
+    axis.imshow(image.detach().float().movedim(0, -1).cpu(), cmap="gray", vmin=0, vmax=1)
     _frame(axis, box)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from course_utils.plots.canvas import MAP_COLOURS
-from course_utils.plots.inputs import check_drawn_maps, check_pictures
+from course_utils.plots.inputs import check_drawn_maps, check_pictures, check_tensor
 
 STRENGTH = 0.8  # opacity at the map's highest value: the image still shows through
 
@@ -41,6 +41,8 @@ def overlay(
         ValueError: If it isn't a single image and a single map, the image has values outside
             [0, 1], the map has a negative, NaN or infinite value, or ``highest`` isn't above 0.
     """
+    check_tensor("the image", image)
+    check_tensor("the map", m)
     image = image[None] if image.ndim == 3 else image  # (1, C, H, W)
     m = m[(None,) * (4 - m.ndim)] if m.ndim in (2, 3) else m  # (1, 1, h, w)
     check_pictures(image)
@@ -59,7 +61,7 @@ def overlay(
     share = F.interpolate(scaled, image.shape[-2:], mode="bilinear")
     shown = share[0, 0].clamp(max=1).cpu().numpy()  # (H, W)
     colours = colormaps[MAP_COLOURS](shown)[..., :3]  # (H, W, 3)
-    pixels = image[0].detach().clamp(0, 1).expand(3, -1, -1).movedim(0, -1).cpu().numpy()
+    pixels = image[0].detach().float().clamp(0, 1).expand(3, -1, -1).movedim(0, -1).cpu().numpy()
     opacity = STRENGTH * shown[..., None]
     blended = (1 - opacity) * pixels + opacity * colours
     return Image.fromarray((255 * blended).round().astype(np.uint8))

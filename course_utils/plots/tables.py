@@ -50,7 +50,12 @@ def show_heat_map(
         label: Label of the colour scale.
         text: Text of the cells; if None, the values with two decimals.
         limits: Ends of the colour scale; None for the lowest or the highest value.
+
+    Raises:
+        ValueError: If the table has no row or no column.
     """
+    if table.empty:
+        raise ValueError(f"expected a table with rows and columns, got {table.shape}")
     table = _with_labels(table)
     longest = max(map(len, table.columns))
     height = 1.4 + 0.4 * len(table) + 0.03 * max(0, longest - 20)  # inches

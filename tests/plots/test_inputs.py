@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 import torch
 
@@ -26,6 +27,7 @@ CALLS = {
         (4 * IMAGES - 2, r"\[0, 1\], got values from -\d"),
         ((255 * IMAGES).byte(), r"divide bytes by 255"),
         (IMAGES * float("nan"), r"got values from nan"),
+        (IMAGES.numpy(), "got ndarray; torch.from_numpy"),
     ],
 )
 def test_images_that_would_be_drawn_wrongly_are_refused(call, images, message):
@@ -41,6 +43,7 @@ def test_images_that_would_be_drawn_wrongly_are_refused(call, images, message):
         (MAPS[:, 0], r"\(\d, 1, h, w\), got \(\d, 4, 4\)"),
         (MAPS.expand(2, 3, 4, 4), r"\(\d, 1, h, w\), got \(\d, 3, 4, 4\)"),
         (MAPS / 0 * 0, "finite maps"),
+        (MAPS.numpy(), "got ndarray; torch.from_numpy"),
     ],
 )
 def test_maps_that_cannot_be_drawn_are_refused(call, maps, message):
@@ -56,3 +59,19 @@ def test_a_missing_title_is_refused():
 def test_rounding_and_gradients_do_no_harm():
     plots.show_images((IMAGES.clamp(0.1) / IMAGES.max() + 1e-6).requires_grad_(), ["a", "b"])
     plots.show_maps(IMAGES, [MAPS.clone().requires_grad_()], ["a", "b"])
+    plots.show_row(IMAGES[:1].bfloat16(), {"map": MAPS[:1].bfloat16()}, "a")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: plots.show_map_rows(IMAGES, {}, ["a", "b"], label="weight"),
+        lambda: plots.show_map_rows(IMAGES, {"m": 0 * MAPS}, ["a", "b"], label="w", lowest=0.1),
+        lambda: plots.show_heat_map(pd.DataFrame(index=["a"]), label="share"),
+        lambda: plots.show_histories({}, chance=0.1),
+        lambda: plots.show_differences({}, {}, label="points"),
+    ],
+)
+def test_a_figure_of_nothing_is_refused(call):
+    with pytest.raises(ValueError, match=r"expected .* got (no|at most 0|\(1, 0\))"):
+        call()

@@ -69,6 +69,8 @@ def test_the_picture_can_be_saved(tmp_path):
         (torch.rand(4, 6, 8), MAP, None, r"got \(1, 4, 6, 8\)"),
         ((255 * RGB).byte(), MAP, None, r"\[0, 1\], got values from"),
         (RGB - 1, MAP, None, r"\[0, 1\], got values from -"),
+        (RGB.numpy(), MAP, None, "image as a tensor, got ndarray"),
+        (RGB, "map", None, "map as a tensor, got str"),
         (RGB, MAP, 0.0, "highest to be above 0 and finite, got 0"),
         (RGB, MAP, float("nan"), "highest to be above 0 and finite, got nan"),
     ],
