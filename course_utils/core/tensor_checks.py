@@ -1,4 +1,4 @@
-"""Checks of tensors that a caller passes in: their shapes, and the values of maps.
+"""Checks of tensors that a caller passes in: their shapes, and the values of maps and masks.
 
 Jaxtyping checks shapes only in the tests, but these checks always run. Functions use them where a
 wrong tensor would silently give a wrong result, or raise an error that doesn't name the cause.
