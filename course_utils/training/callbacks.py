@@ -62,7 +62,7 @@ class History(Callback):
         rows: The rows of epochs before this run, for a checkpoint that doesn't hold them.
     """
 
-    def __init__(self, rows: Iterable[dict[str, float]] = ()):
+    def __init__(self, rows: Iterable[dict[str, Any]] = ()):
         self.rows = list(rows)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:

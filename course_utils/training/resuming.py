@@ -42,7 +42,7 @@ class ResumePoint(NamedTuple):
 
     checkpoint: Path | None = None
     ended_after: int | None = None
-    rows: tuple[dict[str, float], ...] = ()
+    rows: tuple[dict[str, Any], ...] = ()
 
 
 def resume_point(folder: Path, settings: dict[str, Any], model: nn.Module) -> ResumePoint:
@@ -178,7 +178,7 @@ def log_files(folder: Path) -> list[Path]:
     return [versions[number] / "metrics.csv" for number in sorted(versions)]
 
 
-def logged_rows(folder: Path, epochs: int) -> tuple[dict[str, float], ...]:
+def logged_rows(folder: Path, epochs: int) -> tuple[dict[str, Any], ...]:
     """Return what the log says of the first epochs, one row per epoch that it has whole.
 
     Warns:

@@ -186,33 +186,33 @@ def fit(
     _check_batch_norm(model, len(data.train), recipe.batch_size)
     L.seed_everything(seed, verbose=False)
     _check_model(model, data)  # first, so that a mistake deletes no earlier run
-    about_run = {"seed": seed, "about": about, "data": fingerprints(data)}
-    settings = {"recipe": asdict(recipe), **about_run}
+    settings = dict(recipe=asdict(recipe), seed=seed, about=about, data=fingerprints(data))
     start = resume_point(folder, settings, model) if resume else ResumePoint()
     rank_zero_only(delete_leftovers)(folder)
     if not resume:
         _delete_run(folder)
     model.to(memory_format=torch.channels_last)  # saves a third of each step on two CPU cores
+    history, snapshots = History(start.rows), Snapshots(gallery, snapshot_epochs)
     with _quiet_lightning():
-        trainer = _lightning_trainer(
-            folder,
-            recipe,
-            # A run that ran out of patience is over. Asking for the epochs that it has makes
-            # Lightning load the checkpoint and stop at once.
-            start.ended_after or recipe.epochs,
-            [History(start.rows), Snapshots(gallery, snapshot_epochs)],
-        )
+        # A run that ran out of patience is over. Asking for the epochs that it has makes Lightning
+        # load the checkpoint and stop at once.
+        epochs = start.ended_after or recipe.epochs
+        trainer = _lightning_trainer(folder, recipe, epochs, [history, snapshots])
         module = Classifier(model, recipe, seed, settings)
         kept = f"{folder} keeps the log and, after the first epoch, {LAST}"
         try:
             interrupted = _train(trainer, module, data, start.checkpoint)
         except OSError as error:  # such as a full disk
-            raise OSError(f"training stopped: {error}; {kept}") from error
+            raise OSError(
+                f"training stopped: {error}; {kept}. "
+                "If the disk is full, make room, and resume the run"
+            ) from error
     if interrupted:
         raise KeyboardInterrupt(f"training stopped; {kept}")
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # the first process may still be writing the checkpoints
-    run = _result(folder, trainer)
+    rows = pd.DataFrame(history.rows, columns=HISTORY_COLUMNS)
+    run = Run(rows, snapshots.maps, _best_weights(folder))
     model.cpu().to(memory_format=torch.contiguous_format).eval().load_state_dict(run.weights)
     return run
 
@@ -348,18 +348,9 @@ def _delete_run(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _result(folder: Path, trainer: L.Trainer) -> Run:
-    """Collect the results of a run that has just ended."""
-    history, snapshots = (
-        next(callback for callback in trainer.callbacks if isinstance(callback, kind))
-        for kind in (History, Snapshots)
-    )
+def _best_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of the best epoch, or of the last one if the best was lost."""
     best = folder / BEST
-    # There is no best checkpoint if it was lost, and no epoch was left to train.
     saved = read_checkpoint(best if best.exists() else folder / LAST)
     weights = saved["state_dict"].items()
-    return Run(
-        pd.DataFrame(history.rows, columns=HISTORY_COLUMNS),
-        snapshots.maps,
-        {name.removeprefix(PREFIX): value.contiguous() for name, value in weights},
-    )
+    return {name.removeprefix(PREFIX): value.contiguous() for name, value in weights}

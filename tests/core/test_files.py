@@ -151,7 +151,7 @@ def test_drive_that_renames_only_to_a_free_name_gets_the_new_content(error, tmp_
 def test_full_disk_names_the_file_and_keeps_the_old_one(reason, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(OSError, match="a[.]txt") as full:
+    with pytest.raises(OSError, match=r"a\.txt") as full:
         write_half(path, OSError(reason, "full"))
     assert full.value.errno == reason
     assert path.read_text() == "old"

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from course_utils.data.splits import Splits
-from course_utils.models import AttnVGG
+from course_utils.models import AttnVGG, Output
 from course_utils.models.weights import load_weights
 from course_utils.training import trainer
 from course_utils.training.evaluation import evaluate
@@ -367,3 +367,66 @@ def test_half_precision_halves_the_files_and_little_else(finished, tmp_path):
     load_weights(model, back.weights)
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, run.weights[name], rtol=1e-3, atol=1e-6)
+
+
+class Pixels(nn.Linear):
+    """A network without batch norm."""
+
+    def __init__(self):
+        super().__init__(32 * 32, 10)
+
+    def forward(self, images):
+        logits = super().forward(images.flatten(1))
+        return Output(logits, (), logits[:, None])
+
+
+def test_batch_norm_needs_two_images_per_step_and_other_networks_do_not(digits, tmp_path):
+    singly = Recipe(epochs=1, batch_size=1)
+    few = digits._replace(train=Subset(digits.train, range(3)))
+    one = digits._replace(train=Subset(digits.train, [0]))
+    for data, recipe in ((few, singly), (one, ONE_EPOCH)):
+        with pytest.raises(ValueError, match="batch norm needs at least two images per step"):
+            fit(tiny(), data, recipe, folder=tmp_path / "refused")
+        assert len(fit(Pixels(), data, recipe, folder=tmp_path / "run").history) == 1
+    assert not (tmp_path / "refused").exists()
+
+
+def test_processes_share_the_images_of_a_step(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(ValueError, match=r"batch norm needs .* got 1 \(96 images, batch size 4"):
+        fit(tiny(), digits, Recipe(epochs=1, batch_size=4), folder=tmp_path)
+    few = digits._replace(train=Subset(digits.train, range(3)))
+    with pytest.raises(ValueError, match=r"one image per step .* got 0 \(3 images"):
+        fit(Pixels(), few, Recipe(epochs=1, batch_size=4), folder=tmp_path)
+
+
+def test_a_trained_network_is_trained_on_in_training_mode(one_epoch, digits, tmp_path):
+    """`fit` leaves a network in evaluation mode, in which batch norm and dropout don't train."""
+    run, _ = one_epoch
+    again = fit(tiny().eval(), digits, ONE_EPOCH, folder=tmp_path)
+    assert_same_weights(again.weights, run.weights)
+
+
+def test_modules_that_are_frozen_stay_frozen(digits, tmp_path):
+    model = tiny()
+    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d)).eval()
+    before = norm.running_mean.clone()
+    fit(model, digits, ONE_EPOCH, folder=tmp_path)
+    assert torch.equal(norm.running_mean, before)
+
+
+def test_a_damaged_or_foreign_run_is_named(finished, tmp_path):
+    _, run, _ = finished
+    for name, content, message in (
+        ("weights.safetensors", b"", "weights.safetensors is empty"),
+        ("snapshots.safetensors", b"text", "snapshots.safetensors is damaged"),
+        ("history.csv", b"", "history.csv is damaged"),
+        ("history.csv", b"epoch,loss\n1,2\n", "no column train_loss, val_loss, val_accuracy"),
+    ):
+        run.save(tmp_path)
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            Run.load(tmp_path)
+    (tmp_path / "weights.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"weights\.safetensors"):
+        Run.load(tmp_path)
