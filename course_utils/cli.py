@@ -84,6 +84,12 @@ AllowLarge = Annotated[
     bool,
     typer.Option("--allow-large", help="Read images with any number of pixels from a folder."),
 ]
+Bits = Annotated[
+    int,
+    typer.Option(
+        help="Bits that grey images with 16 bits per pixel really use, such as 12 for many cameras."
+    ),
+]
 Checkpoint = Annotated[
     Path, typer.Option(help="File model.safetensors that train wrote, or its folder.")
 ]
@@ -166,6 +172,7 @@ def train(
     compile_: Compile = False,
     skip_unreadable: SkipUnreadable = False,
     allow_large: AllowLarge = False,
+    bits: Bits = 16,
 ) -> None:
     """Train a network on your own folder of images, or on one of the course's data sets.
 
@@ -182,7 +189,7 @@ def train(
 
     if "width" in checkpoints.option_names(model):
         options = {"width": DEFAULT_WIDTH} | options
-    splits = _load(data_folder, data_set, img_size, skip_unreadable, allow_large)
+    splits = _load(data_folder, data_set, img_size, skip_unreadable, allow_large, bits)
     description = checkpoints.Description(model, splits.classes, img_size, options)
     torch.manual_seed(seed)
     network = description.build()
@@ -221,6 +228,7 @@ def evaluate(
     data_set: DataSet = "cluttered_digits",
     skip_unreadable: SkipUnreadable = False,
     allow_large: AllowLarge = False,
+    bits: Bits = 16,
 ) -> None:
     """Score a trained network on the test images, with 95 % intervals.
 
@@ -241,6 +249,7 @@ def evaluate(
             classes=description.classes,
             unreadable="skip" if skip_unreadable else "refuse",
             allow_large=allow_large,
+            bits=bits,
         )
     output, labels, regions = predict(network, test)
     typer.echo(f"{len(labels)} test images")
@@ -272,6 +281,7 @@ def visualize(
         ),
     ] = False,
     allow_large: AllowLarge = False,
+    bits: Bits = 16,
 ) -> None:
     """Draw where a trained network looks, one figure per image.
 
@@ -285,7 +295,9 @@ def visualize(
     files = _pictures(data_folder, out)
     _make_folder(out)
     names = PictureFiles(data_folder if data_folder.is_dir() else data_folder.parent, out)
-    draw = partial(_draw, network, description, names, overlays=overlays, allow_large=allow_large)
+    draw = partial(
+        _draw, network, description, names, overlays=overlays, allow_large=allow_large, bits=bits
+    )
     left_out = 0
     for file in files:
         try:
@@ -353,14 +365,21 @@ def _warn_about_mirrored_digits(recipe: str, data_set: str | None) -> None:
 
 
 def _load(
-    folder: Path | None, name: str, size: int, skip_unreadable: bool, allow_large: bool
+    folder: Path | None, name: str, size: int, skip_unreadable: bool, allow_large: bool, bits: int
 ) -> Splits:
     from course_utils.data.splits import load
 
     if folder is None:
         return load(name, size=size)
     unreadable: Any = "skip" if skip_unreadable else "refuse"
-    return load("folder", root=folder, size=size, unreadable=unreadable, allow_large=allow_large)
+    return load(
+        "folder",
+        root=folder,
+        size=size,
+        unreadable=unreadable,
+        allow_large=allow_large,
+        bits=bits,
+    )
 
 
 def _test_images(name: str, description: Description) -> SizedDataset:
@@ -507,12 +526,13 @@ def _draw(
     *,
     overlays: bool,
     allow_large: bool,
+    bits: int,
 ) -> None:
     """Save the figure of an image and, if they are wanted, its overlays."""
     from course_utils.data.image_files import read_image
     from course_utils.explain.overview import draw_overlays, draw_overview
 
-    read = partial(read_image, file, allow_large=allow_large)
+    read = partial(read_image, file, allow_large=allow_large, bits=bits)
     image = read(description.image_size)[None] / 255  # (1, 3, S, S)
     path = names.path(file, ".png")
     path.parent.mkdir(parents=True, exist_ok=True)

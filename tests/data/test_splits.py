@@ -146,3 +146,12 @@ def test_data_is_moved_to_a_device_with_all_its_tensors():
     assert moved.fresh(0).images.device.type == "cpu"
     without = datasets.FakeData(3)
     assert on(without, "meta") is without
+
+
+@pytest.mark.parametrize(("bits", "shade"), [(12, 250), (14, 62)])
+def test_options_of_reading_are_passed_on(folder, monkeypatch, bits, shade):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for name in ("dark", "light"):
+        Image.fromarray(np.full((30, 30), 4000, np.uint16)).save(folder / "test" / name / "0.png")
+    data = load("folder", root=folder, size=24, allow_large=True, bits=bits)
+    assert [data.test.images[i].unique().tolist() for i in (0, 3)] == [[shade]] * 2
