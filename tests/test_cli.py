@@ -438,6 +438,7 @@ def test_images_that_have_changed_are_counted(photos, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default:.* no checkpoint to resume from")
 @pytest.mark.parametrize("file", ["best.ckpt", "last.ckpt", "model.safetensors"])
 def test_a_full_disk_ends_the_training_in_one_line_and_the_run_resumes(
     file, photos, tmp_path, monkeypatch
