@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -10,9 +11,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from course_utils.core.eval_mode import evaluating
-from course_utils.explain.networks import batches, check_images, unwrapped
-from course_utils.explain.targets import Class, Classes, logits_of, target_classes
+from course_utils.explain.networks import batches, check_input, running, unwrapped
+from course_utils.explain.targets import (
+    Class,
+    Classes,
+    logits_of,
+    target_classes,
+    two_sided,
+)
 
 
 class _Averaged(NamedTuple):
@@ -25,7 +31,7 @@ class _Averaged(NamedTuple):
 
 @torch.no_grad()
 def class_activation_map(
-    model: nn.Module, images: Float[Tensor, "B C H W"], classes: Classes | None = None
+    model: nn.Module, images: Float[Tensor, "B C H W"], classes: Classes | Class | None = None
 ) -> Float[Tensor, "B 1 h w"]:
     r"""Return class activation maps :math:`M_i = w_c^\top f_i` of the features f at position i.
 
@@ -39,25 +45,31 @@ def class_activation_map(
             as the `ResNet` and the `VGG` with ``head="average"`` of this course, or torchvision's
             ResNets; see `allows_cam`. Its mode and its parameters stay as they are.
         images: Input of the network. They run in batches, so that the memory is bounded.
-        classes: One class for all images, or one per image. If None, the predicted class.
+        classes: One class for all images, or one per image; with several outputs, a `Class` that
+            names one. If None, the predicted class, for a single logit the predicted side.
 
     Raises:
         ValueError: If the network has another head, refuses the images, or the classes do not fit.
     """
     model = unwrapped(model)
-    check_images(images)
+    check_input(model, images)
+    target = classes if isinstance(classes, Class) else Class(classes)
     maps = []
-    for which, score in batches(images, Class(classes)):
-        found = _averaged(model, images[which])
+    for which, score in batches(images, target):
+        assert isinstance(score, Class)  # as a part of a `Class` is
+        found = _averaged(model, images[which], score.output)
         if found is None:
             raise ValueError(
                 "CAM needs a network whose logits are one linear layer on the average of its last "
                 "features, with several positions to average over; for this "
                 f"{type(model).__name__}, use gradcam"
             )
-        assert isinstance(score, Class)
-        chosen = target_classes(score.classes, found.logits)
-        maps.append(torch.einsum("bdhw,bd->bhw", found.features, found.weight[chosen]))
+        chosen = target_classes(score.classes, two_sided(found.logits))
+        weights = two_sided(found.weight.T).T[chosen]  # (B, D)
+        # Half precision is too coarse for sums.
+        precise = torch.promote_types(weights.dtype, torch.float32)
+        features = found.features.to(precise)
+        maps.append(torch.einsum("bdhw,bd->bhw", features, weights.to(precise)))
     return torch.cat(maps)[:, None]
 
 
@@ -69,20 +81,28 @@ def allows_cam(model: nn.Module, images: Float[Tensor, "B C H W"]) -> bool:
     return _averaged(unwrapped(model), images[:1]) is not None
 
 
-def _averaged(model: nn.Module, images: Tensor) -> _Averaged | None:
+def _averaged(
+    model: nn.Module, images: Tensor, output: str | int | None = None
+) -> _Averaged | None:
     """Run a network, and find the features whose average its last linear layer reads."""
-    with evaluating(model), _Recording(model) as record:
-        logits = logits_of(model(images.clone()))
+    with running(model), _Recording(model) as record:
+        logits = logits_of(model(images.clone()), output)
     for read, weight, returned in reversed(record.linears):
         if returned.shape != logits.shape or not torch.equal(returned, logits):
             continue
-        # Pooled features still have the same mean, so the largest map with this mean is wanted.
-        for features in sorted(record.maps, key=lambda m: -m[0, 0].numel()):
-            mean = features.mean(dim=(2, 3))
-            rtol = torch.finfo(mean.dtype).eps ** 0.5  # the sum may have another order
-            if mean.shape == read.shape and torch.allclose(mean, read, rtol, atol=1e-6):
-                return _Averaged(features, weight, logits)
+        errors = [_relative_error(features, read) for features in record.maps]
+        # A mean that is rounded differs by about the precision of the network.
+        if errors and min(errors) <= 4 * max(torch.finfo(read.dtype).eps, 1e-6):
+            return _Averaged(record.maps[errors.index(min(errors))], weight, logits)
     return None
+
+
+def _relative_error(features: Float[Tensor, "B D h w"], read: Tensor) -> float:
+    """Return how far the average of features is from what a linear layer read, as a fraction."""
+    mean = features.float().mean(dim=(2, 3))
+    if mean.shape != read.shape:
+        return math.inf
+    return ((mean - read).norm() / read.norm().clamp(min=1e-30)).item()
 
 
 class _Recording(TorchFunctionMode):
@@ -105,5 +125,5 @@ class _Recording(TorchFunctionMode):
             self.linears.append((args[0], args[1], result))
         elif isinstance(result, Tensor) and result.ndim == 4 and result.shape[1] in self.widths:
             # A copy, because the network may change the tensor afterwards.
-            self.maps += [result.clone()] if result[0, 0].numel() > 1 else []
+            self.maps += [result.clone()] if result.shape[2:].numel() > 1 else []
         return result

@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils.core.eval_mode import evaluating
-from course_utils.explain.feature_maps import Reshape, feature_map, tensors_in
+from course_utils.explain.feature_maps import Reshape, attends, feature_map, tensors_in
 from course_utils.explain.grad_cam import activation_and_gradient
 from course_utils.explain.networks import (
     NoGradientError,
-    check_images,
+    check_input,
     find,
     name_of,
     named,
+    running,
     unwrapped,
 )
 from course_utils.explain.targets import Target
@@ -78,7 +78,9 @@ def suggest_layers(
             of a transformer has such maps: its other layers need ``reshape``.
     """
     model = unwrapped(model)
-    check_images(images)
+    check_input(model, images)
+    if not len(images):
+        raise ValueError("expected at least one image, got none")
     runs, others = _feature_maps(model, images[:1], reshape)
     by_size: dict[tuple[int, ...], list[_Run]] = {}  # the sizes in the order of the network
     for run in runs:
@@ -120,7 +122,7 @@ def diagnose(
     """
     model = unwrapped(model)
     layer = find(model, layer)
-    check_images(images)
+    check_input(model, images)
     for name, value in chain(model.named_parameters(), model.named_buffers()):
         if not value.isfinite().all():
             sentence = (
@@ -161,20 +163,29 @@ def _in_double_precision(
 
 @contextmanager
 def _doubled(model: nn.Module) -> Iterator[None]:
-    """Convert a network's weights to double precision, and put the original ones back afterwards.
+    """Convert a network's weights to double precision, and put everything back afterwards.
 
     A copy of the network would not do: some can't be copied, for instance if they keep an
-    activation.
+    activation. A network may also assign new tensors while it runs, so those are put back as well.
     """
-    tensors = [t for t in chain(model.parameters(), model.buffers()) if t.is_floating_point()]
-    originals = [tensor.data for tensor in tensors]
+    weights = [t for t in chain(model.parameters(), model.buffers()) if t.is_floating_point()]
+    originals = [tensor.data for tensor in weights]
+    kept = [
+        (names, name, value)
+        for module in model.modules()
+        for names in (module._buffers, vars(module))
+        for name, value in names.items()
+        if isinstance(value, Tensor)
+    ]
     try:
-        for tensor in tensors:
+        for tensor in weights:
             tensor.data = tensor.data.double()
         yield
     finally:
-        for tensor, original in zip(tensors, originals):
+        for tensor, original in zip(weights, originals):
             tensor.data = original
+        for names, name, value in kept:
+            names[name] = value
 
 
 def _feature_maps(
@@ -192,7 +203,7 @@ def _feature_maps(
         except ValueError:
             others.extend(tensor.shape for tensor in tensors_in(output).values())
             return
-        if maps.shape[1] > images.shape[1] and maps[0, 0].numel() > 1 and not _attends(maps):
+        if maps.shape[1] > images.shape[1] and maps[0, 0].numel() > 1 and not attends(maps):
             tensor = output if isinstance(output, Tensor) else maps
             # Autograd counts the changes in place of a tensor in `_version`.
             runs.append(_Run(layer, tensor, maps, tensor._version))
@@ -221,11 +232,6 @@ def _best(
         if gradient.any():
             return run
     return None
-
-
-def _attends(maps: Float[Tensor, "B K h w"]) -> bool:
-    """Return whether an output has rows of weights that sum to 1: attention, not features."""
-    return bool((maps >= 0).all() and ((maps.sum(dim=-1) - 1).abs() < 1e-3).all())
 
 
 def _keep_positions(others: list[torch.Size], patches: Layer) -> bool:
@@ -305,7 +311,7 @@ def _grad_cam(a: Float[Tensor, "K h w"], g: Float[Tensor, "K h w"]) -> Float[Ten
 
 def _watch(model: nn.Module, images: Tensor, see: Callable[[nn.Module, Any], None]) -> None:
     """Run a network, and call `see` with each layer and its output as the layer finishes."""
-    with ExitStack() as hooks, evaluating(model):
+    with ExitStack() as hooks, running(model):
         for layer in model.modules():
             hook = layer.register_forward_hook(lambda layer, _, output: see(layer, output))
             hooks.callback(hook.remove)

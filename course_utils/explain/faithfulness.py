@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from course_utils.core.eval_mode import evaluating
 from course_utils.core.tensor_checks import check_maps
-from course_utils.explain.networks import batches, check_images, unwrapped
+from course_utils.explain.networks import batches, check_input, running, unwrapped
 from course_utils.explain.targets import Score, Target, as_score, probability_per_image
 
 
@@ -26,7 +25,7 @@ def deletion(
     target: Target = None,
     *,
     steps: int = 16,
-    fill: Float[Tensor, "#B #C #H #W"] | None = None,
+    fill: Float[Tensor, "#B #C #H #W"] | float | None = None,
 ) -> Float[Tensor, "B steps_and_1"]:
     """Return the probability of a target while the highest-valued pixels are removed step by step.
 
@@ -45,9 +44,9 @@ def deletion(
             your own is followed as it is.
         steps: Number of steps; each removes 1 / steps of the pixels. Pixels with equal values are
             removed in random order.
-        fill: What replaces the removed pixels, for all images or for each. If None, black. A
-            result that changes with the fill is partly a result about the fill, so compare two
-            fills.
+        fill: What replaces the removed pixels: one value, or a tensor for all images or for each.
+            If None, black. A result that changes with the fill is partly a result about the fill,
+            so compare two fills.
 
     Returns:
         One curve per image, from the whole image to an image of the fill alone.
@@ -65,7 +64,7 @@ def insertion(
     target: Target = None,
     *,
     steps: int = 16,
-    fill: Float[Tensor, "#B #C #H #W"] | None = None,
+    fill: Float[Tensor, "#B #C #H #W"] | float | None = None,
 ) -> Float[Tensor, "B steps_and_1"]:
     """Return the probability of a target while the highest-valued pixels are added step by step.
 
@@ -103,12 +102,12 @@ def drop_and_increase(
         ValueError: If the maps or the target do not fit the images.
     """
     model = unwrapped(model)
-    check_images(images)
+    check_input(model, images)
     maps = _upsampled(maps, images)
     highest = maps.amax(dim=(1, 2, 3), keepdim=True)
     masked = images * maps / highest.where(highest > 0, 1)
     before, after = [], []
-    with evaluating(model):
+    with running(model):
         for which, score in batches(images, as_score(target)):
             settled, whole = _settled(model, images[which], score)
             before.append(whole)
@@ -121,7 +120,7 @@ def drop_and_increase(
 def _curves(
     model: nn.Module,
     images: Tensor,
-    fill: Tensor | None,
+    fill: Tensor | float | None,
     maps: Tensor,
     target: Target,
     steps: int,
@@ -129,16 +128,16 @@ def _curves(
     removing: bool,
 ) -> Float[Tensor, "B steps_and_1"]:
     """Return probabilities while images turn into the fill or back, highest map values first."""
-    if steps < 1:
-        raise ValueError(f"expected at least 1 step, got {steps}")
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"expected a whole number of steps, at least 1, got {steps}")
     model = unwrapped(model)
-    check_images(images)
+    check_input(model, images)
     rank = _ranks(_upsampled(maps, images))
     fill = _fitting(fill, images)
     start, end = (images, fill) if removing else (fill, images)
     pixels = rank[0].numel() if len(rank) else 0
     curves = []
-    with evaluating(model):
+    with running(model):
         for which, score in batches(images, as_score(target)):
             settled, _ = _settled(model, images[which], score)
             curve = []
@@ -162,16 +161,21 @@ def _probability(model: nn.Module, images: Tensor, score: Score) -> Float[Tensor
     return probability_per_image(score, model(images.clone()), len(images))
 
 
-def _fitting(fill: Tensor | None, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+def _fitting(
+    fill: Tensor | float | None, images: Float[Tensor, "B C H W"]
+) -> Float[Tensor, "B C H W"]:
     if fill is None:
         return torch.zeros_like(images)
     try:
-        return fill.to(images).expand_as(images)
-    except RuntimeError:
+        fitting = torch.as_tensor(fill).to(images).expand_as(images)
+    except (RuntimeError, TypeError, ValueError):
         raise ValueError(
             f"expected a fill that can be broadcast to images {tuple(images.shape)}, "
-            f"got {tuple(fill.shape)}"
+            f"got {tuple(getattr(fill, 'shape', ())) or fill!r}"
         ) from None
+    if not fitting.isfinite().all():
+        raise ValueError("expected a finite fill, got NaN or infinite values")
+    return fitting
 
 
 def _ranks(maps: Float[Tensor, "B 1 H W"]) -> Int[Tensor, "B 1 H W"]:
@@ -188,9 +192,11 @@ def _ranks(maps: Float[Tensor, "B 1 H W"]) -> Int[Tensor, "B 1 H W"]:
 
 
 def _upsampled(maps: Tensor, images: Tensor) -> Float[Tensor, "B 1 H W"]:
-    if maps.ndim != 4 or maps.shape[:2] != (len(images), 1):
+    fitting = isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[:2] == (len(images), 1)
+    if not fitting:
         raise ValueError(
-            f"expected maps (B, 1, h, w) for {len(images)} images, got {tuple(maps.shape)}"
+            f"expected maps, a tensor (B, 1, h, w) for {len(images)} images, got "
+            f"{tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__}"
         )
     check_maps(maps)
     return F.interpolate(

@@ -13,16 +13,22 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
 
-from course_utils.core.eval_mode import evaluating
-from course_utils.explain.feature_maps import Reshape, feature_map
+from course_utils.explain.feature_maps import (
+    Reshape,
+    feature_map,
+    map_tensors,
+    rearranged,
+    tensors_in,
+)
 from course_utils.explain.networks import (
     NoGradientError,
     batches,
-    check_images,
+    check_input,
     find,
+    gradients_of,
     named,
+    running,
     unwrapped,
 )
 from course_utils.explain.targets import Score, Target, as_score, number_per_image
@@ -146,9 +152,14 @@ def _batched(
     """Yield activations and gradients of one batch of images after the other."""
     model = unwrapped(model)
     layer = find(model, layer)
-    check_images(images)
+    check_input(model, images)
     for which, score in batches(images, as_score(target)):
-        yield _activation_and_gradient(model, images[which], layer, score, reshape)
+        arguments = (model, images[which], layer, score, reshape)
+        try:
+            yield _activation_and_gradient(*arguments)
+        except NoGradientError:
+            # Some networks switch gradients on for a part and then back to what they were before.
+            yield _activation_and_gradient(*arguments, grad_everywhere=True)
 
 
 def _activation_and_gradient(
@@ -157,40 +168,54 @@ def _activation_and_gradient(
     layer: nn.Module,
     score: Score,
     reshape: Reshape | None,
+    *,
+    grad_everywhere: bool = False,
 ) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K h w"]]:
-    reached = []
+    reached: list[tuple[Any, Any, list[int]]] = []  # output, leaves and versions of each run
 
     def start_graph(_, __, output: Any) -> Any:
         _check_feature_map(output, model, layer, images, reshape)
-        torch.set_grad_enabled(True)  # until `evaluating` ends
+        torch.set_grad_enabled(True)  # until `running` ends
         known: dict[int, Tensor] = {}  # a tensor that the output contains twice has one leaf
-        leaves = tree_map_only(
-            Tensor, lambda tensor: known.setdefault(id(tensor), _leaf(tensor)), output
-        )
-        reached.append(leaves)
+        leaves = map_tensors(lambda t: known.setdefault(id(t), _leaf(t)), output)
+        reached.append((output, leaves, _versions(output)))
         # The layers that follow may change the output in place.
-        return tree_map_only(Tensor, torch.clone, leaves)
+        return map_tensors(torch.clone, leaves)
 
-    # A graph can't start at a tensor that was made in inference mode, so the caller's inference
-    # mode is switched off here. The network gets a copy of the images, as it may change them.
-    with torch.inference_mode(False), evaluating(model):
-        hook = layer.register_forward_hook(start_graph)
+    with running(model):
+        # The first hook, so that hooks of the user's own see tensors that belong to the graph.
+        hook = layer.register_forward_hook(start_graph, prepend=True)
         try:
-            output = model(images.clone())
+            with torch.set_grad_enabled(grad_everywhere):
+                # The network gets a copy of the images, as it may change them.
+                result = model(images.clone())
         finally:
             hook.remove()
-        if len(reached) != 1:
-            problem = f"runs {len(reached)} times" if reached else "does not run"
-            raise ValueError(
-                f"expected a layer that runs once, but {named(model, layer)} {problem}"
-            )
-        numbers = number_per_image(score.settled(output), output, len(images))
-        gradients = _gradients(numbers, reached[0], named(model, layer))
-    activation = feature_map(reached[0], images, reshape).detach()
-    gradient = feature_map(gradients, images, reshape)
+        leaves = _only_run(reached, named(model, layer))
+        torch.set_grad_enabled(True)
+        numbers = number_per_image(score.settled(result), result, len(images))
+        tensors = [tensor for tensor in tensors_in(leaves).values() if tensor.requires_grad]
+        gradients = gradients_of(numbers, tensors, named(model, layer))
+    by_leaf = {id(t): g for t, g in zip(tensors, gradients) if g is not None}
+    of_all = map_tensors(lambda t: by_leaf.setdefault(id(t), torch.zeros_like(t)), leaves)
+    activation, gradient = (rearranged(parts, reshape).detach() for parts in (leaves, of_all))
     # Under autocast the activations have half precision, which is too coarse for means and sums.
     precise = torch.promote_types(activation.dtype, torch.float32)
     return activation.to(precise), gradient.to(precise)
+
+
+def _only_run(reached: list[tuple[Any, Any, list[int]]], layer: str) -> Any:
+    """Return the leaves of the only run of a layer, and check that the graph starts at them."""
+    if len(reached) != 1:
+        problem = f"runs {len(reached)} times" if reached else "does not run"
+        raise ValueError(f"expected a layer that runs once, but {layer} {problem}")
+    output, leaves, versions = reached[0]
+    if _versions(output) != versions:
+        raise ValueError(
+            f"the network changes the output of {layer} in place, but not through what the layer "
+            "returns; choose the layer before it"
+        )
+    return leaves
 
 
 def _leaf(tensor: Tensor) -> Tensor:
@@ -198,30 +223,9 @@ def _leaf(tensor: Tensor) -> Tensor:
     return tensor.detach().requires_grad_(tensor.is_floating_point())
 
 
-def _gradients(numbers: Float[Tensor, " B"], leaves: Any, layer: str) -> Any:
-    """Return the gradients of all tensors in the output of a layer, in the same structure.
-
-    Raises:
-        ValueError: If the numbers don't depend on any of them, or autograd fails.
-    """
-    tensors = [leaf for leaf in tree_leaves(leaves) if isinstance(leaf, Tensor)]
-    floating = [tensor for tensor in tensors if tensor.requires_grad]
-    found: list[Tensor | None] = [None]
-    if numbers.requires_grad:
-        try:
-            # No number depends on another image, so one backward pass of the sum serves them all.
-            found = list(torch.autograd.grad(numbers.sum(), floating, allow_unused=True))
-        except RuntimeError as error:
-            cause = str(error).partition(". ")[0]
-            raise ValueError(f"PyTorch can't compute the gradient at {layer}: {cause}") from error
-    if all(gradient is None for gradient in found):
-        raise NoGradientError(
-            f"no gradient leads from the target to {layer}: the network does not use its output, "
-            "or uses it detached or under no_grad"
-        )
-    by_leaf = {id(leaf): torch.zeros_like(leaf) for leaf in tensors}
-    by_leaf |= {id(leaf): grad for leaf, grad in zip(floating, found) if grad is not None}
-    return tree_map_only(Tensor, lambda leaf: by_leaf[id(leaf)], leaves)
+def _versions(output: Any) -> list[int]:
+    """Return how often each tensor of an output was changed in place; autograd counts that."""
+    return [t._version for t in tensors_in(output).values() if not t.is_inference()]
 
 
 def _check_feature_map(

@@ -6,7 +6,8 @@ two names. The checks here turn what can't be explained into one sentence that s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,10 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
+from course_utils.core.eval_mode import evaluating
 from course_utils.explain.targets import Score
 
-# An image of 224 × 224 pixels counts once; more pixels than this run in several batches, because
-# the first layers of a network need about a hundred times the memory of their images.
+# More pixels than this run in several batches, because the first layers of a network need about a
+# hundred times the memory of their images.
 PIXELS_PER_BATCH = 64 * 224 * 224
 
 QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
@@ -60,8 +62,10 @@ def find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
         ValueError: If the network has no such layer; the message lists similar names.
     """
     if isinstance(layer, str):
-        # A module that is used in two places has two names, and both are right.
-        layers = dict(model.named_modules(remove_duplicate=False))
+        # A module that is used in two places has two names, and both are right. A part that is
+        # compiled has another name in between.
+        every = model.named_modules(remove_duplicate=False)
+        layers = {f"{name}.".replace("._orig_mod.", ".")[:-1]: module for name, module in every}
         if layer in layers:
             return unwrapped(layers[layer])
         names = [name for name in layers if name]
@@ -91,23 +95,81 @@ def name_of(model: nn.Module, layer: nn.Module) -> str:
     return next(name for name, module in model.named_modules() if module is layer)
 
 
-def check_images(images: Float[Tensor, "B C H W"]) -> None:
-    """Check the input of a network that is to be explained.
+def check_input(model: nn.Module, images: Float[Tensor, "B C H W"]) -> None:
+    """Check that a network can be explained for these images.
 
     Raises:
-        ValueError: If it is not a floating-point tensor (B, C, H, W).
+        ValueError: If they are not a floating-point tensor (B, C, H, W); if the network has not run
+            yet, so that its lazy layers have no size; or if its answer for an image depends on the
+            others.
     """
-    if isinstance(images, Tensor) and images.is_floating_point() and images.ndim == 4:
-        return
-    advice = "wrap a network that needs another input in a module that takes images"
-    if isinstance(images, Tensor) and images.ndim == 3:
-        advice = "a single image needs a first dimension of 1, as in images[None]"
-    elif isinstance(images, Tensor) and images.ndim == 4:
-        advice = "convert them, as in images / 255 for bytes"
-    raise ValueError(
-        "expected images as a floating-point tensor (B, C, H, W), "
-        f"got {_described(images)}; {advice}"
-    )
+    if not (isinstance(images, Tensor) and images.is_floating_point() and images.ndim == 4):
+        raise ValueError(
+            "expected images as a floating-point tensor (B, C, H, W), "
+            f"got {_described(images)}; {_advice(images)}"
+        )
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        raise ValueError(
+            f"this {type(model).__name__} has lazy layers without weights: run it once first"
+        )
+    for name, module in model.named_modules():
+        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if norm and module.running_mean is None and len(images) > 1:
+            raise ValueError(
+                f"{name!r} ({type(module).__name__}) has no running statistics, so the output for "
+                "an image depends on the other images; explain one image at a time"
+            )
+
+
+@contextmanager
+def running(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the network in evaluation mode, without gradients, and with hooks that are called.
+
+    Outside, `torch.compile` would skip hooks that are new, and inference mode would make tensors at
+    which no graph can start.
+    """
+    with (
+        torch.inference_mode(False),
+        torch.compiler.set_stance("force_eager"),
+        evaluating(model),
+    ):
+        yield model
+
+
+def gradients_of(
+    numbers: Float[Tensor, " B"], tensors: Sequence[Tensor], where: str
+) -> list[Tensor | None]:
+    """Return the gradients of the sum of some numbers, None for a tensor that they don't use.
+
+    No number depends on another image, so one backward pass of the sum serves all images.
+
+    Raises:
+        NoGradientError: If no tensor has a gradient.
+        ValueError: If PyTorch can't compute the gradients.
+    """
+    found: Sequence[Tensor | None] = [None]
+    # Small gradients vanish in half precision. A power of 2 changes nothing but their size.
+    half = torch.float16 in {numbers.dtype, *(tensor.dtype for tensor in tensors)}
+    scale = 2.0**14 if half else 1.0
+    if numbers.requires_grad:
+        try:
+            found = torch.autograd.grad(
+                numbers,
+                tensors,
+                torch.full_like(numbers, scale),
+                allow_unused=True,
+            )
+        except RuntimeError as error:
+            cause = str(error).partition(". ")[0]
+            raise ValueError(f"PyTorch can't compute the gradient at {where}: {cause}") from error
+    if all(gradient is None for gradient in found):
+        raise NoGradientError(
+            f"no gradient leads from the target to {where}: the network does not use it, or uses "
+            "it detached or under no_grad"
+        )
+    return [
+        gradient if gradient is None or not half else gradient.float() / scale for gradient in found
+    ]
 
 
 def batches(images: Float[Tensor, "B C H W"], score: Score) -> Iterator[tuple[slice, Score]]:
@@ -141,6 +203,14 @@ def _without_hooks(model: Any) -> str | None:
     if any(type(module).__module__.startswith(QUANTISED) for module in model.modules()):
         return "quantised form"
     return None
+
+
+def _advice(images: Any) -> str:
+    if isinstance(images, Tensor) and images.ndim == 3:
+        return "a single image needs a first dimension of 1, as in images[None]"
+    if isinstance(images, Tensor) and images.ndim == 4:
+        return "convert them, as in images / 255 for bytes"
+    return "wrap a network that needs another input in a module that takes images"
 
 
 def _described(given: Any) -> str:

@@ -9,8 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils.core.eval_mode import evaluating
-from course_utils.explain.networks import NoGradientError, batches, check_images, unwrapped
+from course_utils.explain.networks import (
+    batches,
+    check_input,
+    gradients_of,
+    running,
+    unwrapped,
+)
 from course_utils.explain.targets import Score, Target, as_score, number_per_image
 
 
@@ -43,7 +48,7 @@ def input_gradient(
             change.
     """
     model = unwrapped(model)
-    check_images(images)
+    check_input(model, images)
     gradients = [
         _gradient(model, images[which], score, guided)
         for which, score in batches(images, as_score(target))
@@ -52,8 +57,7 @@ def input_gradient(
 
 
 def _gradient(model: nn.Module, images: Tensor, score: Score, guided: bool) -> Tensor:
-    # Inference mode would leave tensors that autograd refuses, so it is switched off here.
-    with torch.inference_mode(False), evaluating(model), torch.enable_grad(), ExitStack() as hooks:
+    with running(model), torch.enable_grad(), ExitStack() as hooks:
         pixels = images.detach().clone().requires_grad_()
         blocked: list[nn.Module] = []
         if guided:
@@ -66,20 +70,10 @@ def _gradient(model: nn.Module, images: Tensor, score: Score, guided: bool) -> T
                 "guided back-propagation changes modules of type nn.ReLU, and none runs in this "
                 f"{type(model).__name__}: ReLUs that are called as functions have no module"
             )
+        torch.set_grad_enabled(True)
         numbers = number_per_image(score.settled(output), output, len(images))
-        gradient = None
-        if numbers.requires_grad:
-            try:
-                # No number depends on another image, so one pass of the sum serves them all.
-                (gradient,) = torch.autograd.grad(numbers.sum(), pixels, allow_unused=True)
-            except RuntimeError as error:
-                cause = str(error).partition(". ")[0]
-                raise ValueError(f"PyTorch can't compute this gradient: {cause}") from error
-    if gradient is None:
-        raise NoGradientError(
-            f"no gradient leads from the target to the pixels: this {type(model).__name__} "
-            "detaches its features, or computes them under no_grad"
-        )
+        (gradient,) = gradients_of(numbers, [pixels], f"the pixels of this {type(model).__name__}")
+    assert gradient is not None  # or there would be an error
     return gradient
 
 

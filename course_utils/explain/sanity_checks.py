@@ -22,6 +22,8 @@ from torch.utils._pytree import tree_leaves
 def cascade(trained: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Replace the layers of a trained network with fresh ones, one per step, from the output down.
 
+    That is the reverse of the order in which the network defines its layers.
+
     Args:
         trained: The trained network; it is not changed.
         fresh: The same network, freshly initialised.
@@ -47,7 +49,8 @@ def cascade(trained: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Modu
     with_weights = [
         name
         for name, layer in network.named_modules()
-        if any(True for _ in layer.parameters(False))
+        # Batch norm without weights still has the statistics that it has learned.
+        if any(True for _ in layer.parameters(False)) or hasattr(layer, "running_mean")
     ]
     for name in reversed(with_weights):
         network.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
@@ -79,7 +82,8 @@ def rank_correlation(
         raise ValueError(
             f"expected maps of one shape, got {tuple(maps.shape)} and {tuple(others.shape)}"
         )
-    pairs = zip(maps.flatten(1).numpy(), others.flatten(1).numpy())
+    both = (m.detach().flatten(1).double().cpu().numpy() for m in (maps, others))
+    pairs = zip(*both)
     return torch.tensor(
         [
             0.0 if x.min() == x.max() or y.min() == y.max() else spearmanr(x, y).statistic

@@ -49,7 +49,7 @@ class Score:
 
     def part(self, which: slice, n: int) -> Score | None:
         """Return the target of some of the n images; None if only all of them have one."""
-        return self
+        return None
 
 
 @dataclass(frozen=True)
@@ -70,19 +70,19 @@ class Class(Score):
 
     @override
     def __call__(self, output: Any) -> Float[Tensor, " B"]:
-        return _of_class(_signed(logits_of(output, self.output)), self.classes)
+        return _of_class(two_sided(logits_of(output, self.output)), self.classes)
 
     @override
     def probability(self, output: Any) -> Float[Tensor, " B"]:
         logits = logits_of(output, self.output)
         one = logits.shape[1] == 1
-        p = _signed(logits).sigmoid() if one else logits.softmax(dim=1)
+        p = two_sided(logits).sigmoid() if one else logits.softmax(dim=1)
         return _of_class(p, self.classes)
 
     @override
     def settled(self, output: Any) -> Score:
         return replace(
-            self, classes=target_classes(self.classes, _signed(logits_of(output, self.output)))
+            self, classes=target_classes(self.classes, two_sided(logits_of(output, self.output)))
         )
 
     @override
@@ -176,7 +176,7 @@ class Region(Score):
     its softmax there. A network with a single logit per pixel is read as in `Class`.
 
     Source: Vinogradova et al. 2020, "Towards Interpretable Semantic Segmentation via
-    Gradient-weighted Class Activation Mapping", eq. 1.
+    Gradient-weighted Class Activation Mapping".
 
     Attributes:
         classes: One class for all images, or one per image.
@@ -191,29 +191,37 @@ class Region(Score):
 
     @override
     def __call__(self, output: Any) -> Float[Tensor, " B"]:
-        logits = _signed(_chosen(output, self.output, 4, "(B, classes, h, w)"))
+        logits = two_sided(self._logits(output))
         of_class = _of_class(logits, self.classes)  # (B, h, w)
         return (of_class * self._region(logits)).sum(dim=(1, 2))
 
     @override
     def probability(self, output: Any) -> Float[Tensor, " B"]:
-        logits = _chosen(output, self.output, 4, "(B, classes, h, w)")
+        logits = self._logits(output)
         one = logits.shape[1] == 1
-        p = _signed(logits).sigmoid() if one else logits.softmax(dim=1)
-        region = self._region(_signed(logits))
+        p = two_sided(logits).sigmoid() if one else logits.softmax(dim=1)
+        region = self._region(two_sided(logits))
         return (_of_class(p, self.classes) * region).sum(dim=(1, 2)) / region.sum(dim=(1, 2))
 
     @override
     def settled(self, output: Any) -> Score:
-        logits = _signed(_chosen(output, self.output, 4, "(B, classes, h, w)"))
+        logits = two_sided(self._logits(output))
         return replace(self, region=self._region(logits)[:, None])
 
     @override
     def part(self, which: slice, n: int) -> Score:
         region = self.region
-        if region is not None and len(region) == n:
-            region = region[which]
+        if region is not None and len(region) > 1:
+            region = _rows(region, which, n)
         return replace(self, classes=_rows(self.classes, which, n), region=region)
+
+    def _logits(self, output: Any) -> Float[Tensor, "B classes h w"]:
+        parts = tensors_in(output)
+        one_per_pixel = _of_rank(parts, 3)
+        if self.output is None and len(one_per_pixel) == 1 and not _of_rank(parts, 4):
+            return one_per_pixel[0][:, None].float()  # (B, h, w)
+        # A sum over thousands of pixels does not fit into half precision.
+        return _chosen(output, self.output, 4, "(B, classes, h, w)").float()
 
     def _region(self, logits: Float[Tensor, "B classes h w"]) -> Bool[Tensor, "B h w"]:
         n, _, h, w = logits.shape
@@ -264,7 +272,8 @@ class Direction(Score):
 
     @override
     def part(self, which: slice, n: int) -> Score:
-        return replace(self, vector=self.vector[which]) if self.vector.ndim == 2 else self
+        per_image = self.vector.ndim == 2
+        return replace(self, vector=_rows(self.vector, which, n)) if per_image else self
 
 
 @dataclass(frozen=True)
@@ -280,10 +289,6 @@ class Function(Score):
     @override
     def __call__(self, output: Any) -> Float[Tensor, " B"]:
         return self.function(output)
-
-    @override
-    def part(self, which: slice, n: int) -> None:
-        return None
 
 
 def as_score(target: Target) -> Score:
@@ -345,6 +350,11 @@ def target_classes(
     return given.long().expand(n)  # a single class () → (B,)
 
 
+def two_sided(logits: Float[Tensor, "B classes *size"]) -> Float[Tensor, "B sides *size"]:
+    """Return the scores of all classes: a single logit z is that of yes, and −z that of no."""
+    return torch.cat([-logits, logits], dim=1) if logits.shape[1] == 1 else logits
+
+
 def logits_of(output: Any, name: str | int | None = None) -> Float[Tensor, "B classes"]:
     """Return the logits in the output of a network.
 
@@ -374,9 +384,12 @@ def _chosen(output: Any, name: str | int | None, dimensions: int, what: str) -> 
     """Return the part of an output with a name, or the only part with so many dimensions."""
     parts = tensors_in(output)
     if name is not None:
-        if str(name) in parts:
-            return parts[str(name)]
-        raise ValueError(f"the network's output has no part {name!r}: it is {listed(output)}")
+        part = parts.get(str(name), getattr(output, str(name), None))
+        if isinstance(part, Tensor) and part.ndim in (dimensions, dimensions - 1):
+            return part if part.ndim == dimensions else part[:, None]
+        raise ValueError(
+            f"expected a part {name!r} {what} in the network's output, got {listed(output)}"
+        )
     fitting = _of_rank(parts, dimensions)
     if len(fitting) == 1:
         return fitting[0]
@@ -408,11 +421,6 @@ def _as_matrix(logits: Tensor, output: Any) -> Float[Tensor, "B classes"]:
     return logits
 
 
-def _signed(logits: Float[Tensor, "B classes *size"]) -> Float[Tensor, "B sides *size"]:
-    """Return the scores of all classes: a single logit z is that of yes, and −z that of no."""
-    return torch.cat([-logits, logits], dim=1) if logits.shape[1] == 1 else logits
-
-
 def _of_class(
     values: Float[Tensor, "B classes *size"], classes: Classes | None
 ) -> Float[Tensor, "B *size"]:
@@ -420,19 +428,29 @@ def _of_class(
     return values[torch.arange(len(values), device=values.device), chosen]
 
 
-def _rows(classes: Any, which: slice, n: int) -> Any:
-    """Return the classes of some images, if there is one class per image."""
-    per_image = isinstance(classes, Sequence) and not isinstance(classes, str)
-    per_image = per_image or getattr(classes, "ndim", 0) == 1
-    # Classes of another number stay as they are, and are refused where they are used.
-    return classes[which] if per_image and len(classes) == n else classes
+def _rows(values: Any, which: slice, n: int) -> Any:
+    """Return the values of some images, if there is one value per image.
+
+    Raises:
+        ValueError: If there are several values, but not one for each of n images.
+    """
+    per_image = isinstance(values, Sequence) and not isinstance(values, str)
+    if not per_image and not getattr(values, "ndim", 0):
+        return values
+    if len(values) != n:
+        shape = tuple(getattr(values, "shape", ()))
+        got = shape if len(shape) > 1 else [int(value) for value in values]
+        raise ValueError(f"expected one value for each of {n} images, got {got}")
+    return values[which]
 
 
 def _checked(numbers: Any, n: int) -> Float[Tensor, " B"]:
     if isinstance(numbers, Tensor) and numbers.shape == (n,) and numbers.is_floating_point():
         return numbers
-    got = f"{tuple(numbers.shape)}" if isinstance(numbers, Tensor) else type(numbers).__name__
+    got = type(numbers).__name__
+    if isinstance(numbers, Tensor):
+        got = f"{tuple(numbers.shape)} of {numbers.dtype}"
     raise ValueError(
-        f"expected a target that gives one number for each of {n} images, as a tensor ({n},), "
-        f"got {got}"
+        f"expected a target that gives one number for each of {n} images, as a floating-point "
+        f"tensor ({n},), got {got}"
     )

@@ -56,3 +56,29 @@ def test_modes_and_gradients_are_restored_after_an_error(network):
         raising(network)
     assert modes(network) == before
     assert torch.is_grad_enabled()
+
+
+class Merging(nn.Module):
+    """A network whose own ``train`` and ``eval`` change its weights, as adapters of weights do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.merged = nn.Linear(3, 3), False
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.merged == mode:
+            self.layer.weight.data += -1.0 if mode else 1.0
+            self.merged = not mode
+        return self
+
+
+def test_what_a_network_does_in_its_own_train_and_eval_does_not_happen():
+    network = Merging()
+    before = network.layer.weight.clone()
+    with evaluating(network):
+        assert not any(modes(network))
+        assert torch.equal(network.layer.weight, before)
+    assert all(modes(network))
+    assert torch.equal(network.layer.weight, before)
+    assert not network.merged

@@ -28,7 +28,7 @@ from course_utils.training.recipes import Recipe
 from course_utils.training.run import Run
 from experiments import _shipped_variants, common
 
-DATA = {"size": 32, "fragments": 1, "counts": {"train": 96, "val": 20, "test": 100}}
+DATA = {"size": 64, "fragments": 1, "counts": {"train": 96, "val": 20, "test": 100}}
 TINY = Preset("smoke", 0.0625, DATA, Recipe(epochs=2, batch_size=32))
 FEW = {variant: results.VARIANTS[variant] for variant in ("softmax", "vgg")}
 
@@ -87,7 +87,7 @@ def test_collected_maps_are_by_epoch_and_tap(trained, tmp_path):
     train_results.collect(digits.classes, TINY, home / common.DIGITS / "smoke", tmp_path)
     maps = results.maps("softmax", 1, tmp_path)
     assert {epoch: len(taps) for epoch, taps in maps.items()} == {1: 2, 5: 0, 20: 0}
-    assert [tuple(m.shape) for m in maps[1]] == [(8, 1, 4, 4), (8, 1, 2, 2)]
+    assert [tuple(m.shape) for m in maps[1]] == [(8, 1, 8, 8), (8, 1, 4, 4)]
     torch.testing.assert_close(maps[1][0].sum(dim=(2, 3)), torch.ones(8, 1), atol=1e-2, rtol=0)
     assert results.maps("vgg", 0, tmp_path)[1] == ()
 

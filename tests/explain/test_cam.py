@@ -5,6 +5,7 @@ from torchvision.models import densenet121, mobilenet_v2, resnet18
 
 from course_utils.attention import gates
 from course_utils.explain.cam import allows_cam, class_activation_map
+from course_utils.explain.targets import Class
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet, SoftAttentionCNN
 
 NETWORKS = {
@@ -115,5 +116,66 @@ def test_other_heads_are_refused(model):
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("classes", [[5, 0], [-1, 0], [0]])
 def test_classes_that_do_not_fit_are_refused(classes):
-    with pytest.raises(ValueError, match=r"from 0 to 4 .* 2 images, got \["):
+    with pytest.raises(ValueError, match=r"each of 2 images, got \["):
         class_activation_map(ResNet(5), torch.rand(2, 1, 32, 32), torch.tensor(classes))
+
+
+class Averages(nn.Module):
+    """Logits from the average of features that differ little from the features before them."""
+
+    def __init__(self, outputs=5):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.fc = nn.Linear(8, outputs)
+
+    def forward(self, images):
+        features = self.first(images)
+        self.kept = features + 0.01 * self.second(features)
+        return self.fc(self.kept.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("shape", ["(B, 1)", "(B,)"])
+def test_a_single_logit_has_two_sides(shape):
+    torch.manual_seed(0)
+    model, images = Averages(outputs=1), torch.rand(2, 3, 8, 8)
+    if shape == "(B,)":
+        model = nn.Sequential(model, nn.Flatten(0))
+    head = model.fc if shape == "(B, 1)" else model[0].fc
+    yes, no = (class_activation_map(model, images, c) for c in (1, 0))
+    assert torch.equal(yes, -no)
+    torch.testing.assert_close(yes.mean(dim=(1, 2, 3)), (model(images) - head.bias).reshape(2))
+    for bias, predicted in ((5.0, yes), (-5.0, no)):
+        nn.init.constant_(head.bias, bias)
+        assert torch.equal(class_activation_map(model, images), predicted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 1e-7])
+def test_the_features_are_those_that_the_linear_layer_reads(dtype, scale):
+    torch.manual_seed(0)
+    model, images = Averages(), torch.rand(2, 3, 16, 16)
+    model.first.weight.data *= scale
+    model.first.bias.data *= scale
+    model.second.bias.data *= scale
+    model.to(dtype)
+    with torch.no_grad():
+        maps = class_activation_map(model, images.to(dtype), 3)
+        expected = torch.einsum("bdhw,d->bhw", model.kept.float(), model.fc.weight[3].float())
+    assert maps.dtype == torch.float32
+    torch.testing.assert_close(maps[:, 0], expected, rtol=1e-4, atol=1e-9)
+
+
+def test_of_several_outputs_the_caller_names_one():
+    class Two(Averages):
+        def forward(self, images):
+            logits = super().forward(images)
+            return {"scores": logits, "embedding": self.kept.mean(dim=(2, 3))}
+
+    torch.manual_seed(0)
+    model, images = Two(), torch.rand(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"scores: \(2, 5\), embedding: \(2, 8\)"):
+        class_activation_map(model, images)
+    found = class_activation_map(model, images, Class(2, output="scores"))
+    expected = model(images)["scores"][:, 2] - model.fc.bias[2]
+    torch.testing.assert_close(found.mean(dim=(1, 2, 3)), expected)
+    assert class_activation_map(ResNet(5), torch.rand(0, 3, 32, 32)).shape[:2] == (0, 1)

@@ -1,3 +1,4 @@
+import warnings
 from threading import Lock
 
 import pytest
@@ -252,3 +253,40 @@ def test_the_network_is_left_as_it_was():
     with pytest.raises(ValueError, match="has no layer"):
         diagnose(model, torch.rand(1, 3, 32, 32), "features.99")
     assert_unchanged(before, state(model))
+
+
+class Moving(Keeps):
+    """A network that replaces a buffer in every run, and changes another in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("runs", torch.zeros(()))
+
+    def forward(self, images):
+        self.mean = 0.9 * self.mean + 0.1 * images.mean()
+        self.runs += 1
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("build", [Moving, lambda: normalised(Keeps())])
+def test_nothing_is_left_in_double_precision(build):
+    model, images = build(), torch.rand(2, 3, 8, 8)
+    diagnose(model, images, "layer")
+    left = [
+        value
+        for module in model.modules()
+        for names in (module._parameters, module._buffers, vars(module))
+        for value in names.values()
+        if torch.is_tensor(value)
+    ]
+    assert {tensor.dtype for tensor in left} == {torch.float32}
+    assert gradcam(model, images, "layer").dtype == torch.float32
+
+
+def normalised(model):
+    """A network whose weight is computed anew before each run, and is no parameter."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.nn.utils.weight_norm(model.layer)
+    return model

@@ -71,21 +71,33 @@ def test_one_fill_serves_all_images_and_another_size_is_refused():
     for way in (deletion, insertion):
         expected = way(model, images, maps, 2, fill=one.expand(3, 3, 4, 4))
         assert torch.equal(way(model, images, maps, 2, fill=one), expected)
-        colour = way(model, images, maps, 2, fill=torch.full((1, 1, 1, 1), 0.5))
+        colour = way(model, images, maps, 2, fill=0.5)
         assert torch.equal(colour, way(model, images, maps, 2, fill=torch.full_like(images, 0.5)))
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (3, 3, 8, 8)])
-def test_a_fill_of_another_size_is_refused(shape):
+@pytest.mark.parametrize(
+    ("fill", "message"),
+    [
+        (torch.rand(2, 3, 4, 4), r"broadcast to images \(3, 3, 4, 4\), got \(2, 3, 4, 4\)"),
+        (torch.rand(3, 3, 8, 8), r"got \(3, 3, 8, 8\)"),
+        ("black", "got 'black'"),
+        (torch.full((1, 3, 4, 4), torch.nan), "finite fill"),
+    ],
+)
+def test_other_fills_are_refused(fill, message):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
     for way in (deletion, insertion):
-        with pytest.raises(ValueError, match=r"broadcast to images \(3, 3, 4, 4\), got \(\d, 3"):
-            way(
-                nn.Sequential(nn.Flatten(), nn.Linear(48, 4)),
-                torch.rand(3, 3, 4, 4),
-                torch.rand(3, 1, 4, 4),
-                fill=torch.rand(shape),
-            )
+        with pytest.raises(ValueError, match=message):
+            way(model, torch.rand(3, 3, 4, 4), torch.rand(3, 1, 4, 4), fill=fill)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_arrays_and_parts_of_steps_are_refused_in_one_sentence():
+    with pytest.raises(ValueError, match="got ndarray"):
+        deletion(Brightness(), WHITE, RIGHT.numpy())
+    with pytest.raises(ValueError, match=r"whole number of steps.*got 4\.0"):
+        deletion(Brightness(), WHITE, RIGHT, steps=4.0)
 
 
 def test_what_was_not_above_0_has_no_share_that_could_be_lost():

@@ -1,6 +1,9 @@
 """Layouts of layers: tokens, channels last, tuples and dictionaries."""
 
+from collections import UserDict, namedtuple
+from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -242,3 +245,76 @@ def test_attention_maps_of_a_tuple_have_a_map_too_but_are_not_suggested(build):
     names = [layer.name for layer in suggest_layers(model, images)]
     assert names
     assert not any("attention" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("grid", "others", "size"),
+    [
+        ((14, 16), 1, (224, 256)),
+        ((6, 8), 1, (96, 128)),
+        ((2, 8), 0, (32, 128)),
+        ((4, 9), 0, (64, 144)),
+    ],
+)
+def test_a_grid_that_only_looks_square_is_refused(grid, others, size):
+    """As many tokens as a square grid has, but the images are not square."""
+    n = grid[0] * grid[1] + others
+    output, images = torch.rand(1, n, 5), torch.zeros(1, 3, *size)
+    with pytest.raises(ValueError, match=r"no square grid.*grid=\(h, w\)"):
+        feature_map(output, images, tokens)
+    assert feature_map(output, images, partial(tokens, grid=grid)).shape == (1, 5, *grid)
+    with pytest.raises(ValueError, match="proportions"):
+        feature_map(output, images, partial(tokens, grid=grid[::-1]))
+    with pytest.raises(ValueError, match="proportions"):
+        feature_map(output, images, partial(tokens, grid=(grid[0] * grid[1], 1)))
+
+
+class Attention(nn.Module):
+    """Attention between positions, with its weights as the output of a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.drop, self.head = nn.Conv2d(3, 8, 4, 4), nn.Dropout(), nn.Linear(8, 5)
+
+    def forward(self, images):
+        values = self.first(images).flatten(2).transpose(1, 2)  # (B, N, 8)
+        scores = torch.stack([values @ values.transpose(1, 2)] * 4, dim=1)
+        weights = self.drop(scores.softmax(dim=-1))  # (B, 4, N, N)
+        return self.head((weights.mean(dim=1) @ values).mean(dim=1))
+
+
+def test_attention_weights_are_no_features():
+    model, images = Attention(), torch.rand(2, 3, 16, 16)
+    for explain in (gradcam, diagnose):
+        with pytest.raises(ValueError, match=r"'drop'.*\(2, 4, 16, 16\).*attention weights"):
+            explain(model, images, "drop")
+    assert [layer.name for layer in suggest_layers(model, images)] == ["first"]
+
+
+@dataclass
+class Features:
+    values: torch.Tensor
+    step: int = 0
+
+
+class Dictionary(UserDict):
+    """A mapping that is no dict."""
+
+
+@pytest.mark.parametrize(
+    ("pack", "unpack"),
+    [
+        (lambda f: Features(f, 2), lambda p: p.values),
+        (lambda f: Dictionary(values=f), lambda p: p["values"]),
+        (lambda f: namedtuple("Pair", "values rest")(f, None), lambda p: p.values),
+        (lambda f: SimpleNamespace(values=f), lambda p: p.values),
+        (lambda f: {"deep": [Features(f)]}, lambda p: p["deep"][0].values),
+    ],
+)
+def test_layers_that_return_objects(pack, unpack):
+    images = torch.rand(2, 3, 8, 8)
+    model = Several(pack, unpack)
+    expected = gradcam(model, images, "block", relu=False)
+    torch.testing.assert_close(gradcam(model, images, "layer", relu=False), expected)
+    by_hand = gradcam(model, images, "layer", relu=False, reshape=unpack)
+    torch.testing.assert_close(by_hand, expected)

@@ -1,5 +1,7 @@
 """Networks of all kinds: wrapped, exported, with shared layers, and images that don't fit."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ from torch import fx, nn
 from torch.utils.checkpoint import checkpoint
 
 from course_utils.explain import networks
+from course_utils.explain.cam import class_activation_map
 from course_utils.explain.diagnosis import diagnose, suggest_layers
 from course_utils.explain.faithfulness import deletion, drop_and_increase, insertion
-from course_utils.explain.grad_cam import gradcam, gradcam_plus_plus
+from course_utils.explain.grad_cam import activation_and_gradient, gradcam, gradcam_plus_plus
 from course_utils.explain.networks import NoGradientError, find, unwrapped
 from course_utils.explain.saliency import input_gradient
 from course_utils.explain.targets import Direction, Region
@@ -187,7 +190,7 @@ class NoGrad(nn.Module):
 
 
 def test_a_backbone_under_no_grad_has_no_gradient_and_the_error_says_so():
-    with pytest.raises(NoGradientError, match=r"no gradient .* pixels: this NoGrad .*no_grad"):
+    with pytest.raises(NoGradientError, match=r"no gradient .* pixels of this NoGrad.*no_grad"):
         input_gradient(NoGrad(), IMAGES)
     torch.manual_seed(0)
     # The graph of Grad-CAM starts at the layer, within no_grad; a frozen backbone is no obstacle.
@@ -266,3 +269,172 @@ def test_a_mask_per_image_is_cut_with_its_images(monkeypatch):
     expected = gradcam(model, images, "0", Region([0, 2, 1], masks))
     monkeypatch.setattr(networks, "PIXELS_PER_BATCH", 1)
     torch.testing.assert_close(gradcam(model, images, "0", Region([0, 2, 1], masks)), expected)
+
+
+class Aliased(nn.Module):
+    """A layer returns its very input, which is changed in place under its other name."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.drop, self.head = nn.Conv2d(3, 4, 3), nn.Dropout(), nn.Linear(4, 5)
+
+    def forward(self, images):
+        features = self.first(images)
+        same = self.drop(features)
+        features.relu_()
+        return self.head(same.mean(dim=(2, 3)))
+
+
+def test_a_layer_whose_output_is_changed_under_another_name_is_refused():
+    with pytest.raises(ValueError, match=r"in place.*'drop' \(Dropout\)|'drop' .* in place"):
+        gradcam(Aliased().eval(), IMAGES, "drop")
+
+
+class Hooked(nn.Module):
+    """A hook of the user's own keeps a layer's output, and the network reads it from there too."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+        self.layer.register_forward_hook(lambda _, __, output: self.keep(output))
+
+    def keep(self, output):
+        self.kept = output
+
+    def forward(self, images):
+        features = self.layer(images)
+        return self.head((features + self.kept).mean(dim=(2, 3)))
+
+
+def test_hooks_of_the_users_own_see_the_tensors_of_the_graph():
+    torch.manual_seed(0)
+    model = Hooked()
+    found = activation_and_gradient(model, IMAGES, "layer", 2)[1]
+    expected = 2 * model.head.weight[2][None, :, None, None].expand_as(found) / 14**2
+    torch.testing.assert_close(found, expected.detach())
+
+
+class BatchStatistics(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images):
+        return self.head(self.norm(self.layer(images)).square().mean(dim=(2, 3)))
+
+
+def test_images_that_depend_on_each_other_are_explained_one_at_a_time():
+    model = BatchStatistics()
+    for explain in (
+        lambda images: gradcam(model, images, "layer"),
+        lambda images: input_gradient(model, images),
+        lambda images: class_activation_map(model, images),
+        lambda images: deletion(model, images, torch.rand(len(images), 1, 4, 4), steps=1),
+    ):
+        with pytest.raises(ValueError, match=r"'norm' \(BatchNorm2d\).*one image at a time"):
+            explain(IMAGES)
+        assert len(explain(IMAGES[:1])) == 1
+    instance = nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4), nn.Flatten())
+    assert gradcam(instance, IMAGES, "0").shape == (2, 1, 14, 14)  # each image has its own
+
+
+class Small(nn.Module):
+    """Gradients at the features are 1e-2 over the positions: nothing in half precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 5)
+        self.head.weight.data *= 0.01
+
+    def forward(self, images):
+        return self.head(self.layer(images).mean(dim=(2, 3)))
+
+
+def test_small_gradients_do_not_vanish_in_half_precision():
+    torch.manual_seed(0)
+    model, images = Small(), torch.rand(1, 3, 256, 256)
+    for explain in (
+        lambda model, images: gradcam(model, images, "layer", 1, relu=False),
+        lambda model, images: input_gradient(model, images, 1),
+    ):
+        expected = explain(model, images)
+        found = explain(copy.deepcopy(model).half(), images.half())
+        assert (found - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+class Switching(nn.Module):
+    """A network that switches gradients on for its backbone alone."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.layer, self.head, self.how = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), how
+
+    def forward(self, images):
+        if self.how == "decorated":
+            return self.all(images)
+        with torch.set_grad_enabled(self.how == "on"):
+            features = self.layer(images)
+        return self.head(features.mean(dim=(2, 3)))
+
+    @torch.enable_grad()
+    def all(self, images):
+        return self.head(self.layer(images).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("how", ["on", "decorated"])
+def test_networks_that_switch_gradients_on_themselves(how):
+    model = Switching(how)
+    assert gradcam(model, IMAGES, "layer", relu=False).abs().max() > 0
+    assert input_gradient(model, IMAGES).abs().max() > 0
+    assert [layer.name for layer in suggest_layers(model, IMAGES)] == ["layer"]
+    assert torch.is_grad_enabled()
+
+
+def test_lazy_layers_are_refused_and_stay_lazy():
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(5))
+    for explain in (
+        lambda: gradcam(model, IMAGES, "0"),
+        lambda: input_gradient(model, IMAGES),
+        lambda: suggest_layers(model, IMAGES),
+    ):
+        with pytest.raises(ValueError, match="run it once first"):
+            explain()
+    assert model[0].has_uninitialized_params()
+
+
+@pytest.mark.slow
+def test_compiled_networks_and_parts_call_new_hooks():
+    torch.manual_seed(0)
+    model = plain().eval()
+    expected = gradcam(model, IMAGES, "3")
+    model.compile(backend="eager")
+    model(IMAGES)
+    assert torch.equal(gradcam(model, IMAGES, "3"), expected)
+    assert suggest_layers(model, IMAGES)
+    part = nn.Sequential(torch.compile(plain().eval(), backend="eager"))
+    part(IMAGES)
+    found = gradcam(part, IMAGES, "0.3")
+    assert torch.equal(found, gradcam(part[0]._orig_mod, IMAGES, "3"))
+
+
+def test_maps_under_the_callers_inference_mode():
+    torch.manual_seed(0)
+    model = plain().eval()
+    expected = suggest_layers(model, IMAGES)
+    with torch.inference_mode():
+        assert suggest_layers(model, IMAGES) == expected
+        assert diagnose(model, IMAGES + 0, "3")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_counts_are_checked_before_images_are_cut_into_batches(monkeypatch):
+    """As many classes as a batch has images would otherwise serve every batch."""
+    monkeypatch.setattr(networks, "PIXELS_PER_BATCH", 2 * 16 * 16)
+    images, model = torch.rand(4, 3, 16, 16), plain().eval()
+    for target in (torch.tensor([1, 2]), [1, 2], Direction(torch.rand(7, 5))):
+        with pytest.raises(ValueError, match="for each of 4 images"):
+            gradcam(model, images, "3", target)
+    segmentation = nn.Sequential(nn.Conv2d(3, 4, 3))
+    with pytest.raises(ValueError, match="for each of 4 images"):
+        gradcam(segmentation, images, "0", Region(1, torch.rand(2, 1, 14, 14) > 0.5))

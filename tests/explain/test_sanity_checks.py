@@ -92,3 +92,20 @@ def test_what_can_not_be_copied_is_refused_in_one_sentence(thing):
     with pytest.raises(ValueError, match=r"this Keeps can't be copied") as error:
         next(cascade(Keeps(thing), Keeps()))
     assert "\n" not in str(error.value)
+
+
+def test_batch_norm_without_weights_loses_its_statistics():
+    def build():
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU())
+
+    trained = build().train()
+    trained(torch.rand(8, 3, 8, 8) + 3)
+    steps = [(name, network[1].running_mean.clone()) for name, network in cascade(trained, build())]
+    assert [name for name, _ in steps] == ["1", "0"]
+    assert trained[1].running_mean.abs().max() > 0
+    assert not steps[0][1].any()
+
+
+def test_correlation_in_half_precision():
+    maps = torch.rand(2, 1, 4, 4).bfloat16()
+    assert torch.equal(rank_correlation(maps, maps), torch.ones(2))

@@ -208,6 +208,9 @@ def test_the_contrast_of_two_classes_is_the_difference_of_their_maps():
         gradcam(Net(lambda net, _, a: net.head(a), 1), IMAGES, "features", Contrast(1, 0))
 
 
+WHOLE = torch.ones(1, 1, 6, 6, dtype=torch.bool)
+
+
 def segment(net, features, _):
     return {"out": net.head(features.movedim(1, -1)).movedim(-1, 1)}
 
@@ -315,3 +318,41 @@ def test_logits_of_more_rows_than_images_are_refused():
     model = Net(lambda net, _, average: net.head(average).repeat(2, 1))
     with pytest.raises(ValueError, match=r"each of 2 images.*got \(4,\)"):
         gradcam(model, IMAGES, "features")
+
+
+def test_a_region_of_many_pixels_fits_into_half_precision():
+    model = Net(segment).half()
+    model.head.bias.data[1] = 100.0
+    images = torch.rand(1, 3, 200, 200).half()
+    curve = deletion(model, images, torch.rand(1, 1, 4, 4).half(), Region(1), steps=1)
+    assert curve.isfinite().all()
+    assert ((curve >= 0) & (curve <= 1)).all()
+
+
+def test_one_logit_per_pixel_has_two_sides():
+    for pick in (lambda logits: logits[:, :1], lambda logits: logits[:, 0]):
+        model = Net(lambda net, f, _, pick=pick: pick(segment(net, f, _)["out"]))
+        yes, no = (gradcam(model, IMAGES, "features", Region(c, WHOLE), relu=False) for c in (1, 0))
+        assert torch.equal(yes, -no)
+        p = pick(segment(model, model.features(IMAGES), None)["out"]).sigmoid().reshape(2, -1)
+        curve = deletion(model, IMAGES, torch.rand(2, 1, 4, 4), Region(1, WHOLE), steps=1)
+        torch.testing.assert_close(curve[:, 0], p.mean(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            Region(1, output="cls"),
+            r"'cls' \(B, classes, h, w\).*cls: \(2, 3\), out: \(2, 3, 6, 6\)",
+        ),
+        (Direction(torch.rand(3), "out"), r"'out' \(B, D\).*out: \(2, 3, 6, 6\)"),
+        (Class(1, "none"), r"'none' of logits.*cls: \(2, 3\)"),
+    ],
+)
+def test_a_part_of_another_shape_is_refused(target, message):
+    model = Net(
+        lambda net, f, average: {"cls": net.head(average), "out": segment(net, f, 0)["out"]}
+    )
+    with pytest.raises(ValueError, match=message):
+        gradcam(model, IMAGES, "features", target)

@@ -79,7 +79,7 @@ def test_the_network_is_left_as_it_was():
         ),
         ({"labels": LABELS + 1}, r"labels \[2, 4, 1\]"),
         ({"labels": LABELS - 1}, r"labels \[0, 2, -1\]"),
-        ({"layers": {"vectors": "5"}}, r"expected a layer with an output \(B, K, h, w\)"),
+        ({"layers": {"vectors": "5"}}, r"'5' \(Flatten\): expected an output \(B, K, h, w\)"),
         ({"layers": {"none": "conv"}}, "Sequential has no layer 'conv'"),
     ],
 )
