@@ -57,7 +57,11 @@ SIGNATURES = (
     (0, b"\x1f\x8b", ARCHIVE),
     (0, b"7z\xbc\xaf\x27\x1c", ARCHIVE),
     (0, b"Rar!\x1a\x07", ARCHIVE),
-    (0, b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS: fetch the file with git lfs pull"),
+    (
+        0,
+        b"version https://git-lfs.github.com/spec/v1",
+        "a pointer of Git LFS: fetch the file with git lfs pull",
+    ),
 )
 PLUGINS = {  # format: module, and the package that brings it
     "HEIC": ("pillow_heif", "pillow-heif"),

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from course_utils.core.boxes import box_regions
 from course_utils.core.eval_mode import evaluating
 from course_utils.explain.grad_cam import activation_and_gradient
+from course_utils.explain.metrics import area_share
 from course_utils.explain.networks import unwrapped
 from course_utils.explain.targets import logits_of
-from course_utils.explain.metrics import area_share
 from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
 
