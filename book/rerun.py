@@ -1,10 +1,10 @@
 """Run every cell of the notebooks twice, as readers do: ``python -m book.rerun [NOTEBOOK…]``.
 
 ``make rerun`` checks all notebooks at the smoke preset. Each is executed in two kernels, once as
-usual and once with every cell run twice in a row. It is an error if a cell fails, or if it shows
-something else than in the usual run, because then a cell changes what it reads. The notebook is
-alone in an empty home folder, so it is also an error if it needs the rest of the repository, or
-writes anywhere else. The outputs of cells that are tagged ``timing`` may differ.
+usual and once with every cell run twice in a row. A notebook fails the check if a cell raises an
+error, or if a cell shows something different the second time, because then it has changed its own
+input. The notebook is alone in an empty home folder, so it also fails if it needs the rest of the
+repository or writes anywhere else. The outputs of cells that are tagged ``timing`` may differ.
 """
 
 import os
@@ -24,8 +24,8 @@ from book.execute import ROOT, TIMEOUT, kernel_settings
 SMOKE = {
     "COURSE_PRESET": "smoke",
     "OMP_NUM_THREADS": "1",
-    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # avoids a warning of the debugger
-    "PYTHONHASHSEED": "0",  # the order of sets
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # avoids a warning from the debugger
+    "PYTHONHASHSEED": "0",  # fixes the order of sets
     "TQDM_DISABLE": "1",
 }
 # The random generators start at the same point in every cell, so outputs can be compared.
@@ -38,8 +38,8 @@ def start_alike():
 start_alike()
 del start_alike
 """
-# Addresses, the identifiers that pandas draws for a table, and the progress of a training: a run
-# that is resumed has no epochs left, and the seconds of an epoch vary.
+# Memory addresses, the random identifiers of pandas tables, and training progress: a resumed run
+# has no epochs left to print, and the seconds per epoch vary.
 VARYING = re.compile(r"0x[0-9a-f]+|\bT_[0-9a-f]{5}(?=\b|_)|^epoch +\d+/\d+ .*\n", re.MULTILINE)
 WIDGET = "application/vnd.jupyter.widget-view+json"  # holds only an identifier
 
@@ -91,7 +91,7 @@ def execute(path: Path, folder: Path, times: int) -> list[list[str]]:
         kernel_name="python3",
         resources={"metadata": {"path": str(home)}},
         store_widget_state=False,
-        config=kernel_settings(str(folder.parent)),  # its files aren't the notebook's
+        config=kernel_settings(str(folder.parent)),  # not in the notebook's own folder
     )
     code = [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     with client.setup_kernel(env=variables(home)):
@@ -100,14 +100,14 @@ def execute(path: Path, folder: Path, times: int) -> list[list[str]]:
 
 
 def difference(first: str, second: str) -> str:
-    """Return the first line in which two outputs differ, as it is in each."""
+    """Describe the first line in which two outputs differ."""
     pairs = zip_longest(first.splitlines(), second.splitlines())
     was, now = next((was, now) for was, now in pairs if was != now)
     return f"{str(was)[:200]!r} becomes {str(now)[:200]!r}"
 
 
 def problems(path: Path) -> list[str]:
-    """Run a notebook once as usual, and once with every cell twice, and describe what is wrong."""
+    """Run a notebook once as usual and once with every cell twice, and describe what is wrong."""
     with tempfile.TemporaryDirectory() as scratch:
         folders = [Path(scratch, str(times)) for times in (1, 2)]
         try:
@@ -134,7 +134,7 @@ def main(names: list[str]) -> int:
     """Check the given notebooks, or all of them, and print one line per notebook."""
     paths = [Path(name) for name in names] or sorted((ROOT / "notebooks").glob("*.ipynb"))
     if missing := [str(path) for path in paths if not path.is_file()]:
-        sys.exit(f"there is no notebook {', '.join(missing)}")
+        sys.exit(f"there is no notebook named {', '.join(missing)}")
     failed = 0
     for path in paths:
         start = time.monotonic()
