@@ -426,7 +426,7 @@ def test_images_that_have_changed_are_counted(photos, tmp_path):
     (data / "train" / "red" / "bild 0.jpg").unlink()
     result = train(data, tmp_path / "run", "--resume")
     assert result.exit_code == 1
-    assert re.search(r"\d+ to (train|validate) on then, \d+ now", result.output)
+    assert re.search(r"\d+ images to (train|validate) on then, \d+ now", result.output)
     Image.new("RGB", (40, 36), "red").save(data / "train/red/bild 0.jpg")
     result = train(data, tmp_path / "run", "--resume")
     assert result.exit_code == 1

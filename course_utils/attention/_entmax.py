@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-NEWTON_STEPS = 30  # at most; rows of 100,000 scores of any spread needed up to 14
+NEWTON_STEPS = 30  # an upper limit; rows of 100,000 scores, whatever their range, needed up to 14
 
 
 class Entmax(torch.autograd.Function):
     """Entmax along the last dimension.
 
     The scores are finite or −∞, and each row has at least one finite score. α is a number, or a
-    tensor without dimensions if it needs a gradient.
+    zero-dimensional tensor if it needs a gradient.
     """
 
     @staticmethod
@@ -59,7 +59,7 @@ class Entmax(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims: tuple[Any, Any], scores: Tensor, alpha: Any) -> tuple[Tensor, int]:
-        """Align a whole batch of scores at once, and a batch of α one by one."""
+        """Process a batch of scores in one call, but a batch of values of α one by one."""
         of_scores, of_alpha = in_dims
         if of_alpha is None:
             return Entmax.apply(scores.movedim(of_scores, 0), alpha), 0
@@ -76,9 +76,9 @@ def _by_newton(scores: Tensor, alpha: float) -> Tensor:
     softmax, where p is huge and x is tiny, and for nearly equal weights, where t is near 0.
 
     Newton's method looks for the t at which the p-norm of the brackets is :math:`K^{1/p}`. That
-    norm falls and is convex in t, so a step from below the root never passes it. For equal scores,
-    and for all scores in the limit of softmax, the norm is a straight line; few steps are needed.
-    For sparsemax, they end at the root itself.
+    norm is decreasing and convex in t, so a step from below the root never overshoots it. For equal
+    scores, and for all scores in the limit of softmax, the norm is a straight line, so a few steps
+    are enough. For sparsemax, they end at the root itself.
     """
     power = 1 / (alpha - 1)
     widest = scores.shape[-1] ** (alpha - 1)
@@ -89,7 +89,7 @@ def _by_newton(scores: Tensor, alpha: float) -> Tensor:
         slopes, weights = _powers((x - t).clamp_(min=-1), power)
         mean = weights.mean(dim=-1, keepdim=True)  # is 1 at the root
         step = -mean * torch.expm1((1 - alpha) * mean.log()) / slopes.mean(dim=-1, keepdim=True)
-        moved = torch.maximum(t, t + step)  # a step back can only be rounding
+        moved = torch.maximum(t, t + step)  # only rounding can cause a step back
         if not torch.compiler.is_compiling() and torch.equal(moved, t):
             break
         t = moved
@@ -100,8 +100,8 @@ def _by_newton(scores: Tensor, alpha: float) -> Tensor:
 def _on_support(weights: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
     """Return s = a^(2 − α) where the weight a > 0, else 0; and a, clamped to be positive.
 
-    Clamped first: the power of 0 has an infinite slope, and `where` would make NaN of it in the
-    second derivative.
+    The clamp comes first, because a power of 0 has an infinite slope, which `where` would turn into
+    NaN in the second derivative.
     """
     positive = weights.clamp(min=torch.finfo(weights.dtype).tiny)
     return torch.where(weights > 0, positive ** (2 - alpha), 0), positive
@@ -119,14 +119,14 @@ def _jacobian_product(vector: Tensor, weights: Tensor, alpha: float | Tensor) ->
 def _slope_in_alpha(weights: Tensor, alpha: Tensor) -> Tensor:
     r"""Return the derivative of the weights with respect to α (Correia et al. 2019, prop. 1).
 
-    The paper divides differences by :math:`(\alpha - 1)^2`, and has another formula for α = 1. With
+    The paper divides by :math:`(\alpha - 1)^2`, and has a separate formula for α = 1. With
 
     .. math::
         q_i = a_i (\log a_i)^2\, \phi\big((1 - \alpha) \log a_i\big), \quad
         \phi(y) = \frac{e^y - 1 - y}{y^2},
 
-    the derivative is :math:`s_i / \sum_j s_j \cdot \sum_j q_j - q_i` for every α. It is the same
-    value, without the cancellation near softmax.
+    the derivative is :math:`s_i / \sum_j s_j \cdot \sum_j q_j - q_i` for every α. Its value is the
+    same, but nothing cancels near softmax.
     """
     s, positive = _on_support(weights, alpha)
     log = positive.log()
@@ -138,7 +138,7 @@ def _slope_in_alpha(weights: Tensor, alpha: Tensor) -> Tensor:
 def _second_order_exp(y: Tensor) -> Tensor:
     """Return (exp(y) − 1 − y) / y² for y ≥ 0; it is 1/2 at 0.
 
-    For small y the difference would lose its digits, so the power series takes over there.
+    For small y the subtraction would cancel most digits, so a power series is used there.
     """
     few = y.clamp(max=0.5)
     series = torch.zeros_like(y)

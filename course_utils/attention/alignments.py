@@ -1,7 +1,8 @@
-r"""Alignment functions: from scores, any real numbers, to non-negative weights.
+r"""Alignment functions: from scores, which may be any real numbers, to non-negative weights.
 
-All alignment functions are called alike: scores (..., K) and an optional boolean mask, true where
-attention is allowed → weights (..., K), computed along the last dimension. There are two families:
+All alignment functions are called in the same way. They take scores (..., K) and an optional
+boolean mask, true where attention is allowed, and return weights (..., K), computed along the last
+dimension. There are two families:
 
 - With `softmax`, `sparsemax` and `entmax`, each row of weights sums to 1 (it lies on the simplex).
   The positions compete: more weight at one position means less at the others.
@@ -82,14 +83,14 @@ def entmax(scores: Scores, *, alpha: OneNumber = 1.5, mask: Mask | None = None) 
     The threshold τ is the only one for which the weights sum to 1. The larger α, the more weights
     are exactly 0.
 
-    Sources: Peters, Niculae and Martins 2019; Correia, Niculae and Martins 2019, who learn α, for
-    its gradient.
+    Sources: Peters, Niculae and Martins 2019; for the gradient of α, Correia, Niculae and Martins
+    2019, who learn it.
 
     Args:
         scores: (..., K).
-        alpha: α, in [1, 2]; a tensor if it is learned. At both ends, its gradient is the one-sided
-            one. An optimizer can step over the ends, so compute α from a parameter that can have
-            any value, for example as ``1 + parameter.sigmoid()``. For `torch.export`, α must be a
+        alpha: α, in [1, 2]; a tensor if it is learned. At both ends, its gradient is one-sided. An
+            optimiser can step outside the range, so compute α from a parameter that can have any
+            value, for example as ``1 + parameter.sigmoid()``. For `torch.export`, α must be a
             number.
         mask: True where attention is allowed.
 

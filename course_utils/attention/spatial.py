@@ -18,8 +18,8 @@ Alignment = Literal["softmax", "sigmoid", "sparsemax", "entmax"]
 Compatibility = Literal["dp", "scaled_dp", "pc"]
 Project = Literal["down", "up"]
 
-# Softmax and sigmoid are PyTorch's own. Those of `alignments` check the values of the scores first,
-# and every check waits for the GPU.
+# Softmax and sigmoid are PyTorch's own, because those in `alignments` first check the values of the
+# scores, and every such check waits for the GPU.
 ALIGN: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": partial(torch.softmax, dim=-1),
     "sigmoid": torch.sigmoid,
@@ -38,7 +38,7 @@ def attend(
     - ``sigmoid``: each position is weighted independently, and the context is the *mean* of the
       weighted features.
 
-    The sum and the mean differ by a factor of H · W, so you can't exchange sigmoid for one of the
+    The sum and the mean differ by a factor of H · W, so you can't replace sigmoid by one of the
     others in a trained network.
 
     Args:

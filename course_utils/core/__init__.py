@@ -8,7 +8,6 @@
 - `progress`: the progress bar.
 - `resampling`: bootstrap intervals.
 - `seeds`: seeds derived from the seed of a run.
-- `targets`: the class that a method explains.
 - `tensor_files`: files of tensors, written whole and read with checks.
 - `tensor_checks`: checks of the shapes of tensors and the values of maps and masks.
 """

@@ -21,7 +21,7 @@ def mask_boxes(masks: Shaped[Tensor, "N 1 H W"]) -> Int[Tensor, "N 4"]:
             box; its result is the box of the whole image.
 
     Raises:
-        ValueError: If the masks have other values than 0 and 1.
+        ValueError: If the masks have values other than 0 and 1.
     """
     masks = as_masks("masks", masks)
     columns = masks.any(dim=2).squeeze(1).int()  # (N, W): 1 where a column has a true pixel

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory, TemporaryFile, mkdtemp
 from platformdirs import user_cache_dir
 
 LEFTOVER_SUFFIX = ".partial"
-LEFTOVER = re.compile(r"\.(.+)\.\w{8}" + re.escape(LEFTOVER_SUFFIX))  # of a file's temporary folder
+LEFTOVER = re.compile(r"\.(.+)\.\w{8}" + re.escape(LEFTOVER_SUFFIX))  # a temporary folder's name
 
 
 def cache_dir() -> Path:
@@ -29,10 +29,10 @@ def cache_dir() -> Path:
 
 
 def checkout() -> Path:
-    """Return the checkout of the course in which the working folder is.
+    """Return the checkout of the course that contains the working folder.
 
     Raises:
-        FileNotFoundError: If the working folder is in no checkout of the course.
+        FileNotFoundError: If the working folder isn't inside a checkout of the course.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
@@ -40,8 +40,8 @@ def checkout() -> Path:
         if project.is_file() and b'name = "course-utils"' in project.read_bytes():
             return folder
     raise FileNotFoundError(
-        f"this needs the course's repository, and {here} is in no checkout of it: clone the "
-        "repository and open the notebook from its folder notebooks/"
+        f"this needs the course's repository, but {here} isn't inside a checkout of it: clone the "
+        "repository and open the notebook from its notebooks/ folder"
     )
 
 
@@ -49,8 +49,8 @@ def output_dir(*parts: str) -> Path:
     """Create and return the folder for what a chapter writes, such as checkpoints and pictures.
 
     It is inside ``runs/`` if the working folder is in a checkout of the course, and otherwise
-    inside ``attention-in-cnns/`` in the working folder. If it can't be written, results go to a
-    temporary folder, with a warning.
+    inside ``attention-in-cnns/`` in the working folder. If nothing can be written there, results go
+    to a temporary folder, with a warning.
 
     Args:
         parts: Names of the folder and its parents, such as ``"training", "smoke"``.
@@ -65,7 +65,7 @@ def output_dir(*parts: str) -> Path:
     folder = home.joinpath(*parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):  # only an attempt shows it on every system
+        with TemporaryFile(dir=folder):  # permission bits don't tell on every system
             return folder
     except OSError as error:
         folder = _temporary_dir().joinpath(*parts)
@@ -80,7 +80,7 @@ def output_dir(*parts: str) -> Path:
 
 @cache
 def _temporary_dir() -> Path:
-    """Return one folder per process, so a cell that is run again finds its results."""
+    """Return the same folder for the whole process, so a cell that is run again finds its files."""
     return Path(mkdtemp(prefix="attention-in-cnns-"))
 
 
@@ -98,7 +98,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Yields:
         A path that doesn't exist yet, in a hidden temporary folder beside ``path``. A process that
-        is killed leaves this folder behind, see `delete_leftovers`.
+        is killed leaves this folder behind; see `delete_leftovers`.
 
     Raises:
         FileNotFoundError: If the block writes nothing at the temporary path.
@@ -140,8 +140,8 @@ def delete_leftovers(folder: Path) -> None:
 def _wait_for_disk(file: Path) -> None:
     """Wait until the content of a file is on the disk.
 
-    Without it, a power failure may keep the new name and lose the content, and a network drive may
-    report only later that it is full.
+    Otherwise a power failure might keep the new name but lose the content, and a network drive
+    might report only later that it is full.
     """
     with file.open("rb+") as opened:
         try:

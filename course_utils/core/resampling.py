@@ -31,11 +31,11 @@ def bootstrap_interval(
 
     Returns:
         The lower and the upper ends, one per value of the statistic. They are percentiles of the
-        resamples for which the value is defined, and NaN if there is none.
+        resamples for which the value is defined, and NaN if there are none.
 
     Raises:
-        ValueError: If there are fewer than two images, the level is outside (0, 1), or there is no
-            resample.
+        ValueError: If there are fewer than two images, the level is outside (0, 1), or
+            ``resamples`` is below 1.
     """
     if images < 2 or not 0 < level < 1 or resamples < 1:
         raise ValueError(

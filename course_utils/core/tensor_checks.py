@@ -25,9 +25,9 @@ def check_maps(maps: Float[Tensor, "B 1 h w"]) -> None:
 
 
 def as_masks(name: str, given: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
-    """Return masks as booleans; they may be given in any type, if all values are 0 and 1.
+    """Return masks as booleans; any type is accepted as long as all values are 0 or 1.
 
-    A mask read from a PNG file has 0 and 255, which would count every pixel 255 times.
+    A mask read from a PNG file has the values 0 and 255, so each pixel would count 255 times.
 
     Args:
         name: Name of the masks, for the error message.

@@ -36,7 +36,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Raises:
         OSError: If there is no such file, or it can't be opened.
-        ValueError: If the file is damaged, or has another format.
+        ValueError: If the file is damaged or has a different format.
     """
     path = Path(path)
     with path.open("rb"):  # raises an error that names the file

@@ -7,8 +7,8 @@
 - `strokes`: the movements of a pen behind the image of a digit.
 - `folder_parts`: your own folder of images, with ``train/``, ``test/`` and perhaps ``val/``.
 - `image_folder`: the images of one part, with one sub-folder per class.
-- `image_files`: which files are images, and how one is read; `image_formats` names the others.
-- `copies`: images that are there twice.
+- `image_files`: which files are images, and how each is read; `image_formats` names the others.
+- `copies`: images that appear twice.
 - `stratified`: samples and hold-outs that keep every class.
 - `class_names`: how two lists of classes differ.
 - `fingerprint`: a record by which a resumed run knows that its images are the same.

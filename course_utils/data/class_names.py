@@ -22,7 +22,7 @@ def class_difference(
         names: What the two lists belong to.
 
     Returns:
-        Such as ``only in train/: cat``, or an empty text if both have the same classes.
+        A text such as ``only in train/: cat``; it is empty if both have the same classes.
     """
     first, second = (dict.fromkeys(map(composed, classes)) for classes in (one, other))
     only = (
@@ -42,7 +42,7 @@ def composed(name: str) -> str:
 def short_list(names: Sequence[str], separator: str = ", ") -> str:
     """Return the first names of a list, and how many more there are.
 
-    A name with characters that can't be seen, such as a blank at its end, is quoted.
+    A name with invisible characters, such as a trailing space, is quoted.
     """
     shown = [
         name if name.isprintable() and name.strip() == name else repr(name)

@@ -125,14 +125,14 @@ class ClutteredDigits(Dataset):
             n: Number of images, at least 1.
             canvas: Side of the square canvas in pixels of the source digits, at least 28.
             fragments: Number of clutter fragments per image, at least 0.
-            zoom: Enlargement of the finished image: 3.5 makes 224 pixels of 64, the input size of
-                networks of full width.
+            zoom: Enlargement of the finished image: 3.5 turns 64 pixels into 224, the input size of
+                full-width networks.
             curriculum: Canvas and number of fragments in the first epochs, for `fresh`.
             seed: Seed of the composition. The same arguments and seed give the same images.
 
         Raises:
             ValueError: If the split is unknown, ``n`` is below 1, the canvas is smaller than a
-                digit, the fragments are fewer than 0, or the zoom leaves no pixel.
+                digit, ``fragments`` is negative, or the zoom leaves no pixel.
         """
         _check_options(n, canvas, fragments, zoom)
         self.split, self.seed, self.curriculum = split, seed, curriculum

@@ -1,7 +1,7 @@
-"""Copies of one image within a data set, or in two of its parts.
+"""Copies of an image, within a data set or in two of its parts.
 
-Two files are copies if all their pixels are equal, whatever their names and formats. A photograph
-that was saved again with losses, or the next frame of a film, is not found.
+Two files are copies if all their pixels are equal, whatever their names and formats. Near copies,
+such as a photograph that was saved again as JPEG or the next frame of a video, are not found.
 """
 
 from __future__ import annotations
@@ -44,5 +44,5 @@ def groups_of_copies(digests: Sequence[bytes]) -> list[list[int]]:
 
 
 def _pairs(data: PhotoFiles) -> list[tuple[int, int]]:
-    """Return the indices of each copy, after that of the first image with these pixels."""
+    """Return pairs of indices: the first image with some pixels, and each copy of it."""
     return [(first, copy) for first, *others in groups_of_copies(data.digests) for copy in others]

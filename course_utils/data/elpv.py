@@ -111,7 +111,8 @@ def elpv_splits(
         return PhotoFiles(files, names, size, root=files[0][0].parent)
 
     train, test = read("train"), read("test")
-    # Not held out class by class, as in other folders: the shipped results have these parts.
+    # Other folders are held out class by class. This one isn't, because the shipped results are
+    # based on these parts.
     return Splits(*take_counts(train, None, test, counts, seed), classes=train.classes)
 
 

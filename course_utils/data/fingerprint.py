@@ -15,11 +15,11 @@ from course_utils.data.parts import SizedDataset, Splits
 
 
 def fingerprints(data: Splits) -> dict[str, Any]:
-    """Return the classes of a data set, and number and digest of its images and labels.
+    """Return the classes of a data set, and the number and a digest of its images and labels.
 
     The digest covers what a part keeps in memory: tensors, arrays, and lists of numbers such as
-    labels. Images that are read from files one by one are counted and not read, because that would
-    take as long as an epoch. Names and places of files don't count, so a folder may be moved.
+    labels. Images that are read from files one by one are only counted, because reading them would
+    take as long as an epoch. File names and paths don't count, so a folder may be moved.
 
     Args:
         data: The data set. Its test images are left out, because training doesn't use them.
@@ -34,17 +34,17 @@ def fingerprints(data: Splits) -> dict[str, Any]:
 
 
 def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Describe how two records of `fingerprints` differ, in a list that is empty if they agree."""
+    """List how two records of `fingerprints` differ; the list is empty if they agree."""
     found = []
     if then["classes"] != now["classes"]:
         old, new = (", ".join(record["classes"]) for record in (then, now))
-        found.append(f"the classes {old} then, {new} now")
+        found.append(f"the classes were {old}, and are {new} now")
     for part, purpose in (("train", "train on"), ("val", "validate on")):
         (old, old_digest), (new, new_digest) = then[part], now[part]
         if old != new:
-            found.append(f"{old} to {purpose} then, {new} now")
+            found.append(f"{old} images to {purpose} then, {new} now")
         elif old_digest != new_digest:
-            found.append(f"{new} to {purpose} as before, but not the same ones")
+            found.append(f"{new} images to {purpose} as before, but not the same ones")
     return found
 
 
@@ -61,7 +61,7 @@ def _content(dataset: Any, rows: Tensor | None, outer: list[Any]) -> Iterator[An
     Args:
         dataset: The data set.
         rows: Indices of the items that count; None for all.
-        outer: The data sets that contain this one, so that a circle of references ends.
+        outer: The data sets that contain this one, which end a cycle of references.
     """
     if any(dataset is other for other in outer):
         return
@@ -89,7 +89,7 @@ def _pieces(value: Any, rows: Tensor | None, n: int) -> Iterator[Any]:
         case Tensor():
             yield f"{value.dtype} {tuple(value.shape)}".encode()
             yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-        case np.memmap():  # as large as a disk, perhaps
+        case np.memmap():  # may be as large as a disk
             yield f"{value.dtype} {value.shape}".encode()
         case np.ndarray() if value.dtype != object:
             yield f"{value.dtype} {value.shape}".encode()

@@ -1,6 +1,6 @@
 """The parts of a folder of photographs: ``train/``, ``test/`` and, if it is there, ``val/``.
 
-What is in the folder but not used, and what would make a score too good, is said in warnings.
+Warnings report images that aren't used, and anything that would make a score too good.
 """
 
 from __future__ import annotations
@@ -106,13 +106,13 @@ def folder_test(
 
     Raises:
         FileNotFoundError: If ``test/`` doesn't exist.
-        ValueError: If a sub-folder is none of the classes, or files are refused.
+        ValueError: If a sub-folder isn't one of the classes, or files are refused.
     """
     root = Path(root) / "test"
     folders, known = class_folders(root), tuple(map(composed, classes))
     if set(folders) - set(known):
         difference = class_difference(known, tuple(folders), ("the network", "test/"))
-        raise ValueError(f"{root} has classes that the network doesn't know: {difference}")
+        raise ValueError(f"{root} has classes that the network wasn't trained on: {difference}")
     data = PhotoFiles(
         labelled_files(folders, known),
         classes,
@@ -137,7 +137,7 @@ def _part_folders(root: Path) -> list[str]:
             )
     val = [name for name in VAL_FOLDERS if (root / name).is_dir()]
     if len(val) > 1:
-        raise ValueError(f"{root} has {' and '.join(val)}: expected one folder for validation")
+        raise ValueError(f"expected one folder for validation, got {' and '.join(val)} in {root}")
     return ["train", *val, "test"]
 
 
@@ -157,7 +157,7 @@ def _split(
         if not len(parts["val"]) and counts.get("val") != 0:
             raise ValueError(
                 f"{root}/train has too few images to hold any out for validation: add images, or "
-                f"a folder val/"
+                f"a val/ folder"
             )
     for name, part in parts.items():
         part = parts[name] = stratified_sample(part, counts.get(name), seed)
@@ -178,7 +178,7 @@ def _warn_of_unused(root: Path, parts: Sequence[str]) -> None:
         for path in root.iterdir()
         if path.is_dir() and path.name not in parts and not is_left_over(path.name)
     )
-    # Not deeper, because the root may be a folder of everything.
+    # The search goes no deeper, because the root may hold everything that a user has.
     unused = [
         f"{path.name}/"
         for path in others
@@ -187,7 +187,7 @@ def _warn_of_unused(root: Path, parts: Sequence[str]) -> None:
     if unused:
         warnings.warn(
             f"not used: the images in {short_list(unused)} of {root}; only those in train/, val/ "
-            f"and test/ are",
+            f"and test/ are used",
             stacklevel=2,
         )
 
@@ -198,10 +198,11 @@ def _warn_of_copies(parts: dict[str, PhotoFolder], root: Path) -> None:
         pairs = duplicates(parts[one], parts[other])
         _warn_of_pairs(pairs, root, f"{other}/ are also in {one}/")
     _warn_of_pairs(in_two_classes(train), root, "train/ are in two classes")
-    _warn_of_pairs(in_one_class(train), root, "train/ are copies of others there")
+    _warn_of_pairs(in_one_class(train), root, "train/ are copies of other files there")
 
 
 def _warn_of_pairs(pairs: list[tuple[Path, Path]], root: Path, what: str) -> None:
     if pairs:
         example = " = ".join(str(path.relative_to(root)) for path in pairs[0])
-        warnings.warn(f"{len(pairs)} files of {root}/{what}, such as {example}", stacklevel=2)
+        count = f"{len(pairs)} in all"
+        warnings.warn(f"images of {root}/{what} ({count}, such as {example})", stacklevel=2)

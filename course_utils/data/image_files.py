@@ -1,6 +1,6 @@
-"""Files of images: which files of a folder are images, and how one is read.
+"""Image files: which files in a folder are images, and how each is read.
 
-What other programs leave in a folder is passed over. Everything else is read, or reported.
+Files that other programs leave in a folder are ignored. Everything else is read, or reported.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor
 from course_utils.data.image_formats import RAW, explain_format, is_camera_raw
 from course_utils.data.in_memory import square
 
-# What is left by Windows, macOS, Picasa, network drives, Lightroom and Office. Only names that
-# nobody would give to images of their own; hidden files and folders are passed over as well.
+# Files left by Windows, macOS, Picasa, network drives, Lightroom and Office. The list only has
+# names that nobody would give to their own images; hidden files and folders are ignored as well.
 LEFT_FILES = {
     *("desktop.ini", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "folder.htt"),
     *("icon\r", "picasa.ini", "zbthumbnail.info", "pspbrwse.jbf"),
@@ -44,7 +44,7 @@ class Picture(NamedTuple):
 
     Attributes:
         pixels: The image at its final size.
-        digest: Hash of all pixels of the file's image, so equal for copies in lossless formats.
+        digest: Hash of all pixels of the file's image; it is equal for copies in lossless formats.
         highest: Highest value of an image with 16 bits per channel, or 0 for other images.
     """
 
@@ -86,7 +86,7 @@ def read_picture(path: Path, size: int, most_pixels: float, bits: int = 16) -> P
         if isinstance(error, Image.UnidentifiedImageError):
             raise OSError("not an image" if path.stat().st_size else "empty") from error
         if "MAX_TEXT" in str(error):
-            raise ValueError("too much text beside the image; allow large images") from error
+            raise ValueError("too much text; allow large images if you trust the file") from error
         raise
     digest = hashlib.sha256(repr(image.size).encode())
     digest.update(image.tobytes())
@@ -96,7 +96,7 @@ def read_picture(path: Path, size: int, most_pixels: float, bits: int = 16) -> P
 def files_in(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
     """Return all files in a folder and its sub-folders that may be images, sorted by path.
 
-    Hidden files, and what other programs leave, are passed over. Links to folders are followed; a
+    Hidden files, and those that other programs leave, are ignored. Links to folders are followed; a
     folder that is reached twice is read once.
 
     Args:
@@ -146,10 +146,10 @@ def check_bits(bits: int) -> None:
 
 @contextmanager
 def pillow_limits(allow_large: bool) -> Iterator[float]:
-    """Set the limits of Pillow that refuse good photographs, and restore them afterwards.
+    """Change the limits with which Pillow refuses good photographs, and restore them afterwards.
 
-    They belong to the whole process, so only one thread at a time may hold them. Within, other
-    threads may read.
+    The limits hold for the whole process, so only one thread at a time may change them. Inside the
+    block, other threads may read images.
 
     Yields:
         The number of pixels that an image may have.
@@ -157,7 +157,7 @@ def pillow_limits(allow_large: bool) -> Iterator[float]:
     with _LIMITS:
         pixels = Image.MAX_IMAGE_PIXELS
         text = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
-        Image.MAX_IMAGE_PIXELS = None  # checked below, without the talk of an attack
+        Image.MAX_IMAGE_PIXELS = None  # checked below; Pillow would speak of an attack
         PngImagePlugin.MAX_TEXT_CHUNK = 0 if allow_large else TEXT_CHUNK  # 0 is no limit
         PngImagePlugin.MAX_TEXT_MEMORY = 2**40 if allow_large else ALL_TEXT
         try:
@@ -222,5 +222,5 @@ def _register_plugins() -> None:
 
 
 def _refuse(error: OSError) -> NoReturn:
-    """Raise an error of `os.walk`, which would pass over the folder."""
+    """Raise an error of `os.walk`, which would otherwise leave out the folder silently."""
     raise error

@@ -122,7 +122,7 @@ class PhotoFolder(PhotoFiles):
         """Read every image, resize it, crop it to the centre and convert it to RGB.
 
         Only the first frame of an animation is read, and transparent pixels become white. Hidden
-        files, and what other programs leave (such as Thumbs.db or @eaDir), are passed over. Links
+        files, and those that other programs leave (such as Thumbs.db or @eaDir), are ignored. Links
         to folders are followed. Names of classes are in the composed form of Unicode (NFC).
 
         Args:
@@ -189,8 +189,8 @@ def class_folders(root: Path) -> dict[str, Path]:
         other = folders.setdefault(composed(path.name), path)
         if other != path:
             raise ValueError(
-                f"{root} has two folders that are both named {composed(path.name)}, "
-                f"{other.name!a} and {path.name!a} in two forms of Unicode: merge them"
+                f"{root} has two folders that are both named {composed(path.name)} in "
+                f"two forms of Unicode, {other.name!a} and {path.name!a}: merge them"
             )
     warn_of_loose_images(root)
     return dict(sorted(folders.items()))
@@ -254,7 +254,7 @@ def _warn_of_dark(highest: list[int], root: Path) -> None:
     if top < DARK:
         warnings.warn(
             f"the {len(highest)} images with 16 bits in {root} have values up to {top:,} of "
-            f"65,535, so they are nearly black; if that is their full range, set bits to "
+            f"65,535, so they look nearly black; if that is their full range, set bits to "
             f"{max(8, top.bit_length())} (for colour, convert them to 8 bits)",
             stacklevel=2,
         )

@@ -1,7 +1,7 @@
-"""Names of the file formats that Pillow can't read, told by a file's first bytes.
+"""Names of the file formats that Pillow can't read, recognised by a file's first bytes.
 
-A photograph of a phone or a camera, a scan or a video is a good file, and "not an image" would be
-no help. The suffix is not trusted: phones and web sites often name a HEIC file ``.jpg``.
+Photographs from phones and cameras, scans and videos are good files, so "not an image" would be no
+help. The suffix is not trusted: phones and websites often name a HEIC file ``.jpg``.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ SIGNATURES = (
         "a pointer of Git LFS: fetch the file with git lfs pull",
     ),
 )
-PLUGINS = {  # format: module, and the package that brings it
+PLUGINS = {  # format: module, and the package that contains it
     "HEIC": ("pillow_heif", "pillow-heif"),
     "JPEG XL": ("pillow_jxl", "pillow-jxl-plugin"),
 }
-BRANDS = {  # of files in the ISO base media format, the most telling first
+BRANDS = {  # of files in the ISO base media format, the most specific first
     b"crx ": RAW,  # Canon, since 2018
     **dict.fromkeys((b"avif", b"avis"), AVIF),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "HEIC"),
@@ -80,7 +80,7 @@ SENSOR_PIXELS = (32803, 34892)  # colour filter array, and linear raw
 
 
 def explain_format(path: Path) -> str:
-    """Return what a file is that Pillow can't read, and what to do; empty if that is unknown."""
+    """Describe a file that Pillow can't read, and what to do; empty if its format is unknown."""
     head, tags = _head_and_tags(path)
     # A camera's TIFF file that can't be decoded is its raw format, of which there are dozens.
     name = _name(head) or (RAW if MAKE in tags else "")
@@ -117,14 +117,14 @@ def _name(head: bytes) -> str:
     if text.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in text:
         return CONVERT.format("SVG")
     if text.startswith((b"<!doctype html", b"<html")):
-        return "a web page, as a failed download leaves it"
+        return "a web page, often left by a failed download"
     return ""
 
 
 def _head_and_tags(path: Path) -> tuple[bytes, Mapping[int, Any]]:
     """Read the first bytes and, for a TIFF file, the tags of its first picture.
 
-    The tags are read anew, because Pillow drops them if it can't decode the picture.
+    The tags are read again, because Pillow drops them if it can't decode the picture.
     """
     head, tags = b"", TiffImagePlugin.ImageFileDirectory_v2()
     with suppress(OSError, SyntaxError, ValueError, struct.error), path.open("rb") as file:

@@ -50,9 +50,9 @@ def load(
         fragments: Number of clutter fragments per image, for cluttered digits.
         zoom: Enlargement of cluttered digits: their images are ``size * zoom`` pixels wide.
         curriculum: Canvas and number of fragments of cluttered digits in the first epochs.
-        counts: Number of images in ``train``, ``val`` and ``test``. By default 8,000, 1,000 and
-            4,000 cluttered digits, or else all images, with a tenth of the training images for
-            validation.
+        counts: Number of images in ``train``, ``val`` and ``test``. By default, there are 8,000,
+            1,000 and 4,000 cluttered digits. Other data sets use all images, with a tenth of the
+            training images for validation.
         unreadable: ``refuse`` a folder with files that can't be read as images, or ``skip`` them.
         allow_large: Read images of any number of pixels from a folder.
         bits: Bits that a folder's grey images with 16 bits per channel really use.

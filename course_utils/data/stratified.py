@@ -12,7 +12,7 @@ from course_utils.data.parts import VAL_SHARE, shuffled
 
 
 def in_proportion(labels: Sequence[int], seed: int) -> list[int]:
-    """Shuffle indices so that the first n of them have the classes in their proportions.
+    """Shuffle indices so that the first n of them, for any n, keep the proportions of the classes.
 
     The k-th of the m images of a class (from k = 0) is placed at k/m, which is Adams's method of
     apportionment. All classes come before the second image of any class.
@@ -37,8 +37,8 @@ def hold_out(
 ) -> tuple[Subset, Subset]:
     """Split a data set in two, class by class.
 
-    The last images of a class are never held out. A group stays on one side, so a few images more
-    than asked for may be held out.
+    The last image of a class is never held out. A group stays on one side, so a few more images
+    than requested may be held out.
 
     Args:
         data: The data set.

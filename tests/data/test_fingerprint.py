@@ -57,7 +57,9 @@ def test_the_same_images_have_the_same_record_also_after_reading_them(kind):
 
 
 @pytest.mark.parametrize("kind", ["photos", "tensors", "arrays", "list"])
-@pytest.mark.parametrize(("row", "part"), [(0, "2 to validate on"), (5, "10 to train on")])
+@pytest.mark.parametrize(
+    ("row", "part"), [(0, "2 images to validate on"), (5, "10 images to train on")]
+)
 @pytest.mark.parametrize("what", ["image", "label"])
 def test_one_other_image_or_label_is_noticed_in_its_part(kind, row, part, what):
     images, labels = material()
@@ -76,9 +78,9 @@ def test_numbers_classes_and_order_are_named():
     then = fingerprints(parts("photos", images, labels))
     more = parts("photos", torch.cat([images, images]), torch.cat([labels, labels]))
     more = more._replace(train=Subset(more.test, range(2, 2 * N)))
-    assert changes(then, fingerprints(more)) == ["10 to train on then, 22 now"]
+    assert changes(then, fingerprints(more)) == ["10 images to train on then, 22 now"]
     other = fingerprints(parts("photos", images, labels, ("b", "a")))
-    assert changes(then, other) == ["the classes a, b then, b, a now"]
+    assert changes(then, other) == ["the classes were a, b, and are b, a now"]
     turned = parts("photos", images, labels)
     turned = turned._replace(train=Subset(turned.test, range(N - 1, 1, -1)))
     assert len(changes(then, fingerprints(turned))) == 1

@@ -197,13 +197,15 @@ def test_a_damaged_log_of_an_earlier_version_loses_only_its_epochs(
 
 def test_other_images_are_refused(folder, digits):
     fewer = digits._replace(train=Subset(digits.train, range(90)))
-    with pytest.raises(OtherRunError, match="96 to train on then, 90 now"):
+    with pytest.raises(OtherRunError, match="96 images to train on then, 90 now"):
         fit(network(), fewer, RECIPE, folder=folder, resume=True)
     swapped = digits._replace(val=Subset(digits.test, range(20)))
-    with pytest.raises(OtherRunError, match=r"20 to validate on as before, but not the same"):
+    with pytest.raises(
+        OtherRunError, match=r"20 images to validate on as before, but not the same"
+    ):
         fit(network(), swapped, RECIPE, folder=folder, resume=True)
     renamed = digits._replace(classes=(*digits.classes[:-1], "nine"))
-    with pytest.raises(OtherRunError, match=r"8, 9 then, .* 8, nine now"):
+    with pytest.raises(OtherRunError, match=r"were .*8, 9, and are .* 8, nine now"):
         fit(network(), renamed, RECIPE, folder=folder, resume=True)
 
 
