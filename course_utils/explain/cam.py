@@ -22,7 +22,7 @@ from course_utils.explain.targets import (
 
 
 class _Averaged(NamedTuple):
-    """What a network computes last, if its logits are a linear function of averaged features."""
+    """The last steps of a network whose logits are a linear function of averaged features."""
 
     features: Float[Tensor, "B D h w"]
     weight: Float[Tensor, "classes D"]
@@ -44,12 +44,14 @@ def class_activation_map(
         model: A network whose logits are one linear layer on the average of its last features, such
             as the `ResNet` and the `VGG` with ``head="average"`` of this course, or torchvision's
             ResNets; see `allows_cam`. Its mode and its parameters stay as they are.
-        images: Input of the network. They run in batches, so that the memory is bounded.
-        classes: One class for all images, or one per image; with several outputs, a `Class` that
-            names one. If None, the predicted class, for a single logit the predicted side.
+        images: Input of the network. They run in batches, so the memory stays bounded.
+        classes: One class for all images, or one per image; if the network has several outputs, a
+            `Class` that names one. If None, the predicted class (for a single logit, the predicted
+            answer).
 
     Raises:
-        ValueError: If the network has another head, refuses the images, or the classes do not fit.
+        ValueError: If the network has a different head or refuses the images, or if the classes do
+            not fit.
     """
     model = unwrapped(model)
     check_input(model, images)
@@ -66,7 +68,7 @@ def class_activation_map(
             )
         chosen = target_classes(score.classes, two_sided(found.logits))
         weights = two_sided(found.weight.T).T[chosen]  # (B, D)
-        # Half precision is too coarse for sums.
+        # Sums in half precision would be too coarse.
         precise = torch.promote_types(weights.dtype, torch.float32)
         features = found.features.to(precise)
         maps.append(torch.einsum("bdhw,bd->bhw", features, weights.to(precise)))
@@ -98,7 +100,7 @@ def _averaged(
 
 
 def _relative_error(features: Float[Tensor, "B D h w"], read: Tensor) -> float:
-    """Return how far the average of features is from what a linear layer read, as a fraction."""
+    """Return the relative error of averaged features against the input of a linear layer."""
     mean = features.float().mean(dim=(2, 3))
     if mean.shape != read.shape:
         return math.inf
@@ -106,7 +108,7 @@ def _relative_error(features: Float[Tensor, "B D h w"], read: Tensor) -> float:
 
 
 class _Recording(TorchFunctionMode):
-    """Record feature maps and linear layers, also those that are functions and not modules.
+    """Record feature maps and linear layers, including those that are functions, not modules.
 
     Attributes:
         maps: Feature maps (B, D, h, w) of several positions that a linear layer could read.

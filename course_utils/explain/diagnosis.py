@@ -26,7 +26,7 @@ from course_utils.explain.networks import (
 from course_utils.explain.targets import Target
 
 ROUNDING_IN_DOUBLE, ROUNDING_IN_SINGLE = 1e-9, 1e-6  # a smaller share is a gradient of 0
-IN_SINGLE_PRECISION = "; judged in single precision, because the network does not run in double"
+IN_SINGLE_PRECISION = "; checked in single precision, because the network does not run in double"
 
 
 class Layer(NamedTuple):
@@ -74,8 +74,9 @@ def suggest_layers(
         reshape: Layout of the layers' outputs, if it is not (B, K, h, w): see `grad_cam.gradcam`.
 
     Raises:
-        ValueError: If the images or the network can't be explained, or if only the patch embedding
-            of a transformer has such maps: its other layers need ``reshape``.
+        ValueError: If the network can't be explained for these images, or if it is a transformer
+            of which only the patch embedding returns (B, K, h, w): the other layers need
+            ``reshape``.
     """
     model = unwrapped(model)
     check_input(model, images)
@@ -238,7 +239,7 @@ def _keep_positions(others: list[torch.Size], patches: Layer) -> bool:
     """Return whether outputs in other layouts seem to have the positions of a patch embedding."""
     grid = (patches.height, patches.width)
     n = patches.height * patches.width
-    # A few tokens, such as the class token, come on top of the positions.
+    # There may be a few more tokens than positions, such as the class token.
     return any(
         (len(shape) == 4 and shape[1:3] == grid) or (len(shape) == 3 and 0 <= shape[1] - n <= 16)
         for shape in others
@@ -246,7 +247,7 @@ def _keep_positions(others: list[torch.Size], patches: Layer) -> bool:
 
 
 def _not_a_number(model: nn.Module, image: Tensor, a: Tensor, g: Tensor, name: str) -> str | None:
-    """Return a sentence on where NaN or infinite values first appear, or None if there are none."""
+    """Describe where NaN or infinite values first appear; None if there are none."""
     if not image.isfinite().all():
         return "not a number: the image itself contains NaN or infinity"
     if a.isfinite().all() and g.isfinite().all():
@@ -263,14 +264,14 @@ def _not_a_number(model: nn.Module, image: Tensor, a: Tensor, g: Tensor, name: s
         return f"not a number: {first} is the first layer to return NaN or infinity"
     return (
         f"not a number: only the gradient at {name} is NaN or infinite, "
-        "as at a square root of 0 or in half precision"
+        "as it can be at a square root of 0 or in half precision"
     )
 
 
 def _unreadable(
     a: Float[Tensor, "K h w"], g: Float[Tensor, "K h w"], name: str, rounding: float
 ) -> str | None:
-    """Return a sentence on why one image's map can't be read, or None if it can."""
+    """Describe why the map of an image can't be read; None if it can."""
     if a[0].numel() == 1:
         return (
             f"flat: {name} has only one position, so its map can't point anywhere; "
@@ -291,11 +292,11 @@ def _unreadable(
         )
     if maps.max() <= 0:
         return (
-            f"negative: every position of {name} is evidence against this class, and the ReLU "
-            "leaves nothing; try another class, another layer, or relu=False"
+            f"negative: every position of {name} is evidence against this target, so the ReLU "
+            "leaves nothing; try another target, another layer, or relu=False"
         )
     if maps.max() - maps.min() <= 1e-5 * maps.abs().amax():
-        return f"flat: {name} returns the same at every position"
+        return f"flat: {name} returns the same values at every position"
     return None
 
 

@@ -36,17 +36,17 @@ def deletion(
 
     Args:
         model: Any network of Python modules. Its mode and its parameters stay as they are.
-        images: Input of the network. They run in batches, so that the memory is bounded.
+        images: Input of the network. They run in batches, so the memory stays bounded.
         maps: Non-negative; upsampled to the size of the images.
         target: One class for all images, one per image, or a function from the network's output to
             one number per image; see `targets`. If None, the predicted class. The probability of a
-            class is its softmax, that of a single logit or a `Label` its sigmoid. A function of
-            your own is followed as it is.
+            class is its softmax; that of a single logit or a `Label` is its sigmoid. For a function
+            of your own, its value takes the place of the probability.
         steps: Number of steps; each removes 1 / steps of the pixels. Pixels with equal values are
             removed in random order.
         fill: What replaces the removed pixels: one value, or a tensor for all images or for each.
-            If None, black. A result that changes with the fill is partly a result about the fill,
-            so compare two fills.
+            If None, they become 0, which is black. A result that changes with the fill is partly a
+            result about the fill, so compare two fills.
 
     Returns:
         One curve per image, from the whole image to an image of the fill alone.
@@ -150,7 +150,7 @@ def _curves(
 
 
 def _settled(model: nn.Module, images: Tensor, score: Score) -> tuple[Score, Float[Tensor, " B"]]:
-    """Return the target with what the network predicts for whole images, and its probability."""
+    """Return the target, settled by the predictions for whole images, and its probability."""
     output = model(images.clone())
     settled = score.settled(output)
     return settled, probability_per_image(settled, output, len(images))
@@ -195,7 +195,7 @@ def _upsampled(maps: Tensor, images: Tensor) -> Float[Tensor, "B 1 H W"]:
     fitting = isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[:2] == (len(images), 1)
     if not fitting:
         raise ValueError(
-            f"expected maps, a tensor (B, 1, h, w) for {len(images)} images, got "
+            f"expected maps (B, 1, h, w) for {len(images)} images, got "
             f"{tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__}"
         )
     check_maps(maps)

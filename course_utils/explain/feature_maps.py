@@ -1,9 +1,9 @@
 """Feature maps (B, K, h, w) from the output of a layer, which may have another layout.
 
 Convolutional layers return (B, K, h, w). Transformers return tokens, (B, N, K), or keep the
-channels last, (B, h, w, K); attention blocks often return tuples. Read in the wrong layout, such an
-output gives a map of positions that don't exist. It is therefore refused unless the caller names
-the layout, with one of the functions here or a function of their own.
+channels last, (B, h, w, K); attention blocks often return tuples. Such an output, read in the wrong
+layout, gives a map of positions that don't exist. It is therefore refused unless you name the
+layout, with one of the functions here or a function of your own.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def tokens(output: Any, grid: tuple[int, int] | None = None) -> Float[Tensor, "B
         expected = "a square grid" if grid is None else f"a grid of {h} × {w}"
         raise ValueError(
             f"expected tokens of {expected}, got {n} tokens; "
-            "pass reshape=functools.partial(tokens, grid=(h, w)) with their true grid"
+            "pass reshape=functools.partial(tokens, grid=(h, w)) with the true grid"
         )
     return one[:, others:].transpose(1, 2).unflatten(2, (h, w))
 
@@ -171,7 +171,7 @@ def covers(found: Float[Tensor, "B K h w"], images: Float[Tensor, "B C H W"]) ->
 def _check_positions(found: Tensor, images: Tensor, reshape: Reshape | None) -> None:
     """Check that a feature map was read in the right layout, as far as its size can tell.
 
-    A function of the caller's own is trusted: some networks do shrink one side more.
+    The caller's own functions are trusted, because some networks do shrink one side more.
     """
     h, w = found.shape[-2:]
     height, width = images.shape[-2:]
@@ -179,10 +179,10 @@ def _check_positions(found: Tensor, images: Tensor, reshape: Reshape | None) -> 
     if reshape is tokens and height != width:
         raise ValueError(
             f"images of {height} × {width} pixels have no square grid of tokens: pass "
-            "reshape=functools.partial(tokens, grid=(h, w))"
+            "reshape=functools.partial(tokens, grid=(h, w)) with the true grid"
         )
     if layout in (tokens, channels_last):
-        # Patches cover the images evenly, but for the rest of one patch in each direction.
+        # Patches cover the images evenly, except for part of a patch in each direction.
         good = abs(h * width - w * height) <= (max(height, width) if height != width else 0)
     else:
         good = layout is not None or covers(found, images)
@@ -205,7 +205,7 @@ def attends(maps: Float[Tensor, "B K h w"]) -> bool:
 
 
 def _only(output: Any, dimensions: int, layout: str) -> Tensor:
-    """Return the single tensor of an output that has so many dimensions."""
+    """Return the only tensor of an output that has this number of dimensions."""
     fitting = [t for t in _distinct(output) if t.ndim == dimensions and t.is_floating_point()]
     if len(fitting) != 1:
         raise ValueError(f"expected an output with one tensor {layout}, got {listed(output)}")

@@ -57,12 +57,12 @@ def gradcam(
 
     Args:
         model: Any network of Python modules. Its mode and its parameters stay as they are.
-        images: Input of the network. They run in batches, so that the memory is bounded.
+        images: Input of the network. They run in batches, so the memory stays bounded.
         layer: A module of the network, or its name. Its output must be a feature map (B, K, h, w),
             or contain one.
         target: What to explain: one class for all images, one per image, or a function from the
-            network's output to one number per image; see `targets`. If None, the predicted class,
-            for a single logit the predicted side.
+            network's output to one number per image; see `targets`. If None, the predicted class
+            (for a single logit, the predicted answer).
         relu: Clip negative values, which are evidence against the target. If False, the map can be
             negative.
         reshape: Layout of the layer's output, if it is not (B, K, h, w): `channels_last`, `tokens`,
@@ -149,7 +149,7 @@ def _batched(
     target: Target,
     reshape: Reshape | None,
 ) -> Iterator[tuple[Float[Tensor, "b K h w"], Float[Tensor, "b K h w"]]]:
-    """Yield activations and gradients of one batch of images after the other."""
+    """Yield activations and gradients, one batch of images after the other."""
     model = unwrapped(model)
     layer = find(model, layer)
     check_input(model, images)
@@ -158,7 +158,7 @@ def _batched(
         try:
             yield _activation_and_gradient(*arguments)
         except NoGradientError:
-            # Some networks switch gradients on for a part and then back to what they were before.
+            # Some networks enable gradients for one part, and restore the previous setting.
             yield _activation_and_gradient(*arguments, grad_everywhere=True)
 
 
@@ -212,8 +212,8 @@ def _only_run(reached: list[tuple[Any, Any, list[int]]], layer: str) -> Any:
     output, leaves, versions = reached[0]
     if _versions(output) != versions:
         raise ValueError(
-            f"the network changes the output of {layer} in place, but not through what the layer "
-            "returns; choose the layer before it"
+            f"the network changes the output of {layer} in place, but not through the tensor that "
+            "the layer returns; choose the layer before it"
         )
     return leaves
 
@@ -231,7 +231,7 @@ def _versions(output: Any) -> list[int]:
 def _check_feature_map(
     output: Any, model: nn.Module, layer: nn.Module, images: Tensor, reshape: Reshape | None
 ) -> None:
-    """Name the layer in the error of an output that is no feature map."""
+    """Name the layer in the error about an output that isn't a feature map."""
     try:
         feature_map(output, images, reshape)
     except ValueError as error:

@@ -4,7 +4,7 @@ Each score first upsamples the map bilinearly to the size of the region. A unifo
 `area_share` on the pointing game, the energy and both overlaps, so that is the chance level to
 print beside them. `centre_prior` and `edge_map` need no network: if a map does not score higher
 than these two, its score is no evidence that the map depends on the network. `bootstrap` estimates
-how much a mean would change with another sample of images.
+how much a mean would vary with other samples of images.
 
 A region is a mask: booleans, or any other type with the values 0 and 1. A map of zeros and an empty
 region have scores too, wherever the definition gives one. A score that is not defined, because it
@@ -74,7 +74,7 @@ def energy_by_position(regions: Regions, grid: tuple[int, int]) -> Float[Tensor,
         One row per region, with values in [0, 1].
 
     Raises:
-        ValueError: If the grid does not divide the size of the regions, or these have other values
+        ValueError: If the grid does not divide the size of the regions, or these have values other
             than 0 and 1.
     """
     regions = as_masks("masks", regions)
@@ -184,10 +184,10 @@ def effective_share(maps: Float[Tensor, "B 1 h w"]) -> Float[Tensor, " B"]:
 
 
 def area_share(regions: Regions) -> Float[Tensor, " B"]:
-    """Fraction of the image that the region covers: the score of a uniform map or random point.
+    """Fraction of the image that the region covers: the score of a uniform map or a random point.
 
     Raises:
-        ValueError: If the regions have other values than 0 and 1.
+        ValueError: If the regions have values other than 0 and 1.
     """
     return as_masks("masks", regions).float().mean(dim=(1, 2, 3))
 
@@ -247,7 +247,7 @@ def fit_to(maps: Float[Tensor, "B 1 h w"], regions: Regions) -> Float[Tensor, "B
 
     Raises:
         ValueError: If the shapes do not match, a map has negative or non-finite values, or a region
-            has other values than 0 and 1.
+            has values other than 0 and 1.
     """
     one_map_per_region = maps.ndim == 4 and maps.shape[:2] == (len(regions), 1)
     if not one_map_per_region or regions.ndim != 4 or regions.shape[1] != 1:

@@ -1,7 +1,8 @@
-"""What every explanation asks of a network and its images, and how to find a layer in it.
+"""Checks of the network and the images that are to be explained, and the search for a layer.
 
-Networks come from many places: wrapped for several GPUs, compiled, exported, with layers that have
-two names. The checks here turn what can't be explained into one sentence that says what to do.
+Networks come from many places: they may be wrapped for several GPUs, compiled or exported, and a
+layer may have two names. If a network can't be explained, the error says in one sentence what to
+do.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     if kind:
         raise ValueError(
             f"a network in {kind} has no layers with hooks and gradients: load its weights into "
-            "the Python class of the network, and explain that"
+            "the Python class of the network, and explain that instead"
         )
     if not isinstance(model, nn.Module):
         raise ValueError(f"expected a network, an instance of nn.Module, got {_described(model)}")
@@ -62,8 +63,8 @@ def find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
         ValueError: If the network has no such layer; the message lists similar names.
     """
     if isinstance(layer, str):
-        # A module that is used in two places has two names, and both are right. A part that is
-        # compiled has another name in between.
+        # A module that is used in two places has two names, and both are right. A compiled part
+        # has an extra component in its name.
         every = model.named_modules(remove_duplicate=False)
         layers = {f"{name}.".replace("._orig_mod.", ".")[:-1]: module for name, module in every}
         if layer in layers:
@@ -99,9 +100,9 @@ def check_input(model: nn.Module, images: Float[Tensor, "B C H W"]) -> None:
     """Check that a network can be explained for these images.
 
     Raises:
-        ValueError: If they are not a floating-point tensor (B, C, H, W); if the network has not run
-            yet, so that its lazy layers have no size; or if its answer for an image depends on the
-            others.
+        ValueError: If the images are not a floating-point tensor (B, C, H, W); if the network has
+            not run yet, so its lazy layers have no size; or if its output for an image depends on
+            the other images.
     """
     if not (isinstance(images, Tensor) and images.is_floating_point() and images.ndim == 4):
         raise ValueError(
@@ -125,8 +126,8 @@ def check_input(model: nn.Module, images: Float[Tensor, "B C H W"]) -> None:
 def running(model: nn.Module) -> Iterator[nn.Module]:
     """Yield the network in evaluation mode, without gradients, and with hooks that are called.
 
-    Outside, `torch.compile` would skip hooks that are new, and inference mode would make tensors at
-    which no graph can start.
+    Otherwise `torch.compile` would skip new hooks, and inference mode would create tensors at which
+    no graph can start.
     """
     with (
         torch.inference_mode(False),
@@ -139,7 +140,7 @@ def running(model: nn.Module) -> Iterator[nn.Module]:
 def gradients_of(
     numbers: Float[Tensor, " B"], tensors: Sequence[Tensor], where: str
 ) -> list[Tensor | None]:
-    """Return the gradients of the sum of some numbers, None for a tensor that they don't use.
+    """Return the gradients of the sum of some numbers; None for a tensor that they don't use.
 
     No number depends on another image, so one backward pass of the sum serves all images.
 
@@ -148,7 +149,7 @@ def gradients_of(
         ValueError: If PyTorch can't compute the gradients.
     """
     found: Sequence[Tensor | None] = [None]
-    # Small gradients vanish in half precision. A power of 2 changes nothing but their size.
+    # Small gradients vanish in half precision. Scaling by a power of 2 changes only their size.
     half = torch.float16 in {numbers.dtype, *(tensor.dtype for tensor in tensors)}
     scale = 2.0**14 if half else 1.0
     if numbers.requires_grad:
@@ -164,8 +165,8 @@ def gradients_of(
             raise ValueError(f"PyTorch can't compute the gradient at {where}: {cause}") from error
     if all(gradient is None for gradient in found):
         raise NoGradientError(
-            f"no gradient leads from the target to {where}: the network does not use it, or uses "
-            "it detached or under no_grad"
+            f"no gradient leads from the target to {where}: the network doesn't use it, or uses it "
+            "only detached or under no_grad"
         )
     return [
         gradient if gradient is None or not half else gradient.float() / scale for gradient in found
@@ -175,7 +176,7 @@ def gradients_of(
 def batches(images: Float[Tensor, "B C H W"], score: Score) -> Iterator[tuple[slice, Score]]:
     """Yield the parts in which images run through a network, each with its part of the target.
 
-    They bound the memory of the network. A target that needs all images at once gets them at once.
+    Small parts bound the memory. A target that needs all images gets them all at once.
     """
     n = len(images)
     size = max(1, PIXELS_PER_BATCH // max(1, images.shape[-2] * images.shape[-1]))

@@ -22,7 +22,7 @@ from course_utils.plots.escapes import printable
 def overview_maps(
     model: nn.Module, image: Float[Tensor, "1 C H W"]
 ) -> dict[str, Float[Tensor, "1 1 _ _"]]:
-    """Return the maps that show best where a network looks in an image, by name.
+    """Return the maps that best show where a network looks in an image, by name.
 
     Which ones depends on the network:
 

@@ -35,17 +35,16 @@ def input_gradient(
 
     Args:
         model: Any network of Python modules. Its mode and its parameters stay as they are.
-        images: Input of the network. They run in batches, so that the memory is bounded.
+        images: Input of the network. They run in batches, so the memory stays bounded.
         target: What to explain: one class for all images, one per image, or a function from the
-            network's output to one number per image; see `targets`. If None, the predicted class,
-            for a single logit the predicted side.
+            network's output to one number per image; see `targets`. If None, the predicted class
+            (for a single logit, the predicted answer).
         guided: Use guided back-propagation. It affects modules of type ``nn.ReLU``, but not ReLUs
             that are called as functions.
 
     Raises:
         ValueError: If the target does not fit the output of the network; if no gradient leads from
-            the target to the pixels; or if no ``nn.ReLU`` runs that guided back-propagation could
-            change.
+            the target to the pixels; or if ``guided`` is set and no ``nn.ReLU`` runs.
     """
     model = unwrapped(model)
     check_input(model, images)
@@ -73,7 +72,7 @@ def _gradient(model: nn.Module, images: Tensor, score: Score, guided: bool) -> T
         torch.set_grad_enabled(True)
         numbers = number_per_image(score.settled(output), output, len(images))
         (gradient,) = gradients_of(numbers, [pixels], f"the pixels of this {type(model).__name__}")
-    assert gradient is not None  # or there would be an error
+    assert gradient is not None  # otherwise `gradients_of` has raised an error
     return gradient
 
 

@@ -58,7 +58,7 @@ def cascade(trained: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Modu
 
 
 def _copied(network: nn.Module) -> nn.Module:
-    """Copy a network, also one that keeps activations of its last run, which can't be copied."""
+    """Copy a network, even one that keeps activations of its last run, which can't be copied."""
     kept = [value for module in network.modules() for value in tree_leaves(vars(module))]
     kept = [value for value in kept if isinstance(value, Tensor) and not value.is_leaf]
     try:

@@ -40,11 +40,11 @@ class Score:
         raise NotImplementedError
 
     def probability(self, output: Any) -> Float[Tensor, " B"]:
-        """Return the number that the scores in `faithfulness` follow while pixels disappear."""
+        """Return the number that `faithfulness` records while pixels disappear."""
         return self(output)
 
     def settled(self, output: Any) -> Score:
-        """Return the same target with all predictions that it needs taken from this output."""
+        """Return the same target, with every prediction that it needs fixed to this output's."""
         return self
 
     def part(self, which: slice, n: int) -> Score | None:
@@ -92,7 +92,7 @@ class Class(Score):
 
 @dataclass(frozen=True)
 class Label(Score):
-    """The logit of a label in a network that gives an image several, with its sigmoid.
+    """The logit of a label, in a network that gives each image several, with its sigmoid.
 
     Attributes:
         labels: One label for all images, or one per image. If None, the label with the highest
@@ -126,12 +126,13 @@ class Contrast(Score):
 
     The probability is that of the first class if only the two were possible.
 
-    Source: Prabhushankar et al. 2020, "Contrastive Explanations in Neural Networks", ask the same
-    question with a loss between the two classes.
+    Source: Prabhushankar et al. 2020, "Contrastive Explanations in Neural Networks", who ask the
+    same question with a loss between the two classes.
 
     Attributes:
-        classes: The class in favour: one for all images, one per image, or None for the predicted.
-        others: The class to compare it with.
+        classes: The class in favour: one for all images, or one per image. If None, the predicted
+            class.
+        others: The class to compare it with: one for all images, or one per image.
         output: Name or index of the logits in the network's output; see `logits_of`.
     """
 
@@ -265,7 +266,7 @@ class Direction(Score):
         embedding = _chosen(output, self.output, 2, "(B, D)")
         if self.vector.shape not in (embedding.shape, embedding.shape[1:]):
             raise ValueError(
-                f"expected a direction of {embedding.shape[1]} entries, as the embedding has, "
+                f"expected a direction of {embedding.shape[1]} entries, like the embedding, "
                 f"got {tuple(self.vector.shape)}"
             )
         return F.cosine_similarity(embedding, self.vector.to(embedding).detach(), dim=-1)
@@ -278,7 +279,7 @@ class Direction(Score):
 
 @dataclass(frozen=True)
 class Function(Score):
-    """A function of the caller's own. It sees all images at once, as it may hold a value for each.
+    """The caller's own function. It gets all images at once, as it may hold a value per image.
 
     Attributes:
         function: From the output of the network to one number per image.
@@ -358,13 +359,13 @@ def two_sided(logits: Float[Tensor, "B classes *size"]) -> Float[Tensor, "B side
 def logits_of(output: Any, name: str | int | None = None) -> Float[Tensor, "B classes"]:
     """Return the logits in the output of a network.
 
-    They are, in this order: the part of that name; the part called ``logits``, an attribute or a
-    key; the only tensor of shape (B, classes); the only tensor of shape (B,), one logit per image.
+    They are the part with the given name. Without a name, they are the first of these that exists:
+    the part called ``logits``, an attribute or a key; the only tensor of shape (B, classes); the
+    only tensor of shape (B,), with one logit per image.
 
     Args:
         output: A tensor, or tensors in a mapping, a tuple, a list or an object.
-        name: Name or index of the logits in the output, such as ``"out"`` or ``1``. If None, they
-            have to be the only ones.
+        name: Name or index of the logits in the output, such as ``"out"`` or ``1``.
 
     Raises:
         ValueError: If there is no such tensor, or several; the message lists what the output has.
@@ -381,14 +382,14 @@ def logits_of(output: Any, name: str | int | None = None) -> Float[Tensor, "B cl
 
 
 def _chosen(output: Any, name: str | int | None, dimensions: int, what: str) -> Tensor:
-    """Return the part of an output with a name, or the only part with so many dimensions."""
+    """Return the part of an output with a name, or the only one with this number of dimensions."""
     parts = tensors_in(output)
     if name is not None:
         part = parts.get(str(name), getattr(output, str(name), None))
         if isinstance(part, Tensor) and part.ndim in (dimensions, dimensions - 1):
             return part if part.ndim == dimensions else part[:, None]
         raise ValueError(
-            f"expected a part {name!r} {what} in the network's output, got {listed(output)}"
+            f"expected the network's output to have a part {name!r} {what}, got {listed(output)}"
         )
     fitting = _of_rank(parts, dimensions)
     if len(fitting) == 1:
@@ -399,7 +400,7 @@ def _chosen(output: Any, name: str | int | None, dimensions: int, what: str) -> 
 
 
 def _of_rank(parts: dict[str, Tensor], dimensions: int) -> list[Tensor]:
-    """Return the floating-point tensors with so many dimensions, each once."""
+    """Return the floating-point tensors with this number of dimensions, each once."""
     fitting = [t for t in parts.values() if t.ndim == dimensions and t.is_floating_point()]
     return list({id(tensor): tensor for tensor in fitting}.values())
 
@@ -408,8 +409,8 @@ def _way_out(fitting: list[Tensor]) -> str:
     if fitting:
         return "name the one to explain, as in target=Class(3, output='logits')"
     return (
-        "for one class per pixel use target=Region(…), and for anything else a function from the "
-        "output to one number per image"
+        "for one class per pixel use target=Region(…), and for anything else use a function from "
+        "the output to one number per image"
     )
 
 

@@ -85,7 +85,7 @@ def test_every_way_to_fail_has_its_own_diagnosis():
     assert one(head([0.0], [1.0]), image).startswith("blank: the logit does not depend on 'layer'")
     assert (
         one(head([1.0], [1.0]), torch.ones_like(image))
-        == "flat: 'layer' (Identity) returns the same at every position"
+        == "flat: 'layer' (Identity) returns the same values at every position"
     )
     assert one(head([1.0], [1.0]), torch.ones(1, 1, 1, 1)).startswith(
         "flat: 'layer' (Identity) has only one position"
