@@ -47,7 +47,7 @@ DataSetName = Literal[
 NetworkName = Literal["attn_vgg", "pay_attention", "resnet", "soft_attention", "vgg"]
 RecipeName = Literal["course", "soft_gate", "jetley2018", "yan2019", "beginner", "streamlined"]
 MODEL = "model.safetensors"
-# How PyTorch, on a CPU or a GPU, and the operating system say that there is no memory left.
+# How PyTorch, on a CPU or a GPU, and the operating system report that memory has run out.
 NO_MEMORY = re.compile("out of memory|allocate memory|not enough memory|ALLOC_FAILED", re.I)
 DEFAULT_WIDTH = 0.125  # of a network, so that it trains on a laptop
 
@@ -87,7 +87,7 @@ AllowLarge = Annotated[
 Bits = Annotated[
     int,
     typer.Option(
-        help="Bits that grey images with 16 bits per pixel really use, such as 12 for many cameras."
+        help="Bits per pixel that 16-bit grey images really use, such as 12 for many cameras."
     ),
 ]
 Checkpoint = Annotated[
@@ -116,8 +116,8 @@ Resume = Annotated[bool, typer.Option(help="Continue from the last checkpoint in
 StartFrom = Annotated[
     Path | None,
     typer.Option(
-        help="Network that train wrote, to train on from its weights with a new schedule; it has "
-        "the same classes, --model and --set."
+        help="Network that train wrote, to train further from its weights with a new schedule. Its "
+        "classes, --model and --set must be the same."
     ),
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Use torch.compile for faster steps.")]
@@ -232,8 +232,8 @@ def evaluate(
 ) -> None:
     """Score a trained network on the test images, with 95 % intervals.
 
-    Of a folder, only test/ is read. If a data set has the regions of the objects, the attention
-    maps are scored too.
+    Only test/ of a folder is read. If a data set comes with the regions of the objects, the
+    attention maps are scored too.
     """
     from course_utils.data import folder_test
     from course_utils.training.classification import classification_report
@@ -286,8 +286,8 @@ def visualize(
     """Draw where a trained network looks, one figure per image.
 
     A figure shows the attention maps; for a soft gate, the features before and after it; and for a
-    network without attention, its class activation map or Grad-CAM. The figures are in the same
-    sub-folders as the images.
+    network without attention, its class activation map or Grad-CAM. The figures are saved in the
+    same sub-folders as the images.
     """
     from course_utils.plots.file_names import PictureFiles
 
@@ -390,8 +390,8 @@ def _test_images(name: str, description: Description) -> SizedDataset:
     splits = load(name, size=description.image_size)
     if splits.classes != description.classes:
         both = description.classes, splits.classes
-        difference = class_difference(*both, ("the network", name)) or "they are in another order"
-        raise ValueError(f"the network was trained on other classes than {name}: {difference}")
+        difference = class_difference(*both, ("the network", name)) or "in a different order"
+        raise ValueError(f"the classes of the network and of {name} differ: {difference}")
     return splits.test
 
 
@@ -401,18 +401,18 @@ def _start_from(network: nn.Module, description: Description, path: Path) -> Non
     for name, given, expected in (
         ("--model", description.network, its.network),
         ("--set", _settings(description), _settings(its)),
-        ("the classes", ", ".join(description.classes), ", ".join(its.classes)),
+        ("classes", ", ".join(description.classes), ", ".join(its.classes)),
     ):
         if given != expected:
             raise ValueError(
-                f"{path} has {name} {expected or 'without values'}, "
-                f"but this run has {given or 'no values'}"
+                f"a run that starts from {path} needs the same {name}: "
+                f"expected {expected or 'none'}, got {given or 'none'}"
             )
     network.load_state_dict(trained.state_dict())
 
 
 def _settings(description: Description) -> str:
-    """Return the options of a network, but for its first weights, as the command line has them."""
+    """Return a network's options, except ``pretrained``, as they are given to ``--set``."""
     options = sorted(description.options.items())
     return " ".join(f"{name}={value}" for name, value in options if name != "pretrained")
 
@@ -428,7 +428,7 @@ def _fit(
     resume: bool,
     start_from: Path | None,
 ) -> Run:
-    """Train, and turn what stops it into advice and Lightning's own error into a plain one."""
+    """Train, and turn interruptions and Lightning's own error into messages with advice."""
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from course_utils.training.checkpointing import BEST, LAST
@@ -436,7 +436,7 @@ def _fit(
     from course_utils.training.trainer import fit
 
     if resume and not any((out / name).exists() for name in (LAST, BEST)):
-        warnings.warn(f"{out} has no checkpoint to resume from, so a new run begins", stacklevel=1)
+        warnings.warn(f"{out} has no checkpoint to resume from, so a new run starts", stacklevel=1)
     about = asdict(description)
     try:
         return fit(network, splits, recipe, folder=out, seed=seed, resume=resume, about=about)
@@ -451,8 +451,8 @@ def _fit(
         ) from stopped
     except OtherRunError as error:
         file = out / MODEL
-        train_on = f"; add --start-from {file} to train on from its network" * file.exists()
-        raise ValueError(f"{error}, or begin a new run without --resume{train_on}") from error
+        train_on = f"; to train its network further, add --start-from {file}" * file.exists()
+        raise ValueError(f"{error}, or start a new run without --resume{train_on}") from error
     except MisconfigurationException as error:  # such as more processes than there are GPUs
         raise ValueError(str(error)) from error
 
@@ -480,13 +480,13 @@ def _say(text: str) -> None:
 
 
 def _network(checkpoint: Path) -> tuple[nn.Module, Description]:
-    """Read a checkpoint; of the folder that `train` wrote, its model."""
+    """Read a checkpoint, or the model in a folder that `train` wrote."""
     from course_utils.models import checkpoints
 
     if checkpoint.suffix == ".ckpt":
         raise ValueError(
-            f"{checkpoint} is a state of the training: pass {checkpoint.with_name(MODEL)}, which "
-            f"train writes at its end, or continue the run with train --resume"
+            f"{checkpoint} is the state of a training run: pass {checkpoint.with_name(MODEL)}, "
+            f"which train writes at its end, or continue the run with train --resume"
         )
     if checkpoint.is_dir():
         if not (checkpoint / MODEL).exists():
@@ -506,7 +506,7 @@ def _pictures(data: Path, out: Path) -> list[Path]:
     if not data.is_dir():
         raise FileNotFoundError(f"there is no file or folder {data}")
     if data.resolve() == out.resolve():
-        raise ValueError(f"choose another --out than the folder of the images, {data}")
+        raise ValueError(f"--out is the folder of the images, {data}: choose another --out")
     if files := files_in(data, leave_out=out):
         return files
     raise ValueError(f"{data} has no images")
@@ -528,7 +528,7 @@ def _draw(
     allow_large: bool,
     bits: int,
 ) -> None:
-    """Save the figure of an image and, if they are wanted, its overlays."""
+    """Save the figure of an image and, if requested, its overlays."""
     from course_utils.data.image_files import read_image
     from course_utils.explain.overview import draw_overlays, draw_overview
 
@@ -556,7 +556,7 @@ def _shorter_side(file: Path, allow_large: bool) -> int:
 def _reason(error: Exception) -> str:
     """Describe an error in one line.
 
-    What a user can mend has a message of its own; a fault of the program needs its kind and place.
+    Errors that a user can fix have messages of their own; a bug needs its type and line as well.
     """
     text = printable(" ".join(str(error).split()))
     if _needs_memory(error):

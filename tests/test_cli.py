@@ -361,7 +361,7 @@ def test_ctrl_c_names_the_option_that_continues_the_run(photos, tmp_path, monkey
     for other in (["--seed", "1"], ["--set", "alignment=sigmoid"], ["--img-size", "48"]):
         result = run(*arguments, "--resume", *other)
         assert result.exit_code == 1
-        assert f"the run in {tmp_path} was begun with" in result.output.splitlines()[-1]
+        assert f"the run in {tmp_path} was started with" in result.output.splitlines()[-1]
         assert f"now {other[-1].partition('=')[2] or other[-1]}" in result.output.replace("'", "")
     result = run(*arguments, "--resume")
     assert result.exit_code == 0, result.output
@@ -377,7 +377,7 @@ def test_a_finished_run_is_trained_on_from_its_network(trained, photos, tmp_path
     out = shutil.copytree(trained[0], tmp_path / "run")
     result = train(photos, out, "--epochs", 3, "--resume")
     assert result.exit_code == 1
-    assert "begun with epochs=2, now 3" in result.output
+    assert "started with epochs=2, now 3" in result.output
     assert f"--start-from {out / 'model.safetensors'}" in result.output
     first, _ = checkpoints.read(out / "model.safetensors")
     # With a rate of nothing, the new run ends with the weights that it started from.

@@ -21,7 +21,7 @@ class DamagedCheckpointError(ValueError):
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Write a checkpoint beside its place and rename it, which no interruption can leave half done.
+    """Write a checkpoint beside the old one and rename it, so it is never half written.
 
     Lightning itself writes to the system's temporary folder and copies the file from there, unless
     both are on one file system.
@@ -30,7 +30,7 @@ class WholeFiles(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        content = io.BytesIO()  # PyTorch's own errors don't tell that a disk is full
+        content = io.BytesIO()  # PyTorch's own errors don't say that a disk is full
         torch.save(checkpoint, content)
         with replacing(path) as new:
             new.write_bytes(content.getbuffer())
@@ -42,7 +42,7 @@ class WholeFiles(TorchCheckpointIO):
 class ModelCheckpoint(callbacks.ModelCheckpoint):
     """Write a checkpoint after each epoch, or after each epoch that is the best so far.
 
-    It has the name of Lightning's class, because its state is stored under the name.
+    It has the name of Lightning's class, because its state is stored under that name.
 
     Args:
         folder: Folder of the run.
@@ -61,8 +61,8 @@ class ModelCheckpoint(callbacks.ModelCheckpoint):
         self.name = name
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        # Lightning forgets the best score if the folder was moved, and would then replace the best
-        # epoch by a worse one. So the state gets the paths of the folder as it is now.
+        # If the folder was moved, Lightning forgets the best score, and would then replace the best
+        # epoch by a worse one. So the state gets the current paths.
         file = str(Path(self.dirpath or "", self.name))
         if self.monitor is not None and not Path(file).exists():
             return  # the best epoch is lost, so the next one is the best
@@ -81,7 +81,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: If the file can't be opened or read.
-        MemoryError: If the memory doesn't suffice.
+        MemoryError: If there isn't enough memory.
         DamagedCheckpointError: If the file is not a whole checkpoint.
     """
     with path.open("rb") as file:

@@ -13,8 +13,8 @@ from course_utils.core.checks import check_choice
 from course_utils.models import Output
 from course_utils.training.recipes import Loss
 
-# PyTorch leaves out images with the label -100. Here every wrong label is an error, so this number,
-# which no data set has, replaces -100.
+# PyTorch ignores images with the label -100. Here every wrong label is an error, so this number,
+# which no data set uses as a label, replaces -100.
 NO_LABEL = torch.iinfo(torch.int64).min
 
 

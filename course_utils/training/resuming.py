@@ -1,4 +1,4 @@
-"""Where an interrupted run goes on, and the check that it goes on as the same run."""
+"""Where an interrupted run continues, and the check that it is still the same run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from course_utils.training.checkpointing import (
 from course_utils.training.recipes import Recipe
 from course_utils.training.run import HISTORY_COLUMNS
 
-RUN_ENTRIES = {"state_dict", "epoch", "callbacks", "recipe", "seed", "about"}  # by whoever resumes
+RUN_ENTRIES = {"state_dict", "epoch", "callbacks", "recipe", "seed", "about"}  # all read here
 PREFIX = "model."  # of the network's weights in a checkpoint
 
 
@@ -35,7 +35,7 @@ class ResumePoint(NamedTuple):
     """Where a run begins.
 
     Attributes:
-        checkpoint: The file to go on from; None for a new run.
+        checkpoint: The file to continue from; None for a new run.
         ended_after: Number of epochs of a run that is over because it ran out of patience.
         rows: One row per epoch so far, for a checkpoint that doesn't hold them itself.
     """
@@ -54,12 +54,12 @@ def resume_point(folder: Path, settings: dict[str, Any], model: nn.Module) -> Re
         model: The network that is trained. It gets the weights of the checkpoint.
 
     Warns:
-        UserWarning: If a checkpoint is damaged or missing, so an earlier epoch has to do.
+        UserWarning: If a checkpoint is damaged or missing, so the run continues from the other one.
 
     Raises:
         DamagedCheckpointError: If there are checkpoints, but none is whole.
         OSError: If a checkpoint can't be opened.
-        OtherRunError: If the run was begun with other settings, another network or other images.
+        OtherRunError: If the run was started with other settings, another network or other images.
         ValueError: If a later version of the course wrote the checkpoint.
     """
     path, saved = _newest(folder)
@@ -96,14 +96,14 @@ def _newest(folder: Path) -> tuple[Path | None, dict[str, Any]]:
     if not whole:
         if any((folder / name).exists() for name in (LAST, BEST)):
             raise DamagedCheckpointError(
-                f"can't resume: {' and '.join(broken.values())}; train anew without resume"
+                f"can't resume: {' and '.join(broken.values())}; start again without resume"
             )
         return None, {}
     # `max` prefers the first of two that are equally new, which is the last checkpoint.
     name = max(whole, key=lambda name: whole[name]["epoch"])
     epoch = whole[name]["epoch"] + 1
     if LAST in broken:
-        _warn(f"{broken[LAST]}, so the run goes on from {name}, after epoch {epoch}")
+        _warn(f"{broken[LAST]}, so the run continues from {name}, after epoch {epoch}")
     if BEST in broken:
         rank_zero_only(_delete)(folder / BEST)
         _warn(f"{broken[BEST]}, so the best epoch is chosen from epoch {epoch} on")
@@ -136,22 +136,22 @@ def _check_same_run(folder: Path, saved: dict[str, Any], settings: dict[str, Any
     )
     if different := list(_differences(then, now)):
         raise OtherRunError(
-            f"the run in {folder} was begun with {'; '.join(different)}. "
-            "Resume it with the settings it was begun with"
+            f"the run in {folder} was started with {'; '.join(different)}. "
+            "Resume it with the settings it was started with"
         )
     # A checkpoint of an earlier version has no record of its images.
     if "data" in saved and (found := changes(saved["data"], settings["data"])):
         raise OtherRunError(
-            f"the images have changed since the run in {folder} was begun: {'; '.join(found)}. "
-            "Resume it with the images it was begun with"
+            f"the images have changed since the run in {folder} was started: {'; '.join(found)}. "
+            "Resume it with the images it was started with"
         )
 
 
 def _recipe_of(saved: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the recipe of a checkpoint with the defaults of fields that are newer than it."""
+    """Return the recipe of a checkpoint, with defaults for fields that are newer than it."""
     later = f"a later version of the course wrote the checkpoints in {folder}"
     if unknown := sorted(saved["recipe"].keys() - {field.name for field in fields(Recipe)}):
-        raise ValueError(f"{later}: this version knows no recipe with {', '.join(unknown)}")
+        raise ValueError(f"{later}: this version's recipes have no field {', '.join(unknown)}")
     try:
         return asdict(Recipe(**saved["recipe"]))
     except (TypeError, ValueError) as error:
@@ -159,7 +159,7 @@ def _recipe_of(saved: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """Describe the entries in which two dictionaries differ, also inside of dictionaries."""
+    """Describe the entries in which two dictionaries differ, including nested ones."""
     for name in {**then, **now}:
         old, new = then.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
@@ -169,7 +169,7 @@ def _differences(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
 
 
 def log_files(folder: Path) -> list[Path]:
-    """Return the log files of a run, the oldest first. A run that is resumed begins a new one."""
+    """Return the log files of a run, the oldest first; each time it is resumed adds a new one."""
     versions = {
         int(number): path
         for path in (folder / "log").glob("version_*")
@@ -179,7 +179,7 @@ def log_files(folder: Path) -> list[Path]:
 
 
 def logged_rows(folder: Path, epochs: int) -> tuple[dict[str, Any], ...]:
-    """Return what the log says of the first epochs, one row per epoch that it has whole.
+    """Return the first epochs from the log, one row per epoch that it contains completely.
 
     Warns:
         UserWarning: If a log is damaged, or lacks epochs.
@@ -190,12 +190,12 @@ def logged_rows(folder: Path, epochs: int) -> tuple[dict[str, Any], ...]:
     rows = logs.groupby("epoch", as_index=False).last()[HISTORY_COLUMNS].dropna()
     rows = rows[rows.epoch < epochs].assign(epoch=rows.epoch.astype(int) + 1)
     if len(rows) < epochs:
-        _warn(f"the log in {folder} has {len(rows)} of {epochs} epochs, and so has the history")
+        _warn(f"the log in {folder} has {len(rows)} of {epochs} epochs, so the history is short")
     return tuple(rows.to_dict("records"))
 
 
 def _read_log(path: Path) -> pd.DataFrame:
-    """Read one log as numbers. What isn't a number is missing, and so is a log without content."""
+    """Read one log as numbers. Anything else becomes NaN, and an unreadable log has no rows."""
     try:
         log = pd.read_csv(path, on_bad_lines="skip", encoding_errors="replace")
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError):

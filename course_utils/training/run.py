@@ -53,7 +53,7 @@ class Run:
             for tap, m in enumerate(taps)
         }
         files = {"snapshots": maps, "weights": self.weights}
-        if half:  # all of them before the first is written
+        if half:  # convert them all before the first is written
             files = {name: halved(tensors) for name, tensors in files.items()}
         with replacing(folder / "history.csv") as new:
             self.history.to_csv(new, index=False, float_format="%.5f")

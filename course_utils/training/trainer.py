@@ -157,8 +157,8 @@ def fit(
         gallery: Images whose attention maps are kept. If None, no maps are kept.
         snapshot_epochs: Epochs after which the maps are kept; 0 is before training.
         resume: Continue from the newest checkpoint in the folder, if there is one, with the same
-            model, data and settings. To train on with other settings, call `fit` without it on a
-            model that has the trained weights.
+            model, data and settings. To train further with other settings, call `fit` without
+            ``resume`` on a model that has the trained weights.
         about: Plain values that describe what is trained. They are stored in the checkpoint, and a
             resumed run must be given the same.
 
@@ -176,8 +176,7 @@ def fit(
             seed, ``about``, the images or the network have changed.
 
     Warns:
-        UserWarning: If a checkpoint to resume from is damaged or missing, so that the other one is
-            used.
+        UserWarning: If a checkpoint to resume from is damaged or missing, so the other one is used.
     """
     folder = Path(folder)
     _check_sizes(data, recipe)
@@ -194,8 +193,8 @@ def fit(
     model.to(memory_format=torch.channels_last)  # saves a third of each step on two CPU cores
     history, snapshots = History(start.rows), Snapshots(gallery, snapshot_epochs)
     with _quiet_lightning():
-        # A run that ran out of patience is over. Asking for the epochs that it has makes Lightning
-        # load the checkpoint and stop at once.
+        # A run that ran out of patience is over. If asked for the epochs that it already has,
+        # Lightning loads the checkpoint and stops at once.
         epochs = start.ended_after or recipe.epochs
         trainer = _lightning_trainer(folder, recipe, epochs, [history, snapshots])
         module = Classifier(model, recipe, seed, settings)
@@ -205,7 +204,7 @@ def fit(
         except OSError as error:  # such as a full disk
             raise OSError(
                 f"training stopped: {error}; {kept}. "
-                "If the disk is full, make room, and resume the run"
+                "If the disk is full, make room and resume the run"
             ) from error
     if interrupted:
         raise KeyboardInterrupt(f"training stopped; {kept}")

@@ -278,7 +278,7 @@ def test_a_run_is_resumed_only_with_its_own_settings_and_what_differs_is_named(
     _, folder = one_epoch
     with pytest.raises(OtherRunError) as refused:
         fit(tiny(), digits, recipe, folder=folder, resume=True, **({"about": ABOUT} | others))
-    assert f"begun with {'; '.join(named)}. " in str(refused.value)
+    assert f"started with {'; '.join(named)}. " in str(refused.value)
     assert (folder / "last.ckpt").exists()
 
 
