@@ -14,7 +14,7 @@ DPI = 150
 
 
 def finished(figure: Figure) -> Figure:
-    """Remove a figure from pyplot's list of open figures; its text is shown as it was given.
+    """Close a figure, so it isn't shown twice, and make it show its text as it was given.
 
     A notebook shows open figures at the end of a cell and, in addition, the value of the cell, so
     an open figure that is returned would appear twice.

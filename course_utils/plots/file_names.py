@@ -11,20 +11,20 @@ MOST_BYTES = 200  # of a name; file systems allow 255, encrypted ones fewer
 
 
 class PictureFiles:
-    """Paths of the pictures that are made of the files in a folder.
+    """Paths of the pictures that are made from the files in a folder.
 
-    They are in the same sub-folders as the files, and have the file's name with an ending. A name
-    that is too long, or that some file system can't tell from an earlier one (macOS and Windows
-    ignore case), is given a short hash.
+    Each picture is in the same sub-folder as its file, and has the file's name with an ending. A
+    short hash is added to a name that is too long, or that some file system can't tell from an
+    earlier one (macOS and Windows ignore case).
     """
 
     def __init__(self, root: Path, out: Path):
-        """Name pictures in the folder ``out`` after files in the folder ``root``."""
+        """Name pictures in the folder ``out`` after the files in the folder ``root``."""
         self.root, self.out = root, out
         self._owners: dict[str, tuple[str, str]] = {}  # what each path belongs to
 
     def path(self, file: Path, ending: str) -> Path:
-        """Return the path of a picture of a file; for the same picture, always the same one.
+        """Return the path of a file's picture, which is always the same for the same picture.
 
         Args:
             file: A file in ``root`` or one of its sub-folders.

@@ -1,7 +1,7 @@
 """Checks of the images and maps that a figure is asked to show.
 
-Matplotlib would clip the values of a normalised image without a word, and would report a wrong
-shape in terms of its own axes.
+Matplotlib would silently clip the values of a normalised image, and would report a wrong shape in
+terms of its own axes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ def check_tensor(name: str, given: object) -> None:
     """Check that something is a tensor.
 
     Raises:
-        ValueError: If it is an array, a picture or anything else; the message names the way out.
+        ValueError: If it is an array, a picture or anything else; the message says how to convert
+            it.
     """
     if not isinstance(given, Tensor):
         raise ValueError(
-            f"expected {name} as a tensor, got {type(given).__name__}; torch.from_numpy makes one "
-            "of an array, and torchvision's pil_to_tensor one of a picture"
+            f"expected {name} as a tensor, got {type(given).__name__}; convert an array with "
+            "torch.from_numpy, and a picture with torchvision's pil_to_tensor"
         )
 
 

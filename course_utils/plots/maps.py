@@ -201,7 +201,7 @@ def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
 def _tight_grid(rows: int, columns: int, lines: int) -> tuple[Figure, np.ndarray, Axes]:
     """Make axes (rows, columns) with thin gaps, room for names on the left, and a colour bar below.
 
-    The titles of the columns have some number of lines.
+    There is room for column titles of the given number of lines.
 
     Constrained layout would leave uneven gaps between images and their maps, so all distances are
     set by hand, in inches.

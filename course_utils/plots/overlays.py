@@ -47,7 +47,7 @@ def overlay(
     m = m[(None,) * (4 - m.ndim)] if m.ndim in (2, 3) else m  # (1, 1, h, w)
     check_pictures(image)
     if len(image) != 1:
-        raise ValueError(f"expected one image, got {len(image)}; call overlay for each of them")
+        raise ValueError(f"expected one image, got {len(image)}; call overlay once per image")
     check_drawn_maps(m, 1)
     if m.min() < 0:
         raise ValueError(

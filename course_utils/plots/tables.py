@@ -16,7 +16,7 @@ from course_utils.plots.canvas import DPI, MAP_COLOURS, WIDTH, finished
 from course_utils.plots.escapes import printable
 from course_utils.plots.text import drawable, shortened
 
-LONGEST = 40  # letters of the name of a row or column
+LONGEST = 40  # characters in the name of a row or column
 
 
 def score_table(rows: Mapping[str, pd.Series]) -> Styler:
@@ -43,7 +43,7 @@ def show_heat_map(
     """Draw a table as a heat map with one number per cell.
 
     The axes take their labels from the names of the table's index and columns; see
-    `pandas.DataFrame.rename_axis`. Long names of rows and columns lose their middle.
+    `pandas.DataFrame.rename_axis`. Long names of rows and columns are shortened in the middle.
 
     Args:
         table: The values that colour the cells.

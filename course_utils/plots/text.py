@@ -17,8 +17,8 @@ from matplotlib.text import Text
 
 from course_utils.plots.escapes import escaped, printable
 
-LETTERS = 14  # per inch, of text with 8 points
-# Fonts that come with matplotlib: for formulas, with a coding of their own, or with empty boxes.
+LETTERS = 14  # per inch, in 8-point text
+# Fonts that come with matplotlib: for formulas, with their own encoding, or with empty boxes only.
 NOT_FOR_TEXT = ("cm", "STIXNonUnicode", "STIXSize", "Last Resort")
 
 
@@ -35,7 +35,7 @@ def drawable(text: object) -> str:
 
 
 def shortened(text: object, longest: int = 60) -> str:
-    """Return text in one line of at most ``longest`` letters, with its middle left out."""
+    """Return text in one line of at most ``longest`` characters, without its middle if needed."""
     line = drawable(printable(text))
     if len(line) <= longest:
         return line
@@ -44,7 +44,7 @@ def shortened(text: object, longest: int = 60) -> str:
 
 
 def wrapped(text: object, inches: float | int) -> str:
-    """Return text for a column: lines that are too long are broken, or lose their middle."""
+    """Return text for a column: lines that are too long are wrapped, or lose their middle."""
     width = max(1, int(LETTERS * inches))
     return "\n".join(
         line if len(line) <= width else textwrap.fill(shortened(line, 3 * width), width)
@@ -74,7 +74,7 @@ def _family_with(character: str) -> str:
 
 @cache
 def _fonts() -> list[FontEntry]:
-    """Return the upright fonts for text: matplotlib's own first, which has most alphabets."""
+    """Return the upright fonts for text, first matplotlib's own, which has most alphabets."""
     own = rcParams["font.sans-serif"]
     fonts = (font for font in fontManager.ttflist if font.style == "normal")
     usable = (font for font in fonts if not font.name.startswith(NOT_FOR_TEXT))

@@ -58,7 +58,7 @@ class AttentionExplorer(anywidget.AnyWidget):
 
         Raises:
             ValueError: If the keys don't form one square grid per image or are negative; if a query
-                has another size than the keys; or if a mask has other values than 0 and 1.
+                and the keys differ in size; or if a mask has values other than 0 and 1.
         """
         n, K, d_k = keys.shape
         grid = round(K**0.5)

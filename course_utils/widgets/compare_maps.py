@@ -66,9 +66,9 @@ class CompareMaps(anywidget.AnyWidget):
             traits: Initial values of traits. By default the first two methods are compared.
 
         Raises:
-            ValueError: If there are no methods or two with the same name; if maps, regions or
+            ValueError: If there are no methods, or two with the same name; if maps, regions or
                 labels don't fit the images and classes; if a map has negative, NaN or infinite
-                values; or if a mask has other values than 0 and 1.
+                values; or if a mask has values other than 0 and 1.
         """
         n, channels, height, width = images.shape
         names = [name for name, _ in methods]

@@ -27,7 +27,7 @@ CALLS = {
         (4 * IMAGES - 2, r"\[0, 1\], got values from -\d"),
         ((255 * IMAGES).byte(), r"divide bytes by 255"),
         (IMAGES * float("nan"), r"got values from nan"),
-        (IMAGES.numpy(), "got ndarray; torch.from_numpy"),
+        (IMAGES.numpy(), "got ndarray; .*torch.from_numpy"),
     ],
 )
 def test_images_that_would_be_drawn_wrongly_are_refused(call, images, message):
@@ -43,7 +43,7 @@ def test_images_that_would_be_drawn_wrongly_are_refused(call, images, message):
         (MAPS[:, 0], r"\(\d, 1, h, w\), got \(\d, 4, 4\)"),
         (MAPS.expand(2, 3, 4, 4), r"\(\d, 1, h, w\), got \(\d, 3, 4, 4\)"),
         (MAPS / 0 * 0, "finite maps"),
-        (MAPS.numpy(), "got ndarray; torch.from_numpy"),
+        (MAPS.numpy(), "got ndarray; .*torch.from_numpy"),
     ],
 )
 def test_maps_that_cannot_be_drawn_are_refused(call, maps, message):
