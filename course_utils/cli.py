@@ -464,7 +464,7 @@ def _write(network: nn.Module, description: Description, file: Path) -> None:
         _first_process(checkpoints.write)(file, network, description)
     except OSError as error:  # such as a full disk
         raise OSError(
-            f"{error}. The training is complete: make room, and run the same command with --resume"
+            f"{error}. The training is complete: make room and run the same command with --resume"
         ) from error
 
 

@@ -50,7 +50,7 @@ def folder_splits(
             ``validation/``), each with one sub-folder per class.
         size: Side of the square images in pixels.
         counts: Number of images per split, sampled class by class. By default all images are used.
-        unreadable: ``refuse`` raises an error if files can't be read as images, ``skip`` leaves
+        unreadable: ``refuse`` raises an error if files can't be read as images; ``skip`` leaves
             them out with a warning.
         allow_large: Read images of any number of pixels; see `read_image`.
         bits: Bits that grey images with 16 bits per channel really use, from 8 to 16.
@@ -96,7 +96,7 @@ def folder_test(
         root: Folder with ``test/``, which has one sub-folder per class.
         size: Side of the square images in pixels.
         classes: Names of the network's classes; a label is an index into them.
-        unreadable: ``refuse`` raises an error if files can't be read as images, ``skip`` leaves
+        unreadable: ``refuse`` raises an error if files can't be read as images; ``skip`` leaves
             them out with a warning.
         allow_large: Read images of any number of pixels; see `read_image`.
         bits: Bits that grey images with 16 bits per channel really use, from 8 to 16.
@@ -163,8 +163,8 @@ def _split(
         part = parts[name] = stratified_sample(part, counts.get(name), seed)
         if len(part) and (missing := without_images(part, train.classes)):
             warnings.warn(
-                f"{root}: the split {name} has no images of {short_list(missing)}; there are too "
-                f"few of them, or counts is too small",
+                f"{root}: the split {name} has no images of {short_list(missing)}, because "
+                f"there are too few of them or counts is too small",
                 stacklevel=2,
             )
     return Splits(**parts, classes=train.classes)

@@ -68,7 +68,7 @@ class PhotoFiles(Photos):
             classes: Names of the classes.
             size: Side S of the images in pixels; the shorter side of a photograph is resized to it.
             root: Folder that holds the files, for messages.
-            unreadable: ``refuse`` raises an error if files can't be read as images, ``skip`` leaves
+            unreadable: ``refuse`` raises an error if files can't be read as images; ``skip`` leaves
                 them out with a warning.
             allow_large: Read images of any number of pixels; see `read_image`.
             bits: Bits that grey images with 16 bits per channel really use, from 8 to 16.
@@ -129,7 +129,7 @@ class PhotoFolder(PhotoFiles):
             root: Folder with a sub-folder for each of at least two classes. Their own sub-folders
                 belong to the same class.
             size: Side S of the images in pixels; the shorter side of a photograph is resized to it.
-            unreadable: ``refuse`` raises an error if files can't be read as images, ``skip`` leaves
+            unreadable: ``refuse`` raises an error if files can't be read as images; ``skip`` leaves
                 them out with a warning.
             allow_large: Read images of any number of pixels; see `read_image`.
             bits: Bits that grey images with 16 bits per channel really use, from 8 to 16.
@@ -214,7 +214,7 @@ def is_named_image(path: Path) -> bool:
 
 
 def without_images(data: Photos | torch.utils.data.Subset, classes: Sequence[str]) -> list[str]:
-    """Return the names of the classes of which a data set has no image."""
+    """Return the names of the classes that have no image in a data set."""
     found = set(labels_of(data))
     return [name for label, name in enumerate(classes) if label not in found]
 

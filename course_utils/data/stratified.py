@@ -66,7 +66,7 @@ def hold_out(
 
 
 def stratified_sample(part: Photos | Subset, n: int | None, seed: int) -> Photos | Subset:
-    """Return a sample of n images, or all images in their order if n is None or not smaller."""
+    """Return a sample of n images, or all images in order if n is None or there are no more."""
     if n is None or n >= len(part):
         return part
     return Subset(part, in_proportion(labels_of(part), seed)[:n])

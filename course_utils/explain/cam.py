@@ -58,7 +58,7 @@ def class_activation_map(
     target = classes if isinstance(classes, Class) else Class(classes)
     maps = []
     for which, score in batches(images, target):
-        assert isinstance(score, Class)  # as a part of a `Class` is
+        assert isinstance(score, Class)  # a part of a `Class` is a `Class` too
         found = _averaged(model, images[which], score.output)
         if found is None:
             raise ValueError(

@@ -28,7 +28,7 @@ def overview_maps(
 
     - a soft gate: the maximum over the channels of its last features, before and after the gate;
     - attention: its attention maps;
-    - neither: the class activation map, or Grad-CAM at the deepest layer if the head allows none.
+    - neither: the class activation map, or Grad-CAM at the deepest layer if the head rules one out.
 
     Args:
         model: A network of `models`; it is put into evaluation mode.

@@ -2,7 +2,7 @@
 
 - `trainer`: `fit`, which trains with Lightning and can resume an interrupted run.
 - `checkpointing`: checkpoints, written whole and read with checks.
-- `resuming`: where an interrupted run goes on, and whether it is the same run.
+- `resuming`: where an interrupted run continues, and whether it is still the same run.
 - `datamodule`: the batches of each epoch.
 - `recipes`: the settings of a training: epochs, learning rate, schedule, loss.
 - `losses`: loss functions.
