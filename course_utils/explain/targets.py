@@ -258,7 +258,7 @@ class Direction(Score):
             if the output has only one tensor with two dimensions.
     """
 
-    vector: Float[Tensor, "*B D"]
+    vector: Float[Tensor, "B D"] | Float[Tensor, " D"]
     output: str | int | None = None
 
     @override
