@@ -102,6 +102,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: If the block writes nothing at the temporary path.
+        IsADirectoryError: If the block writes a file, and ``path`` is a folder. The folder stays as
+            it is.
+        NotADirectoryError: If the block writes a folder, and ``path`` is a file.
         OSError: If the disk is full, or the file can't be written for another reason.
     """
     path = Path(path)
@@ -116,10 +119,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
             if new.is_file():
                 _wait_for_disk(new)
         except OSError as error:
-            if error.filename is None:  # such as "No space left on device"
+            # None for "No space left on device"; the other is a name that the user never gave
+            if error.filename in (None, str(new)):
                 error.filename = str(path)
             raise
-        if path.is_dir() and new.exists():
+        if new.is_file() and path.is_dir():
+            raise IsADirectoryError(f"expected the name of a file to write, but {path} is a folder")
+        if new.is_dir() and path.is_file():
+            raise NotADirectoryError(
+                f"expected the name of a folder to write, but {path} is a file"
+            )
+        if new.is_dir() and path.is_dir():
             path.rename(Path(scratch, f"{path.name}.old"))  # deleted with the temporary folder
         _move(new, path)
 

@@ -127,6 +127,28 @@ def test_block_that_writes_nothing_keeps_what_was_there(tmp_path):
     assert names(tmp_path) == ["photos"]
 
 
+@pytest.mark.parametrize("content", ["file", "empty"])
+def test_a_folder_of_the_user_is_not_replaced_by_a_file(content, tmp_path):
+    path = tmp_path / "photos"
+    path.mkdir()
+    if content == "file":
+        (path / "kept").write_text("mine")
+    with pytest.raises(IsADirectoryError, match="photos is a folder"), replacing(path) as new:
+        new.write_text("new")
+    assert names(tmp_path) == ["photos"]
+    assert names(path) == (["kept"] if content == "file" else [])
+
+
+def test_a_file_of_the_user_is_not_replaced_by_a_folder(tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    with (
+        pytest.raises(NotADirectoryError, match="notes is a file"),
+        replacing(tmp_path / "notes") as new,
+    ):
+        new.mkdir()
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
 def test_relative_path_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with replacing(Path("a.txt")) as new:
