@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,11 @@ class Run:
         """Training time in seconds."""
         return float(self.history.seconds.iloc[-1])
 
-    def save(self, folder: Path, *, half: bool = False) -> None:
+    def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write the run as three small files that are safe to load: none of them can execute code.
+
+        All three are written before the first takes its place, so a full disk leaves an earlier run
+        in this folder as it was.
 
         Args:
             folder: Folder to write to; it is created.
@@ -55,19 +59,23 @@ class Run:
         files = {"snapshots": maps, "weights": self.weights}
         if half:  # convert them all before the first is written
             files = {name: halved(tensors) for name, tensors in files.items()}
-        with replacing(folder / "history.csv") as new:
+        folder = Path(folder)
+        with ExitStack() as written:  # leaves the blocks, and so moves the files, last one first
+            new = written.enter_context(replacing(folder / "history.csv"))
             self.history.to_csv(new, index=False, float_format="%.5f")
-        for name, tensors in files.items():
-            write_tensors(folder / f"{name}.safetensors", tensors)
+            for name, tensors in files.items():
+                new = written.enter_context(replacing(folder / f"{name}.safetensors"))
+                write_tensors(new, tensors)
 
     @classmethod
-    def load(cls, folder: Path) -> Run:
+    def load(cls, folder: str | Path) -> Run:
         """Read what `save` wrote.
 
         Raises:
             OSError: If a file is missing or can't be opened.
             ValueError: If a file is damaged, or another version of the course wrote it.
         """
+        folder = Path(folder)
         kept, _ = read_tensors(folder / "snapshots.safetensors")
         weights, _ = read_tensors(folder / "weights.safetensors")
         snapshots: dict[int, tuple[Tensor, ...]] = {}

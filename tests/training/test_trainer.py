@@ -1,3 +1,4 @@
+import errno
 import shutil
 import signal
 import subprocess
@@ -351,6 +352,32 @@ def test_a_run_is_saved_and_read_back(finished, tmp_path):
     pd.testing.assert_frame_equal(back.history, run.history, atol=1e-5)
     torch.testing.assert_close(back.snapshots, run.snapshots)
     torch.testing.assert_close(back.weights, run.weights)
+
+
+@pytest.mark.parametrize("file", ["history.csv", "snapshots.safetensors", "weights.safetensors"])
+def test_a_full_disk_leaves_the_run_that_was_saved_before(file, finished, tmp_path, monkeypatch):
+    _, run, _ = finished
+    run.save(str(tmp_path))
+    other = Run(run.history + 1, {}, {name: value + 1 for name, value in run.weights.items()})
+
+    def full(write):
+        def refuse(self, path, *arguments, **options):
+            if Path(path if file == "history.csv" else self).name == file:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(self, path, *arguments, **options)
+
+        return refuse
+
+    with monkeypatch.context() as patch:
+        owner, method = (pd.DataFrame, "to_csv") if file == "history.csv" else (Path, "write_bytes")
+        patch.setattr(owner, method, full(getattr(owner, method)))
+        with pytest.raises(OSError, match="No space left") as stopped:
+            other.save(tmp_path)
+    assert stopped.value.filename == str(tmp_path / file)
+    back = Run.load(str(tmp_path))
+    pd.testing.assert_frame_equal(back.history, run.history, atol=1e-5)
+    torch.testing.assert_close(back.weights, run.weights)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_half_precision_halves_the_files_and_little_else(finished, tmp_path):
