@@ -19,7 +19,14 @@ from jaxtyping import UInt8
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from torch import Tensor
 
-from course_utils.data.image_formats import RAW, explain_format, is_camera_raw
+from course_utils.core.checks import check_size
+from course_utils.data.image_formats import (
+    PHOTOMETRIC,
+    RAW,
+    explain_format,
+    explain_values,
+    is_camera_raw,
+)
 from course_utils.data.in_memory import square
 
 # Files left by Windows, macOS, Picasa, network drives, Lightroom and Office. The list only has
@@ -54,7 +61,7 @@ class Picture(NamedTuple):
 
 
 def read_image(
-    path: Path, size: int, *, allow_large: bool = False, bits: int = 16
+    path: str | Path, size: int, *, allow_large: bool = False, bits: int = 16
 ) -> UInt8[Tensor, "3 size size"]:
     """Read one image file as `PhotoFolder` does.
 
@@ -67,12 +74,13 @@ def read_image(
 
     Raises:
         OSError: If the file is not an image, or is damaged.
-        ValueError: If the image has a format that can't be read, 32 bits per pixel, too many
-            pixels, or values that need more bits.
+        ValueError: If the image has a format that can't be read, signed values, 32 bits per pixel,
+            too many pixels, or values that need more bits; or if a number is out of range.
     """
+    check_size(size)
     check_bits(bits)
     with pillow_limits(allow_large) as most_pixels:
-        return read_picture(path, size, most_pixels, bits).pixels
+        return read_picture(Path(path).expanduser(), size, most_pixels, bits).pixels
 
 
 def read_picture(path: Path, size: int, most_pixels: float, bits: int = 16) -> Picture:
@@ -81,9 +89,10 @@ def read_picture(path: Path, size: int, most_pixels: float, bits: int = 16) -> P
     try:
         image, highest = _decoded_rgb(path, size, most_pixels, bits)
     except Exception as error:  # Pillow's decoders may raise anything on damaged data
-        if reason := explain_format(path):
+        identified = not isinstance(error, Image.UnidentifiedImageError)
+        if reason := explain_format(path, identified=identified):
             raise ValueError(reason) from error
-        if isinstance(error, Image.UnidentifiedImageError):
+        if not identified:
             raise OSError("not an image" if path.stat().st_size else "empty") from error
         if "MAX_TEXT" in str(error):
             raise ValueError("too much text; allow large images if you trust the file") from error
@@ -93,7 +102,7 @@ def read_picture(path: Path, size: int, most_pixels: float, bits: int = 16) -> P
     return Picture(square(image, size), digest.digest(), highest)
 
 
-def files_in(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
+def files_in(folder: str | Path, *, leave_out: str | Path | None = None) -> list[Path]:
     """Return all files in a folder and its sub-folders that may be images, sorted by path.
 
     Hidden files, and those that other programs leave, are ignored. Links to folders are followed; a
@@ -179,19 +188,22 @@ def _decoded_rgb(path: Path, size: int, most_pixels: float, bits: int) -> tuple[
             )
         if file.format == "TIFF" and is_camera_raw(path):
             raise ValueError(RAW)
+        if file.format == "TIFF" and (reason := explain_values(path)):
+            raise ValueError(reason)
         if pixels > HUGE:  # a JPEG file is decoded at a half, quarter or eighth of its size
             file.draft(None, (2 * size, 2 * size))
         deep_colour = _has_deep_colour(file)
         file.load()  # decodes all of it, so a truncated file raises here
         image: Image.Image = file
+    if image.mode == "I;16B" or (image.mode == "I" and file.format == "PPM"):
+        image = image.convert("I").convert("I;16")  # Pillow scales the values of PGM to 16 bits
     if image.mode in ("I", "F"):
         raise ValueError("32 bits per pixel, which have no standard range")
     highest = 0
-    if image.mode.startswith("I;16"):  # PIL's own conversion would clip the values at 255
+    if image.mode.startswith("I;16"):
         highest = int(np.asarray(image).max())
-        if highest >= 2**bits:
-            raise ValueError(f"values up to {highest:,}, which need more than {bits} bits")
-        image = image.point(lambda value: value / 2 ** (bits - 8)).convert("L")
+        white_is_zero = file.format == "TIFF" and file.tag_v2.get(PHOTOMETRIC) == 0
+        image = _eight_bits(image, highest, bits, white_is_zero)
     elif deep_colour:  # Pillow keeps the upper eight bits
         highest = 256 * int(np.asarray(image.convert("RGB")).max()) + 255
         if bits < 16:
@@ -201,6 +213,14 @@ def _decoded_rgb(path: Path, size: int, most_pixels: float, bits: int) -> tuple[
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB"), highest
+
+
+def _eight_bits(image: Image.Image, highest: int, bits: int, inverted: bool) -> Image.Image:
+    """Reduce a grey image to 8 bits; Pillow's own conversion would clip the values at 255."""
+    if highest >= 2**bits:
+        raise ValueError(f"values up to {highest:,}, which need more than {bits} bits")
+    image = image.point(lambda value: value / 2 ** (bits - 8)).convert("L")
+    return ImageOps.invert(image) if inverted else image
 
 
 def _has_deep_colour(file: ImageFile.ImageFile) -> bool:

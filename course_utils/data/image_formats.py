@@ -45,6 +45,11 @@ SIGNATURES = (
     (0, b"gimp xcf", CONVERT.format("a GIMP document")),
     (0, b"AT&TFORM", DOCUMENT),  # DjVu
     (0, b"%PDF", DOCUMENT),
+    (0, b"%!PS", CONVERT.format("PostScript")),
+    (0, b"\xc5\xd0\xd3\xc6", CONVERT.format("PostScript")),  # with a preview
+    (40, b" EMF", CONVERT.format("a Windows metafile (EMF)")),
+    (0, b"\xd7\xcd\xc6\x9a", CONVERT.format("a Windows metafile (WMF)")),
+    (0, b"\1\0\x09\0\0", CONVERT.format("a Windows metafile (WMF)")),
     (0, b"\xd0\xcf\x11\xe0", DOCUMENT),  # Word and PowerPoint, before 2007
     (0, b"\x1aE\xdf\xa3", VIDEO),  # Matroska and WebM
     (8, b"AVI ", VIDEO),
@@ -77,13 +82,32 @@ BRANDS = {  # of files in the ISO base media format, the most specific first
 # further pictures are, and the version of the format DNG.
 NEW_SUBFILE_TYPE, PHOTOMETRIC, MAKE, SUB_IFDS, DNG_VERSION = 254, 262, 271, 330, 50706
 SENSOR_PIXELS = (32803, 34892)  # colour filter array, and linear raw
+# How the values of a TIFF file are stored: their bits, compression, number of channels, order of
+# the channels, and kind of numbers.
+BITS, COMPRESSION, CHANNELS, PLANES, SAMPLE_FORMAT = 258, 259, 277, 284, 339
+NUMBERS = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}
+DAMAGED = (OSError, SyntaxError, ValueError, OverflowError, struct.error)
+SEPARATE, UNCOMPRESSED = 2, 1  # values of PLANES and COMPRESSION
+TIFF = "a TIFF file with {}, which can't be read: convert it to 8 bits in RGB or grey"
 
 
-def explain_format(path: Path) -> str:
-    """Describe a file that Pillow can't read, and what to do; empty if its format is unknown."""
+def explain_format(path: Path, *, identified: bool = True) -> str:
+    """Describe a file that Pillow can't read, and what to do.
+
+    Args:
+        path: The file.
+        identified: Pillow knows the format, but can't decode the file.
+
+    Returns:
+        The description; empty if the format is unknown, or only this file is damaged.
+    """
     head, tags = _head_and_tags(path)
     # A camera's TIFF file that can't be decoded is its raw format, of which there are dozens.
-    name = _name(head) or (RAW if MAKE in tags else "")
+    name = _name(head) or _unread_values(tags) or (RAW if MAKE in tags else "")
+    if not name and not identified and CHANNELS in tags:
+        channels = _number(tags, CHANNELS)
+        plural = "s" if channels > 1 else ""
+        return TIFF.format(f"{channels} channel{plural} of {_number(tags, BITS)} bits")
     if name not in PLUGINS:
         return name
     module, package = PLUGINS[name]
@@ -103,6 +127,36 @@ def is_camera_raw(path: Path) -> bool:
     preview = tags.get(NEW_SUBFILE_TYPE, 0) & 1 and (SUB_IFDS in tags or MAKE in tags)
     sensor = DNG_VERSION in tags or tags.get(PHOTOMETRIC) in SENSOR_PIXELS
     return bool(preview or sensor or _name(head) == RAW)
+
+
+def explain_values(path: Path) -> str:
+    """Describe the values of a TIFF file that Pillow opens, but doesn't read as they are meant.
+
+    Returns:
+        What they are, and what to do; empty if Pillow reads them right.
+    """
+    return _unread_values(_head_and_tags(path)[1])
+
+
+def _unread_values(tags: Mapping[int, Any]) -> str:
+    bits, channels = _number(tags, BITS), _number(tags, CHANNELS)
+    kind = NUMBERS.get(_number(tags, SAMPLE_FORMAT), "")
+    if kind or bits > 16:
+        return (
+            f"{bits} bits per channel with {kind or 'integer '}values, which have no standard "
+            f"range: convert them to values from 0 to 255"
+        )
+    apart = _number(tags, PLANES) == SEPARATE and _number(tags, COMPRESSION) == UNCOMPRESSED
+    if apart and channels > 1 and bits == 16:  # Pillow would read the bytes as values of 8 bits
+        return TIFF.format("16 bits and its channels one after another")
+    return ""
+
+
+def _number(tags: Mapping[int, Any], tag: int) -> int:
+    """Return a value of a TIFF file, or the first of several; 1 is the default of those we ask."""
+    value = tags.get(tag, 1)
+    first = value[0] if isinstance(value, tuple) and value else value
+    return first if isinstance(first, int) else 1
 
 
 def _name(head: bytes) -> str:
@@ -127,10 +181,11 @@ def _head_and_tags(path: Path) -> tuple[bytes, Mapping[int, Any]]:
     The tags are read again, because Pillow drops them if it can't decode the picture.
     """
     head, tags = b"", TiffImagePlugin.ImageFileDirectory_v2()
-    with suppress(OSError, SyntaxError, ValueError, struct.error), path.open("rb") as file:
+    with suppress(*DAMAGED), path.open("rb") as file:
         head = file.read(HEAD)
-        if head.startswith((b"II*\0", b"MM\0*")):
-            tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
+        if head.startswith((b"II*\0", b"MM\0*", b"II+\0")):
+            # 43 is the + of BigTIFF, which has longer addresses.
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head[: 16 if head[2] == 43 else 8])
             file.seek(tags.next)
             tags.load(file)
     return head, tags

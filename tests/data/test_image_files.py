@@ -100,6 +100,32 @@ def test_values_are_scaled_by_the_bits_that_are_used(tmp_path, bits, value, expe
     assert read_image(path, 8, bits=bits).unique().tolist() == [expected]
 
 
+@pytest.mark.parametrize(
+    ("highest", "value", "expected"), [(65535, 100 * 256 + 7, 100), (4095, 4095, 255), (255, 9, 9)]
+)
+def test_pgm_is_read_in_the_range_that_it_names(tmp_path, highest, value, expected):
+    values = np.full((9, 9), value, ">u2" if highest > 255 else "u1")
+    (tmp_path / "a.pgm").write_bytes(b"P5 9 9 %d\n" % highest + values.tobytes())
+    assert read_image(tmp_path / "a.pgm", 8).unique().tolist() == [expected]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("size", [0, -3, 2.5])
+def test_wrong_size_is_refused(tmp_path, size):
+    photo(0).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=f"at least 1 .*got {size}"):
+        read_image(tmp_path / "a.png", size)
+
+
+def test_path_may_be_text_and_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    photo(0).save(tmp_path / "a.png")
+    expected = read_image(tmp_path / "a.png", 8)
+    for path in (str(tmp_path / "a.png"), "~/a.png"):
+        assert torch.equal(read_image(path, 8), expected)
+
+
 def test_values_that_need_more_bits_are_refused(tmp_path):
     Image.fromarray(np.full((9, 9), 5000, np.uint16)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"up to 5,000, .* more than 12 bits"):
