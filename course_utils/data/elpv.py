@@ -134,7 +134,7 @@ def write_folder(root: str | Path, classes: CellClasses = "defect", *, share: fl
             above 0 and at most 1.
         RuntimeError: If the package ``elpv-dataset`` is not installed.
     """
-    root = Path(root)
+    root = Path(root).expanduser()
     copies = {
         Path(part, photo.class_name(classes), photo.path.name): photo.path
         for part, chosen in _split(classes, share).items()

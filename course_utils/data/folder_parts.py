@@ -5,6 +5,7 @@ Warnings report images that aren't used, and anything that would make a score to
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -18,13 +19,14 @@ from course_utils.data.image_folder import (
     PhotoFiles,
     PhotoFolder,
     Unreadable,
+    check_image_folder,
     class_folders,
     is_named_image,
     labelled_files,
     warn_of_loose_images,
     without_images,
 )
-from course_utils.data.parts import Counts, Splits, check_counts
+from course_utils.data.parts import Counts, Splits, check_counts, warn_of_fewer
 from course_utils.data.stratified import hold_out, stratified_sample
 
 VAL_FOLDERS = ("val", "valid", "validation")
@@ -58,14 +60,16 @@ def folder_splits(
 
     Warns:
         UserWarning: If files are skipped or not used, copies of an image are in two parts, in two
-            classes or twice in ``train/``, or a split has no image of some class.
+            classes or twice in ``train/``, a split has no image of some class, or ``counts`` asks
+            for more images than there are.
 
     Raises:
-        FileNotFoundError: If ``train/`` or ``test/`` doesn't exist.
+        FileNotFoundError: If ``train/`` or ``test/`` doesn't exist, or a part is a broken link.
+        NotADirectoryError: If a part is a file.
         ValueError: If the parts have different classes, no image can be held out, `PhotoFolder`
             refuses a part, or ``counts`` has an unknown split or a negative number.
     """
-    root, counts = Path(root), check_counts(counts)
+    root, counts = Path(root).expanduser(), check_counts(counts)
     folders = _part_folders(root)
     _warn_of_unused(root, folders)
     read = partial(
@@ -106,9 +110,10 @@ def folder_test(
 
     Raises:
         FileNotFoundError: If ``test/`` doesn't exist.
+        NotADirectoryError: If it is a file.
         ValueError: If a sub-folder isn't one of the classes, or files are refused.
     """
-    root = Path(root) / "test"
+    root = Path(root).expanduser() / "test"
     folders, known = class_folders(root), tuple(map(composed, classes))
     if set(folders) - set(known):
         difference = class_difference(known, tuple(folders), ("the network", "test/"))
@@ -129,6 +134,9 @@ def folder_test(
 
 def _part_folders(root: Path) -> list[str]:
     """Return the names of the parts in a folder: train, test and, if it is there, val."""
+    for part in ("train", *VAL_FOLDERS, "test"):
+        if os.path.lexists(root / part):  # true for a broken link as well
+            check_image_folder(root / part)
     for part in ("train", "test"):
         if not (root / part).is_dir():
             raise FileNotFoundError(
@@ -160,6 +168,7 @@ def _split(
                 f"a val/ folder"
             )
     for name, part in parts.items():
+        warn_of_fewer(name, counts.get(name), len(part))
         part = parts[name] = stratified_sample(part, counts.get(name), seed)
         if len(part) and (missing := without_images(part, train.classes)):
             warnings.warn(

@@ -16,17 +16,11 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageFile, ImageOps, PngImagePlugin
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, TiffImagePlugin
 from torch import Tensor
 
 from course_utils.core.checks import check_size
-from course_utils.data.image_formats import (
-    PHOTOMETRIC,
-    RAW,
-    explain_format,
-    explain_values,
-    is_camera_raw,
-)
+from course_utils.data.image_formats import PHOTOMETRIC, explain_format, explain_opened_tiff
 from course_utils.data.in_memory import square
 
 # Files left by Windows, macOS, Picasa, network drives, Lightroom and Office. The list only has
@@ -186,9 +180,7 @@ def _decoded_rgb(path: Path, size: int, most_pixels: float, bits: int) -> tuple[
                 f"{pixels / 1e6:,.0f} megapixels, more than {most_pixels / 1e6:,.0f}; allow large "
                 f"images if you trust the file"
             )
-        if file.format == "TIFF" and is_camera_raw(path):
-            raise ValueError(RAW)
-        if file.format == "TIFF" and (reason := explain_values(path)):
+        if file.format == "TIFF" and (reason := explain_opened_tiff(path)):
             raise ValueError(reason)
         if pixels > HUGE:  # a JPEG file is decoded at a half, quarter or eighth of its size
             file.draft(None, (2 * size, 2 * size))
@@ -202,8 +194,10 @@ def _decoded_rgb(path: Path, size: int, most_pixels: float, bits: int) -> tuple[
     highest = 0
     if image.mode.startswith("I;16"):
         highest = int(np.asarray(image).max())
-        white_is_zero = file.format == "TIFF" and file.tag_v2.get(PHOTOMETRIC) == 0
-        image = _eight_bits(image, highest, bits, white_is_zero)
+        inverted = (
+            isinstance(file, TiffImagePlugin.TiffImageFile) and file.tag_v2.get(PHOTOMETRIC) == 0
+        )
+        image = _eight_bits(image, highest, bits, inverted)
     elif deep_colour:  # Pillow keeps the upper eight bits
         highest = 256 * int(np.asarray(image.convert("RGB")).max()) + 255
         if bits < 16:

@@ -140,11 +140,12 @@ class PhotoFolder(PhotoFiles):
 
         Raises:
             FileNotFoundError: If the folder doesn't exist.
+            NotADirectoryError: If it is a file.
             ValueError: If files are refused, there are fewer than two classes, a class has no
                 images, two have the same name, ``unreadable`` is unknown, or a number is out of
                 range.
         """
-        root = Path(root)
+        root = Path(root).expanduser()
         folders = class_folders(root)
         if len(folders) < 2:
             raise ValueError(
@@ -175,16 +176,16 @@ def class_folders(root: Path) -> dict[str, Path]:
 
     Raises:
         FileNotFoundError: If the folder doesn't exist, or a link in it leads nowhere.
+        NotADirectoryError: If it is a file.
         ValueError: If two names differ only in their form of Unicode.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root}")
+    check_image_folder(root)
     entries = sorted(path for path in root.iterdir() if not is_left_over(path.name))
     folders: dict[str, Path] = {}
     for path in entries:
-        if path.is_symlink() and not path.exists():
-            raise FileNotFoundError(f"{path} is a link to {path.readlink()}, which doesn't exist")
         if not path.is_dir():
+            if not path.exists():  # a broken link
+                check_image_folder(path)
             continue
         other = folders.setdefault(composed(path.name), path)
         if other != path:
@@ -196,13 +197,29 @@ def class_folders(root: Path) -> dict[str, Path]:
     return dict(sorted(folders.items()))
 
 
+def check_image_folder(path: Path) -> None:
+    """Check that a folder exists.
+
+    Raises:
+        FileNotFoundError: If there is nothing, or a link that leads nowhere.
+        NotADirectoryError: If it is a file.
+    """
+    if path.is_dir():
+        return
+    if path.exists():
+        raise NotADirectoryError(f"expected a folder of images, but {path} is a file")
+    if path.is_symlink():
+        raise FileNotFoundError(f"{path} is a link to {path.readlink()}, which doesn't exist")
+    raise FileNotFoundError(f"there is no folder {path}")
+
+
 def warn_of_loose_images(root: Path) -> None:
     """Warn if images lie in a folder itself, where only those in its sub-folders are used."""
     loose = sorted(path.name for path in root.iterdir() if is_named_image(path))
     if loose:
         warnings.warn(
-            f"not used: {len(loose)} images that lie in {root} itself, such as {loose[0]}; put "
-            f"them into a sub-folder",
+            f"not used: images that lie in {root} itself ({len(loose)} in all, such as "
+            f"{loose[0]}); put them into a sub-folder",
             stacklevel=2,
         )
 
@@ -253,7 +270,7 @@ def _warn_of_dark(highest: list[int], root: Path) -> None:
     top = max(highest, default=DARK)
     if top < DARK:
         warnings.warn(
-            f"the {len(highest)} images with 16 bits in {root} have values up to {top:,} of "
+            f"images with 16 bits in {root} ({len(highest)} in all) have values up to {top:,} of "
             f"65,535, so they look nearly black; if that is their full range, set bits to "
             f"{max(8, top.bit_length())} (for colour, convert them to 8 bits)",
             stacklevel=2,

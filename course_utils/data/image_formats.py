@@ -129,13 +129,13 @@ def is_camera_raw(path: Path) -> bool:
     return bool(preview or sensor or _name(head) == RAW)
 
 
-def explain_values(path: Path) -> str:
-    """Describe the values of a TIFF file that Pillow opens, but doesn't read as they are meant.
+def explain_opened_tiff(path: Path) -> str:
+    """Describe a TIFF file that Pillow opens, but doesn't read as it is meant.
 
     Returns:
-        What they are, and what to do; empty if Pillow reads them right.
+        What it is, and what to do; empty if Pillow reads it right.
     """
-    return _unread_values(_head_and_tags(path)[1])
+    return RAW if is_camera_raw(path) else _unread_values(_head_and_tags(path)[1])
 
 
 def _unread_values(tags: Mapping[int, Any]) -> str:

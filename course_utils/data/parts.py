@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -46,15 +48,27 @@ def check_counts(counts: Counts) -> dict[str, int]:
     """Return the number of images per split as a new dictionary; None gives an empty one.
 
     Raises:
-        ValueError: If a split is unknown or a number is negative.
+        ValueError: If it is no dictionary, a split is unknown, or a number is negative or not an
+            integer.
     """
+    if not isinstance(counts, Mapping | None):
+        raise ValueError(f'expected counts such as {{"train": 100}}, got {counts!r}')
     counts = dict(counts or {})
     for split, n in counts.items():
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r} in counts: choose from {', '.join(SPLITS)}")
-        if n < 0:
-            raise ValueError(f"expected counts of at least 0, got {split}: {n}")
-    return counts
+        if isinstance(n, bool) or not isinstance(n, Integral) or n < 0:
+            raise ValueError(f"expected integer counts of at least 0, got {split}: {n!r}")
+    return {split: int(n) for split, n in counts.items()}
+
+
+def warn_of_fewer(split: str, wanted: int | None, n: int) -> None:
+    """Warn if a split has fewer images than ``counts`` asks for."""
+    if wanted is not None and n < wanted:
+        warnings.warn(
+            f"counts asks for {wanted} images in the split {split}, which has only {n}",
+            stacklevel=2,
+        )
 
 
 def take_counts(
@@ -72,10 +86,15 @@ def take_counts(
         counts: Images per split. A split that is not named keeps all its images; a validation split
             that has to be held out gets a tenth of the training images.
         seed: Seed of the random choice.
+
+    Warns:
+        UserWarning: If a split has fewer images than requested.
     """
     counts = check_counts(counts)
     if val is None:
         train, val = _hold_out(train, counts.get("val"), seed)
+    for split, part in zip(SPLITS, (train, val, test)):
+        warn_of_fewer(split, counts.get(split), len(part))
     return (
         _sample(train, counts.get("train"), seed),
         _sample(val, counts.get("val"), seed),

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from course_utils.data.folder_parts import folder_splits, folder_test
+from course_utils.data.image_folder import PhotoFolder
 from tests.photo_folders import photo, splits_of, write_photos
 
 
@@ -48,9 +49,9 @@ def test_folder_for_validation_is_checked_like_the_others(root):
     [
         ("extra/cat/a.png", "extra/"),
         ("unlabelled/a.JPG", "unlabelled/"),
-        ("a.png", "1 images that lie in .*a.png"),
-        ("train/a.webp", "1 images that lie in .*train.*a.webp"),
-        ("test/IMG_0001.HEIC", "1 images that lie in .*test.*HEIC"),
+        ("a.png", "images that lie in .*1 in all, such as a.png"),
+        ("train/a.webp", "images that lie in .*train.*such as a.webp"),
+        ("test/IMG_0001.HEIC", "images that lie in .*test.*HEIC"),
     ],
 )
 def test_images_that_are_not_used_are_named(root, name, said):
@@ -88,6 +89,46 @@ def test_sample_has_every_class_or_says_which_it_lacks(root):
     assert notes == []
     _, (note,) = notes_of(root, counts={"train": 4, "val": 3, "test": 2})
     assert "split test has no images of" in note
+
+
+@pytest.mark.parametrize(
+    ("counts", "held", "said"),
+    [
+        ({"val": 100}, 10, "100 images in the split val, which has only 10"),
+        ({"test": 5}, 2, "5 images in the split test, which has only 4"),
+        ({"val": 10, "train": 3}, 10, "3 images in the split train, which has only 2"),
+    ],
+)
+def test_counts_above_the_number_of_images_are_named(root, counts, held, said):
+    data, notes = notes_of(root, counts=counts)
+    assert len(data.val) == held
+    assert sum(said in note for note in notes) == 1
+
+
+@pytest.mark.parametrize("name", ["train", "val", "valid", "validation", "test"])
+def test_part_that_is_a_file_or_a_broken_link_is_refused(root, name):
+    part = root / name
+    if part.exists():
+        part.rename(root / "elsewhere")
+    part.write_text("a list of images")
+    with pytest.raises(NotADirectoryError, match=f"{name} is a file"):
+        folder_splits(root, size=16)
+    part.unlink()
+    part.symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match=f"{name} is a link to nowhere"):
+        folder_splits(root, size=16)
+    if name == "test":
+        with pytest.raises(FileNotFoundError, match="link to nowhere"):
+            folder_test(root, size=16, classes=("cat", "dog"))
+
+
+def test_home_folder_may_be_a_tilde(root, monkeypatch):
+    monkeypatch.setenv("HOME", str(root.parent))
+    monkeypatch.setenv("USERPROFILE", str(root.parent))
+    home = f"~/{root.name}"
+    assert len(folder_splits(home, size=16).test) == 4
+    assert len(folder_test(home, size=16, classes=("cat", "dog"))) == 4
+    assert len(PhotoFolder(f"{home}/train", 16)) == 12
 
 
 def test_folder_without_enough_images_to_validate_is_refused(tmp_path):

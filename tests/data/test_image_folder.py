@@ -200,7 +200,7 @@ def test_sixteen_bit_images_that_use_fewer_are_noticed(root, highest, bits):
     for i, value in enumerate((highest, highest // 2)):
         Image.fromarray(np.full((20, 20), value, np.uint16)).save(root / "cat" / f"deep_{i}.png")
     with pytest.warns(
-        UserWarning, match=rf"2 images with 16 bits .* {highest:,} .*bits to {bits} "
+        UserWarning, match=rf"16 bits in .* \(2 in all\) .* {highest:,} .*bits to {bits} "
     ):
         dark = PhotoFolder(root, 16)
     bright = PhotoFolder(root, 16, bits=bits)

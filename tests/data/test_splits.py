@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -112,6 +114,27 @@ def test_unreadable_files_are_refused_or_skipped(folder):
         load("folder", root=folder)
     with pytest.warns(UserWarning, match="1 of 21"):
         assert len(load("folder", root=folder, unreadable="skip").train) == 18
+
+
+@pytest.mark.parametrize("name", ["cluttered_digits", "folder", "elpv", "cifar10"])
+@pytest.mark.parametrize("n", [2.5, "2", [2], True, None])
+@pytest.mark.usefixtures("unchecked")
+def test_counts_that_are_no_integers_are_refused(name, n, tmp_path):
+    with pytest.raises(ValueError, match=f"integer counts .*got train: {re.escape(repr(n))}"):
+        load(name, root=tmp_path, counts={"train": n})
+
+
+@pytest.mark.parametrize("counts", [100, "train", [("train", 3)]])
+@pytest.mark.usefixtures("unchecked")
+def test_counts_need_names(counts):
+    with pytest.raises(ValueError, match=f"counts such as .*got {re.escape(repr(counts))}"):
+        load(counts=counts)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_counts_may_be_numbers_of_numpy():
+    data = load(counts=dict.fromkeys(("train", "val", "test"), np.int64(2)))
+    assert [len(part) for part in data[:3]] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("counts", [{"val": -1}, {"train": 3, "test": -2}])
