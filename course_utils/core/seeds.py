@@ -11,10 +11,22 @@ The shipped results depend on these factors: a different one gives different ima
 
 from __future__ import annotations
 
+from numbers import Integral
+
 SEED_STEP = 1009
 RANK_STEP = 7919
 FRESH_STEP = 100_003
 SPLIT_STEP = 1_000_003
+
+
+def check_seed(seed: int) -> None:
+    """Check the seed of a run, which NumPy limits to 32 bits.
+
+    Raises:
+        ValueError: If the seed is not an integer from 0 to 2**32 - 1.
+    """
+    if not (isinstance(seed, Integral) and 0 <= seed < 2**32):
+        raise ValueError(f"expected a seed from 0 to {2**32 - 1}, got {seed!r}")
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from inspect import signature
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from course_utils.core.tensor_files import read_tensors, write_tensors
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet, SoftAttentionCNN
 from course_utils.models.weights import halved, load_weights
 
+# Names in the folder of a run: the trained network, and that of the run before in this folder.
+MODEL, PREVIOUS = "model.safetensors", "previous.safetensors"
 NETWORKS = {
     "attn_vgg": AttnVGG,
     "pay_attention": PayAttentionVGG,
@@ -54,21 +57,13 @@ class Description:
         """Build the network, freshly initialised.
 
         Raises:
-            ValueError: If the network, its gate or an option is unknown; the message lists the
-                valid ones.
+            ValueError: If the network, its gate or an option is unknown, or an option has a value
+                of the wrong type; the message lists the valid ones.
         """
-        valid = option_names(self.network)
+        check_options(self.network, self.options)
         kind = NETWORKS[self.network]
         options = dict(self.options)
-        if unknown := set(options) - set(valid):
-            raise ValueError(
-                f"{self.network} has no option {min(unknown)!r}: it has {', '.join(valid)}"
-            )
         if kind is ResNet and options.get("gate") is not None:
-            if options["gate"] not in RESNET_GATES:
-                raise ValueError(
-                    f"unknown gate {options['gate']!r}: choose one of {', '.join(RESNET_GATES)}"
-                )
             options["gate"] = RESNET_GATES[options["gate"]]
         return kind(len(self.classes), **options)
 
@@ -84,7 +79,39 @@ def option_names(network: str) -> list[str]:
     return [name for name in signature(NETWORKS[network]).parameters if name != "num_classes"]
 
 
-def write(path: Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
+def check_options(network: str, options: dict[str, Any]) -> None:
+    """Check the names of a network's options, its gate, and the options that are no names.
+
+    The networks themselves check options such as the alignment and ranges such as the dropout's.
+
+    Raises:
+        ValueError: If the network, its gate or an option is unknown, or an option has a value of
+            the wrong type.
+    """
+    valid = option_names(network)
+    if unknown := set(options) - set(valid):
+        raise ValueError(f"{network} has no option {min(unknown)!r}: it has {', '.join(valid)}")
+    parameters = signature(NETWORKS[network], eval_str=True).parameters
+    for name, value in options.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        fits, expected = {
+            float: (number and abs(value) < inf, "a finite number"),
+            bool: (isinstance(value, bool), "True or False"),
+            int | None: (
+                value is None or (number and isinstance(value, int)),
+                "an integer or None",
+            ),
+        }.get(parameters[name].annotation, (True, ""))
+        if not fits:
+            raise ValueError(f"expected {name} to be {expected}, got {value!r}")
+    gate = options.get("gate") if network == "resnet" else None
+    if gate is not None and gate not in list(RESNET_GATES):
+        raise ValueError(f"unknown gate {gate!r}: choose one of {', '.join(RESNET_GATES)}")
+
+
+def write(
+    path: str | Path, model: nn.Module, description: Description, *, half: bool = False
+) -> None:
     """Write the weights of a network and its description into one file, whole or not at all.
 
     Args:
@@ -102,7 +129,7 @@ def write(path: Path, model: nn.Module, description: Description, *, half: bool 
     write_tensors(path, weights, {"description": json.dumps(asdict(description))})
 
 
-def read(path: Path) -> tuple[nn.Module, Description]:
+def read(path: str | Path) -> tuple[nn.Module, Description]:
     """Read a network that `write` wrote, in evaluation mode, with its description.
 
     Raises:
@@ -111,6 +138,7 @@ def read(path: Path) -> tuple[nn.Module, Description]:
         ValueError: If the file is damaged or not a checkpoint, another version of the course wrote
             it, or its weights do not fit its description.
     """
+    path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     try:

@@ -24,7 +24,7 @@ def test_every_network_is_the_same_after_saving_and_loading(network, options, tm
     description = checkpoints.Description(network, ("a", "b", "c"), 32, options)
     model = description.build().eval()
     checkpoints.write(tmp_path / "model.safetensors", model, description)
-    again, read = checkpoints.read(tmp_path / "model.safetensors")
+    again, read = checkpoints.read(str(tmp_path / "model.safetensors"))
     assert read == description
     assert not again.training
     images = torch.rand(1, 3, 32, 32)
@@ -114,6 +114,12 @@ def test_other_users_may_read_the_file(tmp_path):
         ("vit", {}, r"'vit'.* attn_vgg, pay_attention, resnet, soft_attention, vgg"),
         ("vgg", {"gate": "cbam"}, r"vgg .*'gate'.* width, head, pretrained"),
         ("resnet", {"gate": "se"}, r"'se'.* cbam, second_order, squeeze_excitation, streamlined"),
+        ("resnet", {"gate": ["cbam"]}, r"gate \['cbam'\]: choose"),
+        ("vgg", {"width": "abc"}, "expected width to be a finite number, got 'abc'"),
+        ("resnet", {"width": None}, "expected width to be a finite number, got None"),
+        ("attn_vgg", {"dropout": float("inf")}, "expected dropout to be a finite number, got inf"),
+        ("attn_vgg", {"pretrained": 1}, "expected pretrained to be True or False, got 1"),
+        ("soft_attention", {"image_size": True}, "image_size to be an integer or None, got True"),
     ],
 )
 def test_unknown_networks_options_and_gates_are_refused(network, options, message):
