@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from course_utils.core.seeds import check_seed
 from course_utils.plots.escapes import printable
 from course_utils.training.recipes import RECIPES, Recipe
 
@@ -46,7 +47,6 @@ DataSetName = Literal[
 ]
 NetworkName = Literal["attn_vgg", "pay_attention", "resnet", "soft_attention", "vgg"]
 RecipeName = Literal["course", "soft_gate", "jetley2018", "yan2019", "beginner", "streamlined"]
-MODEL = "model.safetensors"
 # How PyTorch, on a CPU or a GPU, and the operating system report that memory has run out.
 NO_MEMORY = re.compile("out of memory|allocate memory|not enough memory|ALLOC_FAILED", re.I)
 DEFAULT_WIDTH = 0.125  # of a network, so that it trains on a laptop
@@ -180,21 +180,23 @@ def train(
     """
     # What can be checked without the images comes first, because loading them may take minutes.
     chosen = _recipe(recipe, {"epochs": epochs, "batch_size": batch_size, "lr": lr})
-    options = _options(set_ or [])
     _warn_about_mirrored_digits(recipe, data_set if data_folder is None else None)
+    check_seed(seed)
 
     import torch
 
     from course_utils.models import checkpoints
+    from course_utils.training.checkpointing import check_run_folder
 
-    if "width" in checkpoints.option_names(model):
-        options = {"width": DEFAULT_WIDTH} | options
+    options = _options(model, set_ or [])
+    check_run_folder(out)
     splits = _load(data_folder, data_set, img_size, skip_unreadable, allow_large, bits)
     description = checkpoints.Description(model, splits.classes, img_size, options)
     torch.manual_seed(seed)
     network = description.build()
-    if start_from is not None:
-        _start_from(network, description, start_from)
+    if start_from is not None and not (resume and _has_checkpoint(out)):
+        # PyTorch sends the weights of the first process to the others.
+        _first_process(_start_from)(network, description, start_from)
     if compile_:
         network.compile()
     _say(
@@ -209,10 +211,10 @@ def train(
         out=out,
         seed=seed,
         resume=resume,
-        start_from=start_from,
     )
-    _write(network, description, out / MODEL)
-    _say(f"best validation accuracy {run.history.val_accuracy.max():.3f}; wrote {out / MODEL}")
+    file = out / checkpoints.MODEL
+    _write(network, description, file)
+    _say(f"best validation accuracy {run.history.val_accuracy.max():.3f}; wrote {file}")
 
 
 @app.command(
@@ -341,9 +343,15 @@ def _recipe(name: str, changes: dict[str, Any]) -> Recipe:
     return replace(RECIPES[name], **given)
 
 
-def _options(pairs: list[str]) -> dict[str, Any]:
-    """Parse pairs name=value. A value that isn't a Python literal is a word, such as softmax."""
-    options = {}
+def _options(network: str, pairs: list[str]) -> dict[str, Any]:
+    """Parse and check pairs name=value, and add the default width.
+
+    A value that isn't a Python literal is a word, such as softmax.
+    """
+    from course_utils.models import checkpoints
+
+    has_width = "width" in checkpoints.option_names(network)
+    options: dict[str, Any] = {"width": DEFAULT_WIDTH} if has_width else {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
@@ -352,6 +360,7 @@ def _options(pairs: list[str]) -> dict[str, Any]:
             options[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             options[name] = value
+    checkpoints.check_options(network, options)
     return options
 
 
@@ -401,7 +410,7 @@ def _start_from(network: nn.Module, description: Description, path: Path) -> Non
     for name, given, expected in (
         ("--model", description.network, its.network),
         ("--set", _settings(description), _settings(its)),
-        ("classes", ", ".join(description.classes), ", ".join(its.classes)),
+        ("classes", description.classes, its.classes),
     ):
         if given != expected:
             raise ValueError(
@@ -417,6 +426,12 @@ def _settings(description: Description) -> str:
     return " ".join(f"{name}={value}" for name, value in options if name != "pretrained")
 
 
+def _has_checkpoint(out: Path) -> bool:
+    from course_utils.training.checkpointing import BEST, LAST
+
+    return any((out / name).exists() for name in (LAST, BEST))
+
+
 def _fit(
     network: nn.Module,
     splits: Splits,
@@ -426,26 +441,20 @@ def _fit(
     out: Path,
     seed: int,
     resume: bool,
-    start_from: Path | None,
 ) -> Run:
     """Train, and turn interruptions and Lightning's own error into messages with advice."""
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    from course_utils.training.checkpointing import BEST, LAST
+    from course_utils.models.checkpoints import MODEL
     from course_utils.training.resuming import OtherRunError
     from course_utils.training.trainer import fit
 
-    if resume and not any((out / name).exists() for name in (LAST, BEST)):
+    if resume and not _has_checkpoint(out):
         warnings.warn(f"{out} has no checkpoint to resume from, so a new run starts", stacklevel=1)
     about = asdict(description)
     try:
         return fit(network, splits, recipe, folder=out, seed=seed, resume=resume, about=about)
     except KeyboardInterrupt as stopped:
-        if start_from is None or start_from.resolve() not in (
-            out.resolve(),
-            (out / MODEL).resolve(),
-        ):
-            (out / MODEL).unlink(missing_ok=True)  # an earlier run may have written it
         raise KeyboardInterrupt(
             f"{stopped}. Run the same command with --resume to continue"
         ) from stopped
@@ -482,19 +491,21 @@ def _say(text: str) -> None:
 def _network(checkpoint: Path) -> tuple[nn.Module, Description]:
     """Read a checkpoint, or the model in a folder that `train` wrote."""
     from course_utils.models import checkpoints
+    from course_utils.models.checkpoints import MODEL, PREVIOUS
 
     if checkpoint.suffix == ".ckpt":
         raise ValueError(
             f"{checkpoint} is the state of a training run: pass {checkpoint.with_name(MODEL)}, "
             f"which train writes at its end, or continue the run with train --resume"
         )
-    if checkpoint.is_dir():
-        if not (checkpoint / MODEL).exists():
-            raise FileNotFoundError(
-                f"there is no {MODEL} in {checkpoint}; train writes it at its end"
-            )
-        checkpoint /= MODEL
-    return checkpoints.read(checkpoint)
+    file = checkpoint / MODEL if checkpoint.is_dir() else checkpoint
+    if file.name == MODEL and not file.exists():
+        earlier = file.with_name(PREVIOUS)
+        also = f"; {earlier} is the network of an earlier run" * earlier.exists()
+        raise FileNotFoundError(
+            f"there is no {MODEL} in {file.parent}; train writes it at its end{also}"
+        )
+    return checkpoints.read(file)
 
 
 def _pictures(data: Path, out: Path) -> list[Path]:

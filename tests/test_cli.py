@@ -396,7 +396,7 @@ def test_a_finished_run_is_trained_on_from_its_network(trained, photos, tmp_path
         (["--set", "alignment=sigmoid"], ["width=0.0625", "alignment=sigmoid width=0.0625"]),
         (["--set", "width=0.125"], ["width=0.0625", "width=0.125"]),
         (["--model", "vgg"], ["attn_vgg", "vgg"]),
-        (["--data", "cluttered_digits"], ["blau ✓, red", "0, 1, 2"]),
+        (["--data", "cluttered_digits"], ["'blau ✓', 'red'", "'0', '1', '2'"]),
     ],
 )
 def test_a_network_with_other_options_or_classes_is_no_start(
@@ -406,6 +406,67 @@ def test_a_network_with_other_options_or_classes_is_no_start(
     result = run("train", *data, "--out", tmp_path, *TINY, "--start-from", trained[0], *options)
     assert result.exit_code == 1
     assert all(name in result.output.splitlines()[-1] for name in named)
+
+
+@pytest.mark.parametrize(
+    ("classes", "others"), [(("a, b", "c"), ("a", "b, c")), (("a", "b"), ("b", "a"))]
+)
+def test_a_start_needs_the_same_classes_in_the_same_order(classes, others, tmp_path):
+    trained, new = (
+        checkpoints.Description("vgg", names, 32, {"width": 0.0625}) for names in (classes, others)
+    )
+    checkpoints.write(tmp_path / "m.safetensors", trained.build(), trained)
+    with pytest.raises(ValueError, match=re.escape(f"expected {classes}, got {others}")):
+        cli._start_from(new.build(), new, tmp_path / "m.safetensors")
+    cli._start_from(trained.build(), trained, tmp_path / "m.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default:.* no checkpoint to resume from")
+@pytest.mark.parametrize("start", [[], ["--start-from", "{out}"]], ids=["new", "from itself"])
+@pytest.mark.parametrize(
+    "end", [ValueError("NaN"), OSError(errno.ENOSPC, "full"), KeyboardInterrupt()]
+)
+def test_the_network_of_an_earlier_run_is_not_taken_for_that_of_a_run_that_failed(
+    end, start, trained, photos, tmp_path, monkeypatch
+):
+    out = shutil.copytree(trained[0], tmp_path / "run")
+    earlier = (out / "model.safetensors").read_bytes()
+    start = [option.format(out=out) for option in start]
+
+    def stopped(*_):
+        raise end
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Classifier, "on_train_epoch_end", stopped)
+        assert train(photos, out, *start).exit_code != 0
+    assert not (out / "model.safetensors").exists()
+    assert (out / "previous.safetensors").read_bytes() == earlier
+    for checkpoint in (out, out / "model.safetensors"):
+        result = run("evaluate", "--checkpoint", checkpoint, "--data-folder", photos)
+        assert result.exit_code == 1
+        assert f"there is no model.safetensors in {out}" in result.output
+        assert f"{out / 'previous.safetensors'} is the network of an earlier run" in result.output
+
+
+@pytest.mark.slow
+def test_a_run_that_started_from_its_own_folder_is_resumed_with_the_same_command(
+    trained, photos, tmp_path, monkeypatch
+):
+    out = shutil.copytree(trained[0], tmp_path / "run")
+    end = trainer.Classifier.on_train_epoch_end
+
+    def stopped(self):
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        end(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Classifier, "on_train_epoch_end", stopped)
+        assert train(photos, out, "--start-from", out).exit_code == 130
+    result = train(photos, out, "--start-from", out, "--resume")
+    assert result.exit_code == 0, result.output
+    assert (out / "model.safetensors").exists()
 
 
 @pytest.mark.slow
@@ -544,8 +605,22 @@ NOWHERE = ["--data-folder", "nowhere"]
         (["evaluate", "--checkpoint", "{run}/last.ckpt"], "{run}/model.safetensors"),
         (["visualize", "--checkpoint", "{run}/best.ckpt", *NOWHERE], "train --resume"),
         (["export", "--checkpoint", "{model}", "--out", "{folder}.onnx"], "is a folder"),
-        (["train", "--data-folder", "{photos}", "--set", "width=abc"], "error: "),
-        (["train", "--data-folder", "{photos}", "--set", "width=inf"], "error: "),
+        *(
+            (["train", *NOWHERE, "--model", network, "--set", given], message)
+            for network, given, message in [
+                ("attn_vgg", "width=abc", "expected width to be a finite number, got 'abc'"),
+                ("vgg", "width=1e999", "expected width to be a finite number, got inf"),
+                ("pay_attention", "dropout=abc", "expected dropout to be a finite number"),
+                ("vgg", "pretrained=yes", "expected pretrained to be True or False, got 'yes'"),
+                ("soft_attention", "image_size=64.0", "image_size to be an integer or None"),
+            ]
+        ),
+        *(
+            (["train", *NOWHERE, "--seed", seed], f"from 0 to 4294967295, got {seed}")
+            for seed in ("-1", str(10**20))
+        ),
+        (["train", *NOWHERE, "--out", "{model}"], "model.safetensors is a file, not a folder"),
+        (["train", *NOWHERE, "--out", "{model}/in"], "model.safetensors is a file, not a folder"),
         (
             ["train", "--data-folder", "{photos}", "--lr", "inf"],
             "lr must be positive and finite, got inf",

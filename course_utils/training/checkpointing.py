@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from course_utils.core.files import replacing
+from course_utils.models.checkpoints import MODEL
 
-LAST, BEST = "last.ckpt", "best.ckpt"  # names in the folder of a run
+LAST, BEST, LOG = "last.ckpt", "best.ckpt", "log"  # names in the folder of a run
 
 
 class DamagedCheckpointError(ValueError):
@@ -74,6 +76,30 @@ class ModelCheckpoint(callbacks.ModelCheckpoint):
             "best_k_models": {file: score} if score is not None else {},
         }
         super().load_state_dict(state | moved)
+
+
+def check_run_folder(folder: Path) -> None:
+    """Check that a run can write into a folder, which need not exist yet; nothing is created.
+
+    Raises:
+        IsADirectoryError: If a checkpoint is a folder.
+        NotADirectoryError: If the folder, a folder that contains it or its log is a file.
+        OSError: If nothing can be written there.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    for path in (existing, folder / LOG):
+        if path.is_file():
+            raise NotADirectoryError(
+                f"expected a folder for the run, but {path} is a file, not a folder"
+            )
+    for path in (folder / name for name in (LAST, BEST, MODEL)):
+        if path.is_dir():
+            raise IsADirectoryError(f"the run writes a file {path}, but that is a folder")
+    try:
+        with TemporaryFile(dir=existing):  # permission bits don't tell on every system
+            pass
+    except OSError as error:
+        raise OSError(f"nothing can be written in {existing}: {error.strerror}") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
+from torch import Tensor, nn
 
 from course_utils.data.fingerprint import changes
 from course_utils.models.weights import load_weights
 from course_utils.training.checkpointing import (
     BEST,
     LAST,
+    LOG,
     DamagedCheckpointError,
     read_checkpoint,
 )
@@ -66,9 +67,8 @@ def resume_point(folder: Path, settings: dict[str, Any], model: nn.Module) -> Re
     if path is None:
         return ResumePoint()
     _check_same_run(folder, saved, settings)
-    network = {name.removeprefix(PREFIX): value for name, value in saved["state_dict"].items()}
     try:
-        load_weights(model, network)
+        load_weights(model, _network_weights(saved))
     except ValueError as error:
         raise OtherRunError(f"{path} can't be resumed with this network: {error}") from error
     callbacks = saved["callbacks"]
@@ -78,6 +78,30 @@ def resume_point(folder: Path, settings: dict[str, Any], model: nn.Module) -> Re
     # A checkpoint of an earlier version doesn't hold the history, but the log does.
     rows = () if "History" in callbacks else logged_rows(folder, epoch)
     return ResumePoint(path, epoch if over else None, rows)
+
+
+def best_weights(folder: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """Read the weights of a run's best epoch, or of its last one if the best was lost.
+
+    Raises:
+        ValueError: If another run, with other settings, wrote the checkpoints meanwhile or deleted
+            them.
+    """
+    best = folder / BEST
+    try:
+        saved = _read(best if best.exists() else folder / LAST)
+        _check_same_run(folder, saved, settings)
+    except (FileNotFoundError, OtherRunError) as error:
+        raise ValueError(
+            f"another run wrote into {folder} while this one was training, so the weights of this "
+            "one are lost; give each run a folder of its own"
+        ) from error
+    return _network_weights(saved)
+
+
+def _network_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
+    weights = saved["state_dict"].items()
+    return {name.removeprefix(PREFIX): value.contiguous() for name, value in weights}
 
 
 def _newest(folder: Path) -> tuple[Path | None, dict[str, Any]]:
@@ -172,7 +196,7 @@ def log_files(folder: Path) -> list[Path]:
     """Return the log files of a run, the oldest first; each time it is resumed adds a new one."""
     versions = {
         int(number): path
-        for path in (folder / "log").glob("version_*")
+        for path in (folder / LOG).glob("version_*")
         if (number := path.name.removeprefix("version_")).isdecimal()
     }
     return [versions[number] / "metrics.csv" for number in sorted(versions)]

@@ -29,23 +29,25 @@ from torchmetrics.functional import accuracy
 
 from course_utils.core.eval_mode import evaluating
 from course_utils.core.files import delete_leftovers
-from course_utils.core.seeds import epoch_seed
+from course_utils.core.seeds import check_seed, epoch_seed
 from course_utils.data.fingerprint import fingerprints
 from course_utils.data.splits import Splits
 from course_utils.models import Output
+from course_utils.models.checkpoints import MODEL, PREVIOUS
 from course_utils.training.augmentation import mirror_and_shift
 from course_utils.training.callbacks import History, Progress, Snapshots
 from course_utils.training.checkpointing import (
     BEST,
     LAST,
+    LOG,
     ModelCheckpoint,
     WholeFiles,
-    read_checkpoint,
+    check_run_folder,
 )
 from course_utils.training.datamodule import SplitsDataModule, processes
 from course_utils.training.losses import heads_loss
 from course_utils.training.recipes import Recipe
-from course_utils.training.resuming import PREFIX, ResumePoint, log_files, resume_point
+from course_utils.training.resuming import ResumePoint, best_weights, log_files, resume_point
 from course_utils.training.run import HISTORY_COLUMNS, Run
 
 
@@ -152,13 +154,15 @@ def fit(
         data: Images to train and validate on. The test split is not used.
         recipe: Epochs, learning rate, loss and so on.
         folder: Folder for the log and the checkpoints. An earlier run in this folder is
-            replaced, unless it is resumed.
-        seed: Seed of the order of the images, of dropout and of augmentation.
+            replaced, unless it is resumed; a network in its ``model.safetensors`` becomes
+            ``previous.safetensors``. Each run needs a folder of its own.
+        seed: Seed of the order of the images, of dropout and of augmentation, from 0 to 2**32 - 1.
         gallery: Images whose attention maps are kept. If None, no maps are kept.
         snapshot_epochs: Epochs after which the maps are kept; 0 is before training.
         resume: Continue from the newest checkpoint in the folder, if there is one, with the same
-            model, data and settings. To train further with other settings, call `fit` without
-            ``resume`` on a model that has the trained weights.
+            model, data and settings. Images in memory are compared; those that a data set reads
+            from files one by one are only counted. To train further with other settings, call `fit`
+            without ``resume`` on a model that has the trained weights.
         about: Plain values that describe what is trained. They are stored in the checkpoint, and a
             resumed run must be given the same.
 
@@ -169,7 +173,10 @@ def fit(
         KeyboardInterrupt: If you press Ctrl-C. The log and the last checkpoint are kept.
         OSError: If the disk is full, or a file can't be written for another reason. The log and the
             last checkpoint are kept.
-        ValueError: If there are no images to train or to validate on; if the processes can't share
+        NotADirectoryError, IsADirectoryError: If there is a file in the place of a folder, or the
+            reverse.
+        ValueError: If the seed is out of range; if another run wrote into the folder at the same
+            time; if there are no images to train or to validate on; if the processes can't share
             a batch evenly; if a network with batch norm gets a single image per step; if the
             training loss is NaN or infinite; or if the run can't be resumed, because both
             checkpoints are damaged, a later version of the course wrote them, or the recipe, the
@@ -179,6 +186,8 @@ def fit(
         UserWarning: If a checkpoint to resume from is damaged or missing, so the other one is used.
     """
     folder = Path(folder)
+    check_seed(seed)
+    check_run_folder(folder)
     _check_sizes(data, recipe)
     if not model.training:  # Lightning trains it in the mode it finds it in
         model.train()
@@ -188,6 +197,8 @@ def fit(
     settings = dict(recipe=asdict(recipe), seed=seed, about=about, data=fingerprints(data))
     start = resume_point(folder, settings, model) if resume else ResumePoint()
     rank_zero_only(delete_leftovers)(folder)
+    if start.checkpoint is None:
+        _set_aside_network(folder)
     if not resume:
         _delete_run(folder)
     model.to(memory_format=torch.channels_last)  # saves a third of each step on two CPU cores
@@ -198,20 +209,19 @@ def fit(
         epochs = start.ended_after or recipe.epochs
         trainer = _lightning_trainer(folder, recipe, epochs, [history, snapshots])
         module = Classifier(model, recipe, seed, settings)
-        kept = f"{folder} keeps the log and, after the first epoch, {LAST}"
         try:
             interrupted = _train(trainer, module, data, start.checkpoint)
         except OSError as error:  # such as a full disk
             raise OSError(
-                f"training stopped: {error}; {kept}. "
+                f"training stopped: {error}{_kept(folder)}. "
                 "If the disk is full, make room and resume the run"
             ) from error
     if interrupted:
-        raise KeyboardInterrupt(f"training stopped; {kept}")
+        raise KeyboardInterrupt(f"training stopped{_kept(folder)}")
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # the first process may still be writing the checkpoints
     rows = pd.DataFrame(history.rows, columns=HISTORY_COLUMNS)
-    run = Run(rows, snapshots.maps, _best_weights(folder))
+    run = Run(rows, snapshots.maps, best_weights(folder, settings))
     model.cpu().to(memory_format=torch.contiguous_format).eval().load_state_dict(run.weights)
     return run
 
@@ -266,7 +276,7 @@ def _lightning_trainer(
         use_distributed_sampler=False,  # SplitsDataModule shares the images itself
         sync_batchnorm=cuda and several,  # PyTorch can't do it on CPUs
         precision=_precision(),
-        logger=CSVLogger(folder, name="log"),
+        logger=CSVLogger(folder, name=LOG),
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,  # the order, and perhaps the images, are new
@@ -347,9 +357,17 @@ def _delete_run(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _best_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the weights of the best epoch, or of the last one if the best was lost."""
-    best = folder / BEST
-    saved = read_checkpoint(best if best.exists() else folder / LAST)
-    weights = saved["state_dict"].items()
-    return {name.removeprefix(PREFIX): value.contiguous() for name, value in weights}
+@rank_zero_only
+def _set_aside_network(folder: Path) -> None:
+    """Rename the network of an earlier run, so that nobody takes it for the new run's.
+
+    It isn't deleted, because the new run may have started from it and may fail.
+    """
+    if (folder / MODEL).exists():
+        (folder / MODEL).replace(folder / PREVIOUS)
+
+
+def _kept(folder: Path) -> str:
+    """Say which files of a run that has stopped are there, as the end of a sentence."""
+    kept = [name for name in (LOG, LAST) if (folder / name).exists()]
+    return f"; {folder} keeps {' and '.join(kept)}" * bool(kept)

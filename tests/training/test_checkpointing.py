@@ -1,10 +1,17 @@
+import errno
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from course_utils.training.checkpointing import DamagedCheckpointError, WholeFiles, read_checkpoint
+from course_utils.training import checkpointing
+from course_utils.training.checkpointing import (
+    DamagedCheckpointError,
+    WholeFiles,
+    check_run_folder,
+    read_checkpoint,
+)
 
 STATE = {"state_dict": {"model.w": torch.arange(5000.0)}, "epoch": 3}
 
@@ -89,3 +96,34 @@ def test_an_interrupted_write_leaves_the_checkpoint_before_it(checkpoint, monkey
         WholeFiles().save_checkpoint({"epoch": 4}, checkpoint)
     assert checkpoint.read_bytes() == before
     assert [path.name for path in checkpoint.parent.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("made", "folder", "error", "message"),
+    [
+        ("out", "out", NotADirectoryError, "out is a file, not a folder"),
+        ("out", "out/deep/run", NotADirectoryError, "out is a file, not a folder"),
+        ("run/log", "run", NotADirectoryError, "log is a file, not a folder"),
+        ("run/best.ckpt/", "run", IsADirectoryError, "best.ckpt, but that is a folder"),
+        ("run/last.ckpt/", "run", IsADirectoryError, "last.ckpt, but that is a folder"),
+        ("run/model.safetensors/", "run", IsADirectoryError, "model.safetensors, but that is"),
+    ],
+)
+def test_what_is_in_the_way_of_a_run_is_named(made, folder, error, message, tmp_path):
+    path = tmp_path / made
+    path.parent.mkdir(exist_ok=True)
+    path.mkdir() if made.endswith("/") else path.touch()
+    with pytest.raises(error, match=message):
+        check_run_folder(tmp_path / folder)
+
+
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_cannot_be_written_is_named_with_the_reason(reason, tmp_path, monkeypatch):
+    def refused(dir):
+        raise OSError(reason, os.strerror(reason), str(dir))
+
+    check_run_folder(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(checkpointing, "TemporaryFile", refused)
+    with pytest.raises(OSError, match=f"{tmp_path}: {os.strerror(reason)}"):
+        check_run_folder(tmp_path / "new")

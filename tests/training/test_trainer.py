@@ -334,9 +334,45 @@ def test_a_mistake_is_reported_before_the_earlier_run_is_deleted(one_epoch, digi
     tiny_images = TensorDataset(torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.long))
     with pytest.raises(ValueError, match="pixels, got"):
         fit(tiny(), digits._replace(val=tiny_images), ONE_EPOCH, folder=folder)
-    with pytest.raises(ValueError, match="-1 is not in bounds"):
-        fit(tiny(), digits, ONE_EPOCH, folder=folder, seed=-1)
+    for seed in (-1, 2**32, 10**20):
+        with pytest.raises(ValueError, match=rf"from 0 to 4294967295, got {seed}"):
+            fit(tiny(), digits, ONE_EPOCH, folder=folder, seed=seed)
     assert (folder / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("other", ["recipe", "about", "seed", "images", "deleted"])
+def test_the_weights_of_another_run_are_never_returned(
+    other, finished, one_epoch, digits, tmp_path, monkeypatch
+):
+    """The other run ends in the same folder just before this one reads its checkpoint."""
+    train, intruder = trainer._train, tmp_path / "intruder"
+    if other in ("seed", "images"):
+        changed = digits._replace(train=Subset(digits.train, range(1, len(digits.train))))
+        data, seed = (digits, 1) if other == "seed" else (changed, 0)
+        fit(tiny(), data, ONE_EPOCH, folder=intruder, seed=seed)
+    folders = {"recipe": finished[2], "about": one_epoch[1]}
+
+    def trained(*arguments):
+        interrupted = train(*arguments)
+        for name in ("best.ckpt", "last.ckpt"):
+            (tmp_path / name).unlink()
+            if other != "deleted":
+                shutil.copy(folders.get(other, intruder) / name, tmp_path)
+        return interrupted
+
+    monkeypatch.setattr(trainer, "_train", trained)
+    with pytest.raises(ValueError, match="another run wrote into") as refused:
+        fit(tiny(), digits, ONE_EPOCH, folder=tmp_path)
+    assert not isinstance(refused.value, OtherRunError)  # its advice is about resuming
+
+
+@pytest.mark.parametrize(("written", "kept"), [([], ""), (["log"], "; {} keeps log")])
+def test_a_run_that_stops_says_what_is_there(written, kept, tmp_path):
+    for name in written:
+        (tmp_path / name).mkdir()
+    assert trainer._kept(tmp_path) == kept.format(tmp_path)
+    (tmp_path / "last.ckpt").touch()
+    assert trainer._kept(tmp_path).endswith("last.ckpt")
 
 
 def test_an_infinite_loss_ends_the_training_and_names_the_epoch(digits, tmp_path):
