@@ -540,19 +540,21 @@ def _draw(
     bits: int,
 ) -> None:
     """Save the figure of an image and, if requested, its overlays."""
-    from course_utils.data.image_files import read_image
+    from course_utils.data.image_files import figure_tag, read_image
     from course_utils.explain.overview import draw_overlays, draw_overview
 
     read = partial(read_image, file, allow_large=allow_large, bits=bits)
     image = read(description.image_size)[None] / 255  # (1, 3, S, S)
     path = names.path(file, ".png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw_overview(network, image, description.classes).savefig(path)
+    draw_overview(network, image, description.classes).savefig(
+        path, pil_kwargs={"pnginfo": figure_tag()}
+    )
     if overlays:
         # The network sees the square in the middle; this is the same one at full resolution.
         square = read(_shorter_side(file, allow_large)) / 255
         for name, picture in draw_overlays(network, image, square).items():
-            picture.save(names.path(file, f".{name}.png"))
+            picture.save(names.path(file, f".{name}.png"), pnginfo=figure_tag())
 
 
 def _shorter_side(file: Path, allow_large: bool) -> int:

@@ -98,6 +98,19 @@ def test_visualize_writes_one_figure_per_image(trained, photos, tmp_path):
     assert picture[..., :3].std() > 0.1
 
 
+@pytest.mark.filterwarnings("default:not used")
+def test_figures_beside_the_images_are_not_evaluated(trained, photos, tmp_path):
+    data = tmp_path / "photos"
+    shutil.copytree(photos, data)
+    before = run("evaluate", "--checkpoint", trained[0], "--data-folder", data)
+    visualize(trained, data / "test", data / "test" / "red" / "figures", "--overlays")
+    n = len(list(data.rglob("*.png")))
+    assert n > 6  # overlays as well
+    after = run("evaluate", "--checkpoint", trained[0], "--data-folder", data)
+    assert f"({n} in all" in text(after.output)
+    assert after.output.split("6 test images")[1] == before.output.split("6 test images")[1]
+
+
 def test_one_image_neither_stops_nor_overwrites_another(trained, tmp_path, monkeypatch):
     """Some files can't be read, and others have names that are alike or too long."""
     photo = Image.new("RGB", (40, 36), "green")

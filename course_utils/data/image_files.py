@@ -35,6 +35,7 @@ LEFT_FOLDERS = {
     *("__pycache__", "_vti_cnf"),
 }
 SIDECARS = (".xmp", ".aae", ".pp3", ".lrdata")  # edits and previews, kept beside a photograph
+FIGURE = "course_utils visualize"  # in the text "Software" of the figures that it writes
 HUGE = 10**8  # pixels
 TEXT_CHUNK, ALL_TEXT = 2**26, 2**28  # bytes of text in a PNG file; Pillow allows 2**20 and 2**26
 _LIMITS = RLock()
@@ -135,6 +136,24 @@ def is_left_over(name: str) -> bool:
         or name in LEFT_FILES
         or name in LEFT_FOLDERS
     )
+
+
+def figure_tag() -> PngImagePlugin.PngInfo:
+    """Return the text of a PNG file by which `is_figure` knows a figure of ours."""
+    tag = PngImagePlugin.PngInfo()
+    tag.add_text("Software", FIGURE)
+    return tag
+
+
+def is_figure(path: Path) -> bool:
+    """Return whether a file is a figure that ``course_utils visualize`` wrote."""
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with Image.open(path) as file:
+            return file.info.get("Software") == FIGURE
+    except Exception:  # Pillow may raise anything on damaged data; `read_picture` reports it
+        return False
 
 
 def check_bits(bits: int) -> None:

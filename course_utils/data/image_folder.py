@@ -21,6 +21,7 @@ from course_utils.data.image_files import (
     Picture,
     check_bits,
     files_in,
+    is_figure,
     is_left_over,
     pillow_limits,
     read_picture,
@@ -74,7 +75,8 @@ class PhotoFiles(Photos):
             bits: Bits that grey images with 16 bits per channel really use, from 8 to 16.
 
         Warns:
-            UserWarning: If files are skipped, or images with 16 bits seem to use fewer.
+            UserWarning: If files are skipped, images with 16 bits seem to use fewer, or figures of
+                ``course_utils visualize`` are among the files; they are left out.
 
         Raises:
             ValueError: If files are refused, there are none, ``unreadable`` is unknown, or a number
@@ -85,7 +87,7 @@ class PhotoFiles(Photos):
         check_bits(bits)
         with pillow_limits(allow_large) as most_pixels:
             one = partial(_read, size=size, most_pixels=most_pixels, bits=bits)
-            read = in_threads(one, files, root.name)
+            read = in_threads(one, _without_figures(files, root), root.name)
         _report_unreadable(read, root, unreadable)
         good = [(path, label, picture) for path, label, picture, _ in read if picture is not None]
         if not good:
@@ -241,6 +243,19 @@ def labelled_files(folders: dict[str, Path], classes: Sequence[str]) -> list[tup
     return [
         (path, classes.index(name)) for name, folder in folders.items() for path in files_in(folder)
     ]
+
+
+def _without_figures(files: Sequence[tuple[Path, int]], root: Path) -> list[tuple[Path, int]]:
+    """Leave out figures that were written beside the images, with a warning."""
+    figures = [path for path, _ in files if is_figure(path)]
+    if figures:
+        warnings.warn(
+            f"not used: figures of `course_utils visualize` in {root} ({len(figures)} in all, such "
+            f"as {figures[0].relative_to(root)})",
+            stacklevel=3,
+        )
+    left_out = set(figures)
+    return [(path, label) for path, label in files if path not in left_out]
 
 
 def _read(file: tuple[Path, int], size: int, most_pixels: float, bits: int) -> Reading:

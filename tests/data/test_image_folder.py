@@ -6,8 +6,10 @@ import unicodedata
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
+from course_utils.data.image_files import figure_tag
 from course_utils.data.image_folder import PhotoFiles, PhotoFolder
 from tests.photo_folders import photo
 
@@ -135,6 +137,18 @@ def test_image_with_32_bits_per_pixel_is_refused(root):
 def test_wrong_size_is_refused(root, size):
     with pytest.raises(ValueError, match=f"at least 1 .*got {size!r}"):
         PhotoFolder(root, size)
+
+
+@pytest.mark.parametrize("name", ["cat/0.png.png", "dog/deep/figure.PNG"])
+def test_figure_of_visualize_is_no_image(root, name):
+    before = PhotoFolder(root, 16)
+    (root / name).parent.mkdir(exist_ok=True)
+    figure = Figure(figsize=(1, 1))
+    figure.savefig(root / name, format="png", pil_kwargs={"pnginfo": figure_tag()})
+    with pytest.warns(UserWarning, match=rf"not used: figures .*\(1 in all, such as {name}\)"):
+        assert PhotoFolder(root, 16).paths == before.paths
+    figure.savefig(root / name, format="png")  # a figure of another program
+    assert len(PhotoFolder(root, 16)) == len(before) + 1
 
 
 def test_class_without_images_is_named(root):
