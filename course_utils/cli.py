@@ -111,7 +111,13 @@ Epochs = Annotated[int | None, typer.Option(help="Number of epochs, instead of t
 BatchSize = Annotated[int | None, typer.Option(help="Images per step, instead of the recipe's.")]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")]
 Seed = Annotated[int, typer.Option(help="Seed of the initial weights and the order of the images.")]
-RunFolder = Annotated[Path, typer.Option(help="Folder for the log, the checkpoints and the model.")]
+RunFolder = Annotated[
+    Path,
+    typer.Option(
+        help="Folder for the log, the checkpoints and the model. Without --resume, a new run "
+        "replaces an earlier one in it."
+    ),
+]
 Resume = Annotated[bool, typer.Option(help="Continue from the last checkpoint in --out.")]
 StartFrom = Annotated[
     Path | None,
@@ -138,7 +144,7 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
                 )
                 command(**arguments)
         except KeyboardInterrupt as stopped:
-            typer.echo(stopped or "stopped", err=True)
+            typer.echo(str(stopped) or "stopped", err=True)
             raise typer.Exit(130) from None
         except (typer.Exit, BrokenPipeError):  # typer ends quietly after `| head`
             raise
