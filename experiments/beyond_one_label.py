@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from course_utils.core.files import replacing
 from course_utils.core.profiling import parameters
+from course_utils.core.tensor_files import write_tensors
 from course_utils.data.several_digits import SeveralDigits
 from course_utils.models.weights import halved, load_weights
 from course_utils.studies import beyond_one_label as study
@@ -53,8 +54,7 @@ def _train(variants: Sequence[str], seed: int, size: study.Size, folder: Path) -
     log = study.train(models, size, seed=seed)
     for variant, model in models.items():
         weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-        with replacing(folder / f"{variant}.safetensors") as new:
-            save_file(halved(weights), new)
+        write_tensors(folder / f"{variant}.safetensors", halved(weights))
     return log.assign(seed=seed)
 
 

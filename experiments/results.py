@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from safetensors.torch import save_file
 from torch import Tensor
 
 from course_utils.core.files import replacing
+from course_utils.core.tensor_files import write_tensors
 from course_utils.models import checkpoints
 from course_utils.models.weights import load_weights
 from course_utils.studies import results
@@ -63,8 +63,7 @@ def collect(classes: tuple[str, ...], preset: Preset, runs: Path, into: Path) ->
             kept |= _named_maps(run, seed)
             if seed == results.SEEDS[0]:
                 _save_network(run, results.describe(variant, classes, preset), into, variant)
-        with replacing(into / f"{variant}_maps.safetensors") as new:
-            save_file(kept, new)
+        write_tensors(into / f"{variant}_maps.safetensors", kept)
     histories = pd.concat(logs)
     first = ["variant", "seed"]
     histories = histories[[*first, *histories.columns.drop(first)]]

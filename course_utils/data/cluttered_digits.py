@@ -20,13 +20,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from course_utils.core.boxes import box_regions, mask_boxes
-from course_utils.core.files import cache_dir, replacing
+from course_utils.core.files import cache_dir
 from course_utils.core.seeds import fresh_seed, split_seed
+from course_utils.core.tensor_files import write_tensors
 from course_utils.data.parts import SPLITS, Counts, Splits, check_counts
 
 DIGIT_NAMES = tuple("0123456789")
@@ -62,8 +63,8 @@ def source_digits() -> tuple[UInt8[Tensor, "5000 28 28"], Int[Tensor, " 5000"]]:
         arrays = {"images": pixels.view(-1, FRAME, FRAME).byte(), "labels": labels.long()}
         # If the cache folder is not writable, the next call takes three seconds again; that is not
         # an error.
-        with suppress(OSError, SafetensorError), replacing(path) as new:
-            save_file(arrays, new)
+        with suppress(OSError):
+            write_tensors(path, arrays)
     return arrays["images"], arrays["labels"]
 
 
