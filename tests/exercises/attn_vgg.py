@@ -48,7 +48,11 @@ CASES = {
                 r"returns 1 for \d+ of 50 maps .* outside",
             ),
             (lambda a, region: 0, r"returns 0 for \d+ of 50 maps .* inside"),
-            (lambda a, region: region[a.argmax()], "stops with IndexError"),
+            # One number as an index selects a row of the region, if there are so many rows.
+            (
+                lambda a, region: region[a.argmax()],
+                r"stops with IndexError|not a tensor of shape \(9\)",
+            ),
             (
                 lambda a, region: a == a.max(),
                 r"^The answer should be one number, not a tensor of shape \(6, 9\)",
