@@ -125,11 +125,11 @@ def local(
     r"""Return softmax weights within a window, times a Gaussian around the window's centre.
 
     .. math::
-        a_i = \mathrm{softmax}_{|x_j - p| \le D}(r)_i \; e^{-|x_i - p|^2 / (2 \sigma^2)},
-        \quad \sigma = D / 2
+        a_i = \mathrm{softmax}_{|p_j - p| \le D}(r)_i \; e^{-2 |p_i - p|^2 / D^2}
 
-    On a line (n = 1), this is the local attention of the paper. On a grid (n = 2), the window is a
-    square and the Gaussian is round. The Gaussian makes a row sum to at most 1, as in the paper.
+    The Gaussian has the standard deviation D / 2. On a line (n = 1), this is the local attention of
+    the paper. On a grid (n = 2), the window is a square and the Gaussian is round. The Gaussian
+    makes a row sum to at most 1, as in the paper.
 
     The paper has two variants. Its *predictive* variant computes the centre from the query and
     learns it through the Gaussian. Its *monotonic* variant moves the centre along with the query,

@@ -50,7 +50,7 @@ def gradcam(
     values clipped to zero:
 
     .. math::
-        \alpha_k = \frac{1}{hw} \sum_i \frac{\partial y_c}{\partial A_{ki}} \qquad\qquad
+        \alpha_k = \frac{1}{hw} \sum_i \frac{\partial y_m}{\partial A_{ki}} \qquad\qquad
         M_i = \mathrm{ReLU}\Bigl(\sum_k \alpha_k A_{ki}\Bigr)
 
     Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", eq. 1 and 2.
@@ -94,7 +94,7 @@ def gradcam_plus_plus(
 ) -> Float[Tensor, "B 1 h w"]:
     r"""Return Grad-CAM++ maps: `gradcam` with a weight for each position of the gradient.
 
-    With :math:`G = \partial y_c / \partial A`,
+    With :math:`G = \partial y_m / \partial A`,
 
     .. math::
         \alpha_k = \sum_i w_{ki}\,\mathrm{ReLU}(G_{ki}) \qquad\qquad
@@ -103,7 +103,7 @@ def gradcam_plus_plus(
     and :math:`w_{ki} = 0` where the gradient is 0. The map is the weighted sum of the channels,
     with negative values clipped to zero, as for `gradcam`; the arguments are the same as well.
 
-    The paper uses :math:`\exp(y_c)` as the score, which multiplies the whole map by one positive
+    The paper uses :math:`\exp(y_m)` as the score, which multiplies the whole map by one positive
     number; we leave that factor out. Its formula for w replaces second and third derivatives by
     powers of the first. That is exact for a network that is linear behind the layer, apart from
     ReLUs, and an approximation for any other.
