@@ -25,7 +25,7 @@ def test_help_and_misspelt_options_load_nothing_heavy(arguments):
 
 
 def test_a_quiz_loads_no_network():
-    assert not {"torch", "lightning"} & set(loaded("from course_utils.widgets import Quiz"))
+    assert not {"torch", "lightning"} & set(loaded("from course_utils.widgets import Quiz, Reveal"))
 
 
 def test_a_network_is_noticed():

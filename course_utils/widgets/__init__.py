@@ -4,8 +4,8 @@ A widget computes what it shows from its traits, in JavaScript, and never calls 
 widget therefore runs in Jupyter, in Colab, in VS Code, and in the static book, where there is no
 kernel.
 
-Each widget has a file named after its class; `quiz` is the one that every chapter uses. `packing`
-turns tensors into the bytes that a page reads.
+Each widget has a file named after its class; `quiz` and `reveal` are the ones that every chapter
+uses. `packing` turns tensors into the bytes that a page reads.
 """
 
 import lazy_loader

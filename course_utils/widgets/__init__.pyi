@@ -14,6 +14,7 @@ from .label_explorer import LabelExplorer as LabelExplorer
 from .live_model import LiveModel as LiveModel
 from .quiz import Question as Question
 from .quiz import Quiz as Quiz
+from .reveal import Reveal as Reveal
 from .schedule_explorer import ScheduleExplorer as ScheduleExplorer
 from .score_explorer import ScoreExplorer as ScoreExplorer
 from .seeds_explorer import SeedsExplorer as SeedsExplorer

@@ -6,14 +6,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def module(*names: str) -> str:
-    """Join the shared helpers and a widget's own modules into one module.
+def joined(*names: str) -> str:
+    """Join modules into one.
 
     A widget's module is loaded from text, so it has no address and can't import its neighbours.
     """
-    return "\n".join(
-        (HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("_shared", *names)
-    )
+    return "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in names)
+
+
+def module(*names: str) -> str:
+    """Join the shared helpers and a widget's own modules into one module."""
+    return joined("_shared", *names)
 
 
 def style() -> str:

@@ -1,51 +1,23 @@
-/* Quiz: answers as buttons; a choice is judged at once. It has its own few helpers instead of
-   _shared.js, which would make every page with a quiz heavier. */
-
-const node = (tag, properties = {}, ...children) => {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in made) {
-      made[name] = value;
-    } else {
-      made.setAttribute(name, value);
-    }
-  }
-  made.append(...children);
-  return made;
-};
-
-/** Show text between backticks as code. */
-const written = (text) => text.split("`").map((part, i) => (i % 2 ? node("code", {}, part) : part));
+/* Quiz: answers as buttons; a choice is judged at once, and another may follow. */
 
 let quizzes = 0; // on this page: each needs ids of its own
 
-/** A question, its answers as buttons, and a place for the judgement. */
-function questionPart(model, { text, answers }, q, id) {
-  const said = node("p", { className: "course-quiz-said", role: "status" });
-  const buttons = answers.map((answer, i) => {
-    const onclick = () => {
-      remember(model, q, i);
-      judge(i);
-    };
-    return node("button", { type: "button", onclick }, ...written(answer.text));
+/** One question of the quiz. */
+function quizQuestion(model, { text, answers }, q, id) {
+  const { group, buttons, said } = questionPart(id, `${q + 1}. ${text}`, answers, (i) => {
+    remember(model, q, i);
+    judge(i);
   });
-  const judge = (i) => showJudgement(answers, model.get("chosen")[q], i, buttons, said);
+  const judge = (i) => {
+    const { right, why } = answers[i];
+    colour(answers, model.get("chosen")[q], i, buttons);
+    said.replaceChildren(reason(right ? "✓ Right." : "✗ Not this one.", why));
+  };
   const tried = model.get("chosen")[q];
   if (tried.length) {
     judge(tried[tried.length - 1]);
   }
-  const heading = node(
-    "p",
-    { id: `${id}-${q}`, className: "course-quiz-question" },
-    ...written(`${q + 1}. ${text}`),
-  );
-  return node(
-    "div",
-    { role: "group", "aria-labelledby": heading.id },
-    heading,
-    node("div", { className: "course-quiz-answers" }, ...buttons),
-    said,
-  );
+  return group;
 }
 
 /** Add an answer to those tried, once. The list is a new one: a changed old one tells nobody. */
@@ -55,19 +27,6 @@ function remember(model, q, i) {
     .map((tried, n) => (n === q && !tried.includes(i) ? [...tried, i] : tried));
   model.set("chosen", chosen);
   model.save_changes();
-}
-
-/** Colour all answers that were tried, and say why the last one is right or not. */
-function showJudgement(answers, tried, last, buttons, said) {
-  for (const n of tried) {
-    buttons[n].className = answers[n].right ? "course-quiz-right" : "course-quiz-wrong";
-  }
-  buttons.forEach((button, n) => button.setAttribute("aria-pressed", n === last));
-  const { right, why } = answers[last];
-  said.replaceChildren(
-    node("strong", {}, right ? "✓ Right. " : "✗ Not this one. "),
-    ...written(why),
-  );
 }
 
 /** How many questions were answered, and how many of them at the first try. */
@@ -82,7 +41,7 @@ function scoreText(chosen, questions) {
 function render({ model, el }) {
   const questions = model.get("questions");
   const id = `course-quiz-${++quizzes}`;
-  const parts = questions.map((question, q) => questionPart(model, question, q, id));
+  const parts = questions.map((question, q) => quizQuestion(model, question, q, `${id}-${q}`));
   const score = node("p", { className: "course-quiz-score", role: "status" });
   const count = () => {
     score.textContent = scoreText(model.get("chosen"), questions);

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import anywidget
 import traitlets
 
-from course_utils.widgets._source import HERE
+from course_utils.widgets._source import HERE, joined
 
 
 class Question(NamedTuple):
-    """A question with one right answer. Text between `backticks` is shown as code.
+    """A question with one right answer.
+
+    In all texts, what is between `backticks` is shown as code, and what is between dollar signs as
+    a formula: ``_`` lowers the next character or {group}, ``^`` raises it, and single letters are
+    italic, as in ``$w^T W_q q$``.
 
     Attributes:
         text: The question.
@@ -33,7 +38,7 @@ class Quiz(anywidget.AnyWidget):
     Answers are listed alphabetically, so their order gives nothing away.
     """
 
-    _esm = (HERE / "quiz.js").read_text(encoding="utf-8")
+    _esm = joined("_questions", "quiz")
     _css = (HERE / "quiz.css").read_text(encoding="utf-8")
 
     questions = traitlets.List(traitlets.Dict()).tag(sync=True)
@@ -49,16 +54,18 @@ class Quiz(anywidget.AnyWidget):
         """
         if not questions:
             raise ValueError("expected at least one question, got none")
-        for question in questions:
-            _check(question)
         super().__init__(
-            questions=[_listed(question) for question in questions],
+            questions=[question_state(question) for question in questions],
             chosen=[[] for _ in questions],
         )
 
 
-def _check(question: Question) -> None:
-    """Raise if a question lacks a wrong answer or a text, or has the same answer twice."""
+def question_state(question: Question) -> dict[str, Any]:
+    """Return a question as the page reads it, with its answers in alphabetical order.
+
+    Raises:
+        ValueError: If it has no wrong answer, an answer that occurs twice, or an empty text.
+    """
     reasons = question.wrong
     texts = [question.text, question.right, question.why, *reasons.keys(), *reasons.values()]
     if not reasons or question.right in reasons or not all(text.strip() for text in texts):
@@ -66,12 +73,8 @@ def _check(question: Question) -> None:
             "expected one right answer, one or more other wrong answers, and a reason for each, "
             f"got {question}"
         )
-
-
-def _listed(question: Question) -> dict:
-    """Return a question as the page reads it, with its answers in alphabetical order."""
     answers: list[dict[str, Any]]
     answers = [{"text": question.right, "why": question.why, "right": True}]
-    answers += [{"text": text, "why": why, "right": False} for text, why in question.wrong.items()]
-    answers.sort(key=lambda answer: answer["text"].replace("`", "").casefold())
+    answers += [{"text": text, "why": why, "right": False} for text, why in reasons.items()]
+    answers.sort(key=lambda answer: re.sub("[`$]", "", answer["text"]).casefold())
     return {"text": question.text, "answers": answers}

@@ -179,7 +179,8 @@ def test_every_widget_has_a_still_picture_that_names_it(opened, html):
         still = BeautifulSoup(text, "html.parser")
         assert still.figcaption.text == stills.SENTENCE
         assert still.img["alt"].startswith(label)
-        assert re.search(r"\d", still.img["alt"])
+        if label != "Your prediction":  # its answers are words
+            assert re.search(r"\d", still.img["alt"])
         with Image.open(html / "notebooks" / still.img["src"]) as picture:
             assert picture.width > 250
             assert picture.height > 100

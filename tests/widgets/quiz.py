@@ -13,3 +13,6 @@ QUESTIONS = [
         "Which axis?", "keys", "Each query has its own weights.", {"queries": "No query competes."}
     ),
 ]
+ROOT_OF_D_K = Question(
+    "Why $√d_k$?", "$w^{−1} W_q tanh$", "It has that variance.", {"it costs $5": "It doesn't."}
+)

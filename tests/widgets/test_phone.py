@@ -11,6 +11,7 @@ from course_utils.widgets import (
     DoesGMatter,
     KindsExplorer,
     Quiz,
+    Reveal,
     ScheduleExplorer,
     ScoreExplorer,
 )
@@ -53,6 +54,13 @@ def answered():
     return widget
 
 
+def predicted():
+    """A prediction that was wrong, so both reasons are shown."""
+    widget = Reveal(quiz.QUESTIONS[0])
+    widget.chosen = 0
+    return widget
+
+
 def each(trait, count):
     return [{trait: value} for value in range(count)]
 
@@ -71,6 +79,7 @@ WIDGETS = {
     "label": (lambda: label_explorer.made()[0], [{}, {"image": 2}]),
     "live": (live_model.made, [{}]),
     "quiz": (answered, [{}]),
+    "reveal": (predicted, [{}, {"chosen": -1}]),
     "schedule": (ScheduleExplorer, each("schedule", 4)),
     "score": (
         lambda: ScoreExplorer.from_pools(**score_explorer.parts()),

@@ -75,7 +75,7 @@ def test_it_keeps_the_accessibility_rules_when_answered(page, quiz):
 def test_every_chapter_has_one_that_can_be_solved_without_a_kernel(page, site, name):
     page.goto(f"{site}/{name}.html")
     page.wait_for_selector("html[data-widgets=ready]")
-    quiz = page.locator(".course-quiz")
+    quiz = page.get_by_role("group", name="Quiz", exact=True)
     assert quiz.count() == 1
     state = json.loads(page.locator('script[type*="widget-state"]').first.text_content())["state"]
     (questions,) = (
