@@ -1,4 +1,4 @@
-"""Images and attention maps: one perceptual colour map, shared scales, and raw ranges in print."""
+"""Images and attention maps: one perceptual colour map, shared scales, and raw values in print."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -21,6 +22,8 @@ from course_utils.plots.inputs import check_drawn_maps, check_pictures
 from course_utils.plots.text import wrapped
 
 LEFT = 1.2  # inches for the names of rows
+DIMMED = 0.5  # brightness of an image under its map: white strokes would hide the colours
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
 def show_images(
@@ -47,49 +50,52 @@ def show_images(
 
 def show_maps(
     images: Float[Tensor, "N C H W"],
-    maps: Sequence[Float[Tensor, "N 1 _ _"]],
+    maps: Sequence[Float[Tensor, "N 1 _ _"]] | Mapping[str, Float[Tensor, "N 1 _ _"]],
     titles: Sequence[str],
     boxes: Int[Tensor, "N 4"] | None = None,
     *,
     own_scale: bool = False,
 ) -> Figure:
-    """Draw attention maps below their images: one column per image, one row per tap.
+    """Draw attention maps over their images: one column per image, one row per tap.
+
+    The images alone are in the top row. In the other rows the colour and the opacity of a position
+    grow with its value, and the map's maximum is printed below.
 
     Args:
         images: Grey or RGB, in [0, 1].
-        maps: One tensor per tap.
+        maps: One tensor per tap, by the name of its row; without names, the rows are called first
+            map, second map, and so on.
         titles: One per image.
         boxes: x0, y0, x1, y1 in pixels of the images, drawn on images and maps.
-        own_scale: Stretch each map from its own minimum to its own maximum, as papers often do. If
-            False, all maps of a tap share one scale that starts at 0. The raw range is printed
-            under each map in both cases.
+        own_scale: Stretch each map from its own minimum to its own maximum, as papers often do, and
+            print both. If False, all maps of a tap share one scale that starts at 0.
 
     Raises:
         ValueError: If there are no images, one is neither grey nor RGB or has values outside
             [0, 1], a title is missing, or a tensor of maps is not of shape (N, 1, h, w) or not
             finite.
     """
+    rows = maps if isinstance(maps, Mapping) else _named(maps)
     check_pictures(images, titles)
-    for tap_maps in maps:
-        check_drawn_maps(tap_maps, len(images))
+    for row_maps in rows.values():
+        check_drawn_maps(row_maps, len(images))
     n = len(images)
-    figure, axes = _grid(1 + len(maps), n)
-    for i in range(n):
-        box = None if boxes is None else boxes[i]
-        _draw_image(axes[0, i], images[i], box)
-        axes[0, i].set_title(wrapped(titles[i], WIDTH / n), fontsize=8)
-        for tap, tap_maps in enumerate(maps, start=1):
-            axis = axes[tap, i]
-            low = tap_maps[i].min().item()
-            high = tap_maps[i].max().item()
-            limits = (low, high) if own_scale else (0.0, tap_maps.max().item())
-            drawn = _draw_map(axis, tap_maps[i], images.shape[-2:], Normalize(*limits), box)
-            axis.set_xlabel(f"{low:.2g}\nto {high:.2g}", fontsize=7)
-            if i == 0:
-                height, width = tap_maps.shape[-2:]
-                axis.set_ylabel(f"map {tap}, {height} × {width}", fontsize=7)
-            if i == n - 1 and not own_scale:
-                figure.colorbar(drawn, ax=list(axes[tap]), pad=0.01).ax.tick_params(labelsize=6)
+    figure, axes = _grid(1 + len(rows), n)
+    for i, axis in enumerate(axes[0]):
+        _draw_image(axis, images[i], None if boxes is None else boxes[i])
+        axis.set_title(wrapped(titles[i], WIDTH / n), fontsize=8)
+    for row, (name, row_maps) in zip(axes[1:], rows.items()):
+        highest = row_maps.max().item()
+        for i, axis in enumerate(row):
+            low, high = row_maps[i].min().item(), row_maps[i].max().item()
+            norm = Normalize(low, high) if own_scale else Normalize(0, highest)
+            drawn = _draw_over(
+                axis, images[i], row_maps[i], norm, None if boxes is None else boxes[i]
+            )
+            axis.set_xlabel(_range(low, high) if own_scale else f"max {high:.2g}", fontsize=7)
+        row[0].set_ylabel(wrapped(name, WIDTH / n), fontsize=7)
+        if not own_scale:
+            figure.colorbar(drawn, ax=list(row), pad=0.01).ax.tick_params(labelsize=6)
     return finished(figure)
 
 
@@ -100,7 +106,7 @@ def show_row(
     *,
     shared: bool = False,
 ) -> Figure:
-    """Draw one image and its maps side by side, with the raw range under each map.
+    """Draw one image and, beside it, each of its maps over the image, with the map's maximum.
 
     Args:
         image: Grey or RGB, in [0, 1].
@@ -123,8 +129,8 @@ def show_row(
     highest = max((m.max().item() for m in maps.values()), default=0.0)
     for axis, (name, m) in zip(axes[0, 1:], maps.items()):
         norm = Normalize(0, highest if shared else m.max().item())
-        _draw_map(axis, m[0], image.shape[-2:], norm, None)
-        axis.set_xlabel(f"{m.min().item():.2g} to {m.max().item():.2g}", fontsize=7)
+        _draw_over(axis, image[0], m[0], norm, None)
+        axis.set_xlabel(f"max {m.max().item():.2g}", fontsize=7)
         axis.set_title(wrapped(name, column), fontsize=8)
     return finished(figure)
 
@@ -140,7 +146,7 @@ def show_map_rows(
 ) -> Figure:
     """Draw many maps of the same images on one colour scale: one row per name, images on top.
 
-    The raw range of each row is printed beside it.
+    The maximum of each row is printed beside it.
 
     Args:
         images: Grey or RGB, in [0, 1].
@@ -178,7 +184,7 @@ def show_map_rows(
             # A logarithmic scale has no colour for 0: raise low values to where the scale starts.
             drawn = _draw_map(axis, row_maps[i], images.shape[-2:], norm, box, lowest or 0.0)
         name = wrapped(name, LEFT * 8 / 7)  # its text has 7 points
-        text = f"{name}\n{row_maps.min().item():.2g} to {row_maps.max().item():.2g}"
+        text = f"{name}\nmax {row_maps.max().item():.2g}"
         row[0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7)
     bar = figure.colorbar(drawn, cax=bar_axes, orientation="horizontal")
     bar.set_label(label, fontsize=8)
@@ -233,6 +239,19 @@ def _powers_of_two(lowest: float, highest: float) -> list[float]:
     return [2.0**power for power in range(first, last + 1)]
 
 
+def _named(maps: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return maps by the names that they have if the caller gives none."""
+    return {
+        f"{ORDINALS[i] if i < len(ORDINALS) else i + 1} map, {m.shape[-2]} × {m.shape[-1]}": m
+        for i, m in enumerate(maps)
+    }
+
+
+def _range(low: float, high: float) -> str:
+    """Return the range of a map; an end that nobody could tell from 0 is printed as 0."""
+    return f"{0 if abs(low) < high / 1000 else low:.2g}\nto {high:.2g}"
+
+
 def _draw_image(axis: Axes, image: Float[Tensor, "C H W"], box: Int[Tensor, "4"] | None) -> None:
     axis.imshow(image.detach().float().movedim(0, -1).cpu(), cmap="gray", vmin=0, vmax=1)
     _frame(axis, box)
@@ -254,6 +273,22 @@ def _draw_map(
     drawn = axis.imshow(enlarged, cmap=MAP_COLOURS, norm=norm)
     _frame(axis, box)
     return drawn
+
+
+def _draw_over(
+    axis: Axes,
+    image: Float[Tensor, "C H W"],
+    m: Float[Tensor, "1 h w"],
+    norm: Normalize,
+    box: Int[Tensor, "4"] | None,
+) -> ScalarMappable:
+    """Lay a map over its darkened image and draw both; return what a colour bar needs."""
+    _draw_image(axis, DIMMED * image, None)
+    enlarged = F.interpolate(m.detach().float().cpu()[None], image.shape[-2:], mode="bilinear")
+    shown = norm(enlarged[0, 0].numpy()).clip(0, 1)  # (H, W)
+    axis.imshow(plt.get_cmap(MAP_COLOURS)(shown), alpha=(2 * shown).clip(0, 1))
+    _frame(axis, box)
+    return ScalarMappable(norm, MAP_COLOURS)
 
 
 def _frame(axis: Axes, box: Int[Tensor, "4"] | None) -> None:
