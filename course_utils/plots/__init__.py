@@ -3,14 +3,17 @@
 - `maps`: images and attention maps.
 - `overlays`: pictures of an image with a map laid over it.
 - `curves`: training curves, and differences between variants seed by seed.
+- `diagrams`: drawings of attention and of networks, with the shapes of a real run.
 - `tables`: tables of scores, and tables drawn as heat maps.
+- `drawing`: the sheet that diagrams are drawn on.
+- `wiring`: how a network is wired, found by running it.
 - `canvas`: the sizes and colours that all figures share.
 - `text` and `escapes`: names of classes and files, which are shown as they are.
 - `file_names`: names of picture files that can't overwrite each other.
 - `inputs`: checks of images and maps.
 
-Every function returns a figure, a picture or a styled table; nothing is shown until a cell ends
-with it.
+Every function returns a figure, a picture, a drawing or a styled table; nothing is shown until a
+cell ends with it.
 """
 
 import lazy_loader

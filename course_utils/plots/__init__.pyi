@@ -1,10 +1,13 @@
+from . import diagrams as diagrams
 from .canvas import BOX_COLOUR as BOX_COLOUR
 from .canvas import DPI as DPI
 from .canvas import MAP_COLOURS as MAP_COLOURS
+from .canvas import SYMBOL_COLOURS as SYMBOL_COLOURS
 from .canvas import WIDTH as WIDTH
 from .curves import show_curves as show_curves
 from .curves import show_differences as show_differences
 from .curves import show_histories as show_histories
+from .drawing import Diagram as Diagram
 from .maps import show_images as show_images
 from .maps import show_map_rows as show_map_rows
 from .maps import show_maps as show_maps
