@@ -111,15 +111,10 @@ def test_figures_have_alt_text_and_cells_are_short(notebook):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_tables_and_contents_list_every_chapter_as_it_is(path):
-    minutes = re.search(r"\*\*Minutes:\*\* (\d+)", path.read_text(encoding="utf-8"))[1]
-    for page in (ROOT / "README.md", ROOT / "book" / "index.md"):
-        row = next(
-            line
-            for line in page.read_text(encoding="utf-8").splitlines()
-            if line.startswith("|") and f"{path.name})" in line
-        )
-        assert f"| {minutes} | no |" in row
+def test_tables_and_contents_list_every_chapter(path):
+    for page in (ROOT / "README.md", ROOT / "book" / "index.md"):  # minutes: book/test_minutes.py
+        text = page.read_text(encoding="utf-8")
+        assert len(re.findall(rf"^\|.*{path.name}\).* \| no \|", text, re.MULTILINE)) == 1
     assert f"file: notebooks/{path.stem}\n" in (ROOT / "_toc.yml").read_text(encoding="utf-8")
 
 

@@ -1,18 +1,17 @@
-"""The chapters of the book, as the first cell of each notebook describes them."""
+"""The chapters of the book: what their first cells say, and the minutes that they take."""
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = ROOT / "notebooks"
+from book.tools import minutes
+from book.tools.minutes import Minutes
+
+NOTEBOOKS = minutes.NOTEBOOKS
 
 # "# 06 · AttnVGG: does the network look at the digit?" A name that is a question itself ends there.
 HEADING = re.compile(r"# (?P<number>\d\d) · (?P<name>.+?)(?:: |(?<=\?) )(?P<question>[^?]+\?)")
-FACTS = re.compile(
-    r"^\*\*Minutes:\*\* (?P<minutes>\d+).* · \*\*GPU:\*\* (?P<gpu>\w+)", re.MULTILINE
-)
+FACTS = re.compile(r"^\*\*Minutes:\*\* \d+.* · \*\*GPU:\*\* (?P<gpu>\w+)", re.MULTILINE)
 
 
 class Chapter(NamedTuple):
@@ -23,7 +22,8 @@ class Chapter(NamedTuple):
         stem: The file name without its ending.
         name: Its name everywhere in the course: the heading up to the colon.
         question: The rest of the heading, starting with a capital letter.
-        minutes: Time that it takes, in minutes, from its first cell.
+        minutes: The minutes that it takes, computed from its cells. `make links` writes them into
+            its first cell.
         gpu: Whether it needs a GPU, from its first cell.
     """
 
@@ -31,7 +31,7 @@ class Chapter(NamedTuple):
     stem: str
     name: str
     question: str
-    minutes: int
+    minutes: Minutes
     gpu: str
 
 
@@ -41,7 +41,8 @@ def chapter(path: Path) -> Chapter:
     Raises:
         ValueError: If the cell does not have the form of a chapter's first cell.
     """
-    text = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    cells = minutes.read(path)
+    text = "".join(cells[0]["source"])
     first_line = text.partition("\n")[0]
     heading, facts = HEADING.fullmatch(first_line), FACTS.search(text)
     if heading is None or facts is None:
@@ -55,7 +56,7 @@ def chapter(path: Path) -> Chapter:
         path.stem,
         heading["name"],
         question,
-        int(facts["minutes"]),
+        minutes.of(cells),
         facts["gpu"],
     )
 

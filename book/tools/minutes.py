@@ -41,7 +41,7 @@ OUTPUT, PREDICTION, WIDGET, EXERCISE = 1, 1, 5, 6
 STEP = 5
 
 HEADING = re.compile(r"(#+) +(.+)")
-CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+CODE_BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HINT = re.compile(r"<details>.*?</details>", re.DOTALL)
 # What is replaced in prose before words are counted.
 REPLACED = [
@@ -119,7 +119,7 @@ def lines(code: str) -> int:
 def prose(text: str) -> float:
     """Return the minutes of a markdown text; folded hints belong to their exercises."""
     text = HINT.sub("", FACTS.sub("", text))
-    blocks = "".join(block.strip("`") for block in CODE_BLOCK.findall(text))
+    blocks = "\n".join(CODE_BLOCK.findall(text))
     text = CODE_BLOCK.sub("", text)
     tables = len(re.findall(r"^\|[-:| ]+\|$", text, re.MULTILINE))
     looked_at = OUTPUT * (tables + text.count("![")) + PREDICTION * text.count("**Predict")
