@@ -1,4 +1,4 @@
-"""Exercises that check themselves: ``check(score_functions.near, near)`` answers in one sentence.
+"""Exercises that check themselves: ``check(score_functions.temperature, T)`` says what is wrong.
 
 Each chapter has a module named after its stem, with one function per exercise. Such a function
 takes the learner's answer and, where needed, objects from the chapter. It raises `WrongError` with

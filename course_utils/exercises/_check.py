@@ -44,7 +44,7 @@ def check(exercise: Callable[..., str], answer: object, *context, **named_contex
     """Check an answer to an exercise, and restore the random states of PyTorch and NumPy.
 
     Args:
-        exercise: A function of this package, such as ``exercises.score_functions.near``.
+        exercise: A function of this package, such as ``exercises.score_functions.own_score``.
         answer: The learner's function or value, or several of them in a tuple, list or dictionary.
             The exercise counts as unfinished while the answer contains an untouched ``...``, or a
             function that returns nothing.
@@ -56,7 +56,7 @@ def check(exercise: Callable[..., str], answer: object, *context, **named_contex
     """
     if not callable(exercise):
         raise TypeError(
-            f"expected an exercise such as exercises.score_functions.near, got {exercise!r}"
+            f"expected an exercise such as exercises.score_functions.own_score, got {exercise!r}"
         )
     if _unfinished(answer):
         return Answer(False, TO_DO)

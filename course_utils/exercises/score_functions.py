@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
+from torch import Tensor, nn
 
-from course_utils.attention import alignments, scores
-from course_utils.exercises._feedback import as_number, as_tensor, is_close, refuse, require
+from course_utils.attention import Attention, alignments, scores
+from course_utils.exercises._feedback import (
+    UnfinishedError,
+    as_bool,
+    as_number,
+    as_tensor,
+    is_close,
+    refuse,
+    require,
+)
+from course_utils.studies import probes
+
+RATIO = 8.0  # not the ratio of the chapter, so a function that ignores its argument is noticed
 
 
 def temperature(T) -> str:
@@ -16,12 +29,21 @@ def temperature(T) -> str:
     require(T > 0, f"A temperature is positive, but yours is {T:.3g}.")
     r = torch.cat([torch.ones(1), -torch.ones(255)]).double()
     top = alignments.softmax(r, temperature=T)[0].item()
+    refuse(
+        abs(alignments.softmax(r, temperature=1 / T)[0].item() - 0.9) < 1e-3,
+        "That's 1 / T. Multiplying the scores by your number would work, but T divides them.",
+    )
+    refuse(
+        abs(alignments.softmax((r + 1) / 2, temperature=T)[0].item() - 0.9) < 1e-3,
+        "That would be right if the other keys had a cosine of 0. Theirs is −1, "
+        "so the scores differ by 2.",
+    )
     direction = "lower" if top < 0.9 else "higher"
     require(
         abs(top - 0.9) < 1e-3,
         f"At T = {T:.4g} the weight is {top:.4f}, not 0.9. Try a {direction} temperature.",
     )
-    return f"Right: at T = {T:.4f} the weight of that key is {top:.4f}."
+    return f"Right: at T = {T:.4f} the key gets a weight of {top:.4f}."
 
 
 def thin_matrices(W, W_q, W_k) -> str:
@@ -35,7 +57,7 @@ def thin_matrices(W, W_q, W_k) -> str:
     d_k, d_q = W_k.shape[1], W_q.shape[1]
     refuse(
         torch.is_tensor(W) and W.shape == (d_q, d_k),
-        "That is the transpose: W maps a query to the space of the keys, "
+        "That's the transpose: W maps a query to the space of the keys, "
         f"so its shape is ({d_k}, {d_q}).",
     )
     W = as_tensor(W, (d_k, d_q), "W").float()
@@ -48,34 +70,216 @@ def thin_matrices(W, W_q, W_k) -> str:
     )
     require(
         is_close(r, expected),
-        "This W gives other scores. Write the score as kᵀ … q: what stands between k and q?",
+        "This W gives other scores. Write the score as kᵀ (…) q: what stands between k and q?",
     )
-    rank, count = torch.linalg.matrix_rank(W).item(), W_q.numel() + W_k.numel()
-    return f"Right. Its rank is only {rank}: {count} parameters determine its {W.numel()} entries."
+    rank = int(torch.linalg.matrix_rank(W))
+    return (
+        f"Right. W has {W.numel()} entries but only rank {rank}, which leaves it "
+        f"{rank} · ({d_k} + {d_q} − {rank}) = {rank * (d_k + d_q - rank)} degrees of freedom. "
+        f"The two thin matrices describe it with {W_q.numel() + W_k.numel()} parameters, "
+        "so some of these are redundant."
+    )
 
 
-def near(function) -> str:
-    """Write a score without differences that softmax cannot distinguish from −½ |q − k|²."""
-    q, k = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
-    r = as_tensor(function(q, k), (2, 3, 5), "The score tensor")
-    weights = alignments.softmax(r)
-    distances = scores.euclidean(q, k).square() / 2
-    refuse(
-        is_close(weights, alignments.softmax(distances)),
-        "The sign is wrong: your highest weight goes to the farthest key, not to the nearest.",
-    )
-    refuse(
-        is_close(weights, alignments.softmax(q @ k.mT)),
-        "With this score a long key wins at any distance. Which term of the square is missing?",
+def start_only(function) -> str:
+    """Divide the first scores of a pool by a ratio, without a divisor that stays.
+
+    Args:
+        function: Takes a `probes.Guided` pool and the ratio, and returns the pool.
+    """
+    pool = probes.Guided(Attention(scores.multiplicative))
+    old = copy.deepcopy(pool)
+    result = function.run(pool, RATIO)
+    if result is None or result is ...:
+        pairs = zip(pool.parameters(), old.parameters(), strict=True)
+        if all(torch.equal(now, before) for now, before in pairs):
+            raise UnfinishedError
+    require(
+        isinstance(result, nn.Module),
+        "Your function should return the pool: end it with `return pool`.",
     )
     require(
-        is_close(weights, alignments.softmax(-distances)),
-        "The weights differ. Expand the square: which of its three terms is the same for all keys?",
+        [p.shape for p in result.parameters() if p.requires_grad] == [(32, 64), (32,)],
+        "Training should still change W and b of the projection, and nothing else. "
+        "Keep these two parameters, and scale them in place.",
     )
-    of_keys = r - q @ k.mT  # the same for all queries, unless the score also contains |q|²
+    local, g = torch.randn(8, 10, 32) / 10, torch.randn(8, 64)  # small, or weights underflow
+    of_W, of_b = (
+        _ratio(now, before)
+        for now, before in zip(_parts(result, local, g), _parts(old, local, g), strict=True)
+    )
+    _check_lasting(result, old, local, g, started_as_before=_near(of_W, 1.0) and _near(of_b, 1.0))
+    _check_start(of_W, of_b)
+    return (
+        f"Right: the scores start at 1/{RATIO:.0f} of what they were, and no divisor stays. "
+        "Now train it beside the divisor that does."
+    )
+
+
+def own_score(answer) -> str:
+    """Write a score function, and predict which changes of its input leave its weights alone.
+
+    Args:
+        answer: A function from queries (B, Q, 8) and keys (B, K, 8) to scores (B, Q, K), and a
+            dictionary with True or False for each change: do the softmax weights stay the same?
+    """
+    function, stays = answer
+    q, k = torch.randn(16, 3, 8) / 2, torch.randn(16, 10, 8) / 2
+    r = _check_score(function, q, k)
+    changes = _changes(q, k)
     require(
-        is_close(of_keys, of_keys[:, :1].expand_as(r)),
-        "The weights are right, but |q|² is the same for all keys. Leave it out, "
-        "and you need no difference of q and k.",
+        isinstance(stays, dict) and set(stays) == set(changes),
+        f"Predict True or False for each of these changes: {', '.join(changes)}.",
     )
-    return "Right: after softmax it cannot be distinguished from the squared distance."
+    moved = {}
+    for name, pair in changes.items():
+        after = as_tensor(function(*pair), r.shape, f"After the change {name}, the score tensor")
+        apart = (_centred(after) - _centred(r)).abs().max() / _centred(r).abs().max()
+        change = (alignments.softmax(after) - alignments.softmax(r)).abs().max().item()
+        # The comparison of scores is relative, so it works for any range of scores.
+        moved[name] = change if apart > 1e-3 else 0.0
+    wrong = [name for name in changes if as_bool(stays[name], name) == (moved[name] > 0)]
+    if wrong:
+        first = wrong[0]
+        found = f"one moves by {moved[first]:.2g}" if moved[first] else "they stay the same"
+        expected = "the same weights" if stays[first] else "other weights"
+        count = f"{5 - len(wrong)} of your 5 predictions are right."
+        refuse(True, f"{first}: you predict {expected}, but {found}. {count}")
+    blind = [name for name, change in moved.items() if not change]
+    return f"Right, all five. Softmax can't see these changes: {', '.join(blind) or 'none'}."
+
+
+def _parts(pool: nn.Module, local: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the parts that W and b of the projection contribute to the scores, up to a constant.
+
+    The scores are linear in g, so g = 0 leaves the part of b.
+    """
+    all_of_it, of_b = _pool_scores(pool, local, g), _pool_scores(pool, local, torch.zeros_like(g))
+    return all_of_it - of_b, of_b
+
+
+@torch.no_grad()
+def _pool_scores(pool: nn.Module, local: Tensor, g: Tensor) -> Tensor:
+    context, weights = pool(local, g)
+    require(
+        is_close(context, weights @ local),
+        "The context should still be the weighted sum of the local features: leave these alone.",
+    )
+    return _centred(weights.log())  # softmax hides a constant, and nothing else
+
+
+def _centred(r: Tensor) -> Tensor:
+    return r - r.mean(dim=-1, keepdim=True)
+
+
+def _ratio(now: Tensor, before: Tensor) -> float:
+    """Return the factor between two tensors, or NaN if they are not proportional."""
+    factor = (now * before).sum() / before.square().sum()
+    fits = (now - factor * before).norm() <= 0.01 * now.norm()
+    return factor.item() if fits else math.nan
+
+
+def _near(factor: float, expected: float) -> bool:
+    return abs(factor - expected) < 0.01 * expected
+
+
+@torch.no_grad()
+def _check_lasting(
+    pool: nn.Module, old: nn.Module, local: Tensor, g: Tensor, *, started_as_before: bool
+) -> None:
+    """Check that the pool scores as it used to, once its old parameters are copied back."""
+    for now, before in zip(pool.parameters(), old.parameters(), strict=True):
+        now.copy_(before)
+    lasting = _ratio(_pool_scores(pool, local, g), _pool_scores(old, local, g))
+    require(
+        _near(lasting, 1.0),
+        "Your divisor stays: if training brings W and b back to their old values, the scores are "
+        f"still {lasting:.3g} times the old ones. Scale W and b themselves.",
+    )
+    refuse(started_as_before, "The scores start as large as before: neither W nor b has changed.")
+
+
+def _check_start(of_W: float, of_b: float) -> None:
+    """Check by which factors the parts of W and b in the first scores have changed."""
+    goal = 1 / RATIO
+    refuse(
+        math.isnan(of_W) or math.isnan(of_b),
+        "These aren't the old scores on a smaller scale. Scale the W and b that the pool has: "
+        "new random ones would be a second change.",
+    )
+    refuse(
+        _near(of_W, goal) and _near(of_b, 1.0),
+        "You scale W but not b, so the part that b adds to the scores, b·k, is as large as before.",
+    )
+    refuse(
+        _near(of_W, RATIO),
+        f"The scores start {RATIO:.0f} times larger: divide by the ratio, don't multiply by it.",
+    )
+    require(
+        _near(of_W, goal) and _near(of_b, goal),
+        f"For a ratio of {RATIO:.0f}, the scores should start at {goal} of what they were. "
+        f"The part of W starts at {of_W:.3g}, that of b at {of_b:.3g}.",
+    )
+
+
+def _check_score(function, q: Tensor, k: Tensor) -> Tensor:
+    """Check a score function on queries (B, Q, 8) and keys (B, K, 8), and return its scores."""
+    q, k = q.requires_grad_(), k.requires_grad_()
+    r = function(q, k)
+    values = as_tensor(r, (len(q), q.shape[1], k.shape[1]), "The score tensor")
+    _check_gradient(r, {"query": q, "keys": k})
+    refuse(
+        _centred(values).abs().max() <= 1e-4 * values.abs().max(),
+        "All keys get the same score, so the softmax weights are uniform whatever you change.",
+    )
+    require(
+        is_close(function(q, k), values),
+        "Two calls with the same q and k give different scores. If your score has random "
+        "parameters, draw them once, outside the function.",
+    )
+    order = torch.randperm(k.shape[1])
+    require(
+        is_close(function(q, k[:, order]), values[..., order]),
+        "Your score depends on the place of a key in the list. If two keys swap places, "
+        "their scores should swap too.",
+    )
+    for known in (scores.multiplicative, scores.cosine, scores.euclidean):
+        factor = _ratio(_centred(values), _centred(known(q, k)).detach())
+        refuse(
+            factor > 0,
+            f"That's the {known.__name__} score of the chapter, up to a factor. Change its form.",
+        )
+    return values
+
+
+def _check_gradient(r: Tensor, inputs: dict[str, Tensor]) -> None:
+    """Check that the scores have a gradient with respect to the query and the keys."""
+    gradients: tuple[Tensor | None, ...] = (None,) * len(inputs)
+    if r.requires_grad:
+        reward = (r * torch.randn_like(r)).sum()  # the plain sum can have a gradient of 0
+        gradients = torch.autograd.grad(reward, list(inputs.values()), allow_unused=True)
+    for name, gradient in zip(inputs, gradients, strict=True):
+        if gradient is None or not gradient.any():
+            refuse(
+                True,
+                f"No gradient reaches the {name}, so training can't change your scores through it. "
+                "Use it, and only in steps that have a slope.",
+            )
+        else:
+            require(
+                gradient.isfinite().all(), f"The gradient for the {name} contains NaN or infinity."
+            )
+
+
+def _changes(q: Tensor, k: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the changes of the chapter's table of invariances: pairs of queries and keys."""
+    q, k = q.detach(), k.detach()
+    k_0 = torch.randn(len(k), 1, k.shape[-1]) / 2
+    R, _ = torch.linalg.qr(torch.randn(k.shape[-1], k.shape[-1]))
+    return {
+        "keys × 2": (q, 2 * k),
+        "query × 2": (2 * q, k),
+        "keys + k₀": (q, k + k_0),
+        "both + k₀": (q + k_0, k + k_0),
+        "both turned": (q @ R.mT, k @ R.mT),
+    }

@@ -47,8 +47,8 @@ def test_confirm_raises_for_a_wrong_answer():
 
 
 def test_an_exercise_is_a_function_not_its_name():
-    with pytest.raises(TypeError, match=r"'score_functions\.near'"):
-        check("score_functions.near", print)
+    with pytest.raises(TypeError, match=r"'score_functions\.temperature'"):
+        check("score_functions.temperature", print)
 
 
 @pytest.mark.parametrize(
