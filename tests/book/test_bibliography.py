@@ -8,11 +8,13 @@ from pybtex.database import parse_file
 
 from tests.paths import ROOT
 
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ENTRIES = parse_file(ROOT / "book" / "references.bib", bib_format="bibtex").entries
 NAME = r"[A-ZÄÖÜ][\w'-]+"
 # "Hu, Shen and Sun 2018", "Gao et al. (2019)", "Williams 1992", "Student's t distribution (1908)"
 AFTER_THE_FIRST = rf"(?:(?:, {NAME})*,? and {NAME}|,? et al\.|'s t distribution)?"
 CITATION = re.compile(rf"\b({NAME}){AFTER_THE_FIRST},? \(?((?:19|20)\d\d)\b")
+LINK = re.compile(r"\[([^\[\]]*)\]\(([^()\s]+)\)")
 
 NO_PAPERS = {
     ("June", "2026"),
@@ -24,7 +26,7 @@ NO_PAPERS = {
 def texts() -> dict[str, str]:
     """All texts that cite, without line breaks and comment signs."""
     found = {}
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in NOTEBOOKS:
         found[path.name] = "\n".join(
             cell.source for cell in nbformat.read(path, as_version=4).cells
         )
@@ -78,3 +80,32 @@ def test_every_paper_that_is_named_is_an_entry():
 @pytest.mark.parametrize("key", ENTRIES)
 def test_every_entry_is_cited(key):
     assert key in KEYS or named(ENTRIES[key]) in NAMED
+
+
+def address(entry) -> str:
+    """Where a citation leads: the DOI of an entry, or its URL if there is none."""
+    doi = entry.fields.get("doi")
+    return f"https://doi.org/{doi}" if doi else entry.fields.get("url", "")
+
+
+ADDRESSES = {(*named(entry), address(entry)) for entry in ENTRIES.values()}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_citation_in_a_chapter_is_a_link_to_its_paper(path):
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    text = " ".join(text.split())
+    linked = {
+        (*citation, target)
+        for label, target in LINK.findall(text)
+        for citation in CITATION.findall(label)
+    }
+    assert sorted(linked - ADDRESSES) == []
+    assert sorted(set(CITATION.findall(LINK.sub("", text))) - NO_PAPERS) == []
+
+
+def test_a_doi_is_written_without_its_server():
+    dois = [entry.fields["doi"] for entry in ENTRIES.values() if "doi" in entry.fields]
+    assert all(re.fullmatch(r"10\.\d{4,}/\S+", doi) for doi in dois)
+    assert len(dois) == len(set(dois))
