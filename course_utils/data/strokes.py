@@ -111,6 +111,22 @@ def _around(at: Pixel, pixels: set[Pixel]) -> list[Pixel]:
     return [there for dy, dx in steps if (there := (at[0] + dy, at[1] + dx)) in pixels]
 
 
+def centred(paths: Sequence[Path], size: int, sheet: int, scale: float = 1.0) -> list[Path]:
+    """Scale the lines of a digit about its middle, and move them to the middle of a sheet.
+
+    Args:
+        paths: Lists of points x, y in pixels of the digit.
+        size: Side of the digit's square image in pixels.
+        sheet: Side of the square sheet in pixels.
+        scale: Factor on the size of the digit. The width of the pen is set later, by `inked`.
+
+    Returns:
+        Lists of points x, y in pixels of the sheet.
+    """
+    shift = (sheet - scale * size) / 2
+    return [[[scale * x + shift, scale * y + shift] for x, y in path] for path in paths]
+
+
 def inked(paths: Sequence[Path], size: int, width: float) -> Float[Tensor, "size size"]:
     """Draw lines with a round pen.
 

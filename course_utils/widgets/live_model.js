@@ -30,24 +30,29 @@ function startingState(model) {
     tensors: undefined, // the network, once it's loaded
     loading: false,
     failed: "",
+    down: false, // whether a stroke goes on
     frame: undefined, // the animation frame in which the network runs next
     player: undefined, // the animation frame in which an example goes on
   };
 }
 
-/** The sheet to draw on, and the pen's cursor over it. */
-function sheetParts(size) {
+/** The sheet to draw on; over it the pen's cursor, and a frame as large as a digit in training. */
+function sheetParts(size, digit) {
   const picture = element("canvas", {
     width: size,
     height: size,
     role: "application",
     "aria-label":
       `Sheet of ${size} × ${size} pixels to draw on: ` +
-      "Space puts the pen down or lifts it, the arrow keys move it",
+      "Space puts the pen down or lifts it, the arrow keys move it. " +
+      `A frame in the middle is as large as the largest digits in training, ${digit} pixels`,
   });
+  const guide = element("span", { className: "course-size", "aria-hidden": "true" });
+  guide.style.inset = `${50 - (50 * digit) / size}%`;
   const cursor = element("span", { className: "course-cursor", "aria-hidden": "true" });
-  const pen = element("figcaption", { "aria-live": "polite" }, "draw here");
-  return { picture, cursor, pen };
+  const pen = element("span", { "aria-live": "polite" });
+  const hint = element("span", { "aria-hidden": "true" }); // the status line says it as well
+  return { picture, cursor, guide, pen, hint };
 }
 
 /** The picture of one of the network's two maps. */
@@ -84,6 +89,7 @@ function show(widget) {
   const base = painted(image, size, GREY);
   const box = boxAround(sheet, size);
   picture.getContext("2d").drawImage(base, 0, 0);
+  showSize(widget, unfit(widget, box));
   const answer = box && tensors && forward(tensors, image, size);
   // Both maps share one colour scale, so that their colours can be compared.
   const most = answer && Math.max(...answer.maps.flatMap(({ values }) => [...values]));
@@ -141,14 +147,40 @@ function showMap({ model, size, palette }, { name, canvas, caption }, map, most,
   return share;
 }
 
+/** Say how large a drawing is if it's too large or too small to be read reliably. */
+function unfit({ model, down }, box) {
+  if (!box) {
+    return "";
+  }
+  const [x0, y0, x1, y1] = box;
+  const side = Math.max(x1 - x0, y1 - y0);
+  const [least, most] = model.get("readable_sides");
+  // While the pen is down, a small drawing is one that isn't finished.
+  if ((side >= least || down) && side <= most) {
+    return "";
+  }
+  const [small, large] = model.get("digit_sides");
+  const way = y1 - y0 < x1 - x0 ? "wide" : "tall";
+  return `${side} pixels ${way}, and the digits in training were ${small} to ${large}`;
+}
+
+/** Point out a size that doesn't fit, at the sheet. */
+function showSize({ guide, hint }, size) {
+  guide.classList.toggle("course-unfit", Boolean(size));
+  hint.textContent = size || "draw anywhere, about as large as the frame";
+}
+
 /** What the network answers, and where its maps lie. */
-function described(widget, probabilities, shares, [x0, y0, x1, y1]) {
+function described(widget, probabilities, shares, box) {
+  const [x0, y0, x1, y1] = box;
   const { classes, example, labels, area } = widget;
   const best = probabilities.indexOf(Math.max(...probabilities));
+  const size = unfit(widget, box);
   const chance = ((x1 - x0) * (y1 - y0)) / area;
   return (
     (example === undefined ? "" : `The example is a ${classes[labels[example]]}. `) +
     `The network says ${classes[best]}, with a probability of ${percent(probabilities[best])}. ` +
+    (size && `Your drawing is ${size}: at this size the network is often wrong. `) +
     `${percent(shares[0])} of its first map and ${percent(shares[1])} of its second lie in the ` +
     `box around the strokes; chance is ${percent(chance)}.`
   );
@@ -195,6 +227,7 @@ function begin(widget, point) {
   stop(widget);
   load(widget); // not awaited: the pen draws while the network is on its way
   widget.status.setAttribute("aria-live", "off"); // one announcement per stroke, not one per move
+  widget.down = true;
   widget.paths.push([point]);
   wet(widget, [point]);
   refresh(widget);
@@ -210,6 +243,7 @@ function go(widget, point) {
 
 /** End the stroke. */
 function end(widget) {
+  widget.down = false;
   widget.status.setAttribute("aria-live", "polite");
   refresh(widget);
 }
@@ -235,6 +269,7 @@ function again(widget) {
 function stop(widget) {
   cancelAnimationFrame(widget.player);
   widget.player = undefined;
+  widget.down = false;
   widget.status.setAttribute("aria-live", "polite");
 }
 
@@ -288,14 +323,19 @@ function button(text, does) {
   return node;
 }
 
-/** The row above the sheet: what to draw, and how. */
-function controls(widget) {
-  const { model, backgrounds, area } = widget;
-  const clutters = Array.from({ length: backgrounds.length / area }, (_, i) => i + 1);
+/** The row above the sheet: what to draw. */
+function drawingControls(widget) {
   return controlRow(
     button("Draw an example", () => perform(widget)),
     button("Undo", () => keep(widget, -1)),
     button("Clear", () => keep(widget, 0)),
+  );
+}
+
+/** The row below the answer: how everything is drawn. */
+function settingControls({ model, backgrounds, area }) {
+  const clutters = Array.from({ length: backgrounds.length / area }, (_, i) => i + 1);
+  return controlRow(
     slider(model, "pen", "Pen", { min: 1, max: 6, step: 0.5, show: (width) => `${width} px` }),
     choice(model, "background", "Clutter", clutters),
     slider(model, "opacity", "Opacity of the maps", { min: 0, max: 1, step: 0.05, show: percent }),
@@ -303,17 +343,18 @@ function controls(widget) {
 }
 
 /** The sheet on one half; both maps and the bars on the other. */
-function halves({ picture, cursor, pen, maps, bars }) {
+function halves({ picture, cursor, guide, pen, hint, maps, bars }) {
   const columns = [bars.slice(0, 5), bars.slice(5)].map((half) =>
     element("div", {}, ...half.map(({ row }) => row)),
   );
+  const sheet = element("div", { className: "course-sheet" }, picture, cursor, guide);
   return element(
     "div",
     { className: "course-halves" },
-    element("figure", {}, element("div", { className: "course-sheet" }, picture, cursor), pen),
+    element("figure", {}, sheet, element("figcaption", {}, pen, hint)),
     element(
       "div",
-      {},
+      { className: "course-answer" },
       element("div", { className: "course-pair" }, ...maps.map(({ figure }) => figure)),
       element("div", { className: "course-pair course-bars" }, ...columns),
     ),
@@ -337,9 +378,10 @@ function connectPen(widget) {
 function render({ model, el }) {
   const state = startingState(model);
   const { size, classes, palette } = state;
+  const digit = model.get("digit_sides")[1];
   const widget = {
     ...state,
-    ...sheetParts(size),
+    ...sheetParts(size, digit),
     maps: ["first", "second"].map((name) => mapPart(name, size)),
     bars: classes.map(probabilityRow),
     status: statusLine(),
@@ -349,14 +391,15 @@ function render({ model, el }) {
   el.append(
     widgetFrame(
       "Draw a digit for the network",
-      controls(widget),
+      drawingControls(widget),
       halves(widget),
       widget.colours.node,
       widget.status,
+      settingControls(widget),
     ),
   );
   hover(widget, [size / 2, size / 2], false);
-  widget.pen.textContent = "draw here";
+  widget.pen.textContent = "";
   model.on("change:pen", () => again(widget));
   onChange(model, ["background", "opacity"], () => refresh(widget));
   show(widget);

@@ -11,8 +11,10 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from course_utils.core.boxes import mask_boxes
 from course_utils.core.eval_mode import evaluating
-from course_utils.data.strokes import traced
+from course_utils.data.cluttered_digits import DIGIT_SCALES, INK_LEVEL
+from course_utils.data.strokes import centred, traced
 from course_utils.models import AttnVGG
 from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
@@ -20,9 +22,16 @@ from course_utils.widgets._source import module, palette, style
 HALF = torch.finfo(torch.float16)
 SUPPORTED = ("before", "independent", "softmax", "softmax")  # taps, head, alignment of both blocks
 
+# Longer side of a drawing in pixels, least and most: in between, the shipped network reads at least
+# 3 of 4 test digits drawn with this pen, and beyond fewer, as `drawings.by_scale` measures.
+READABLE = (13, 27)
+
 
 class LiveModel(anywidget.AnyWidget):
     """A canvas with clutter to draw on, the class probabilities of a network, and its two maps.
+
+    A frame on the sheet is as large as the largest digits in training, and a line says so when a
+    drawing is too large or too small to be read reliably. The frame isn't part of the image.
 
     The page runs the network itself, in JavaScript (`_attn_vgg.js`). The weights are most of the
     widget's size, so a static page loads them only at the first stroke.
@@ -38,6 +47,10 @@ class LiveModel(anywidget.AnyWidget):
     background = traitlets.Int(0, min=0).tag(sync=True)
 
     size = traitlets.Int(help="height and width of the image in pixels").tag(sync=True)
+    digit_sides = traitlets.List(
+        traitlets.Int(), help="longer side of a digit in training, least and most, in pixels"
+    ).tag(sync=True)
+    readable_sides = traitlets.List(traitlets.Int(), list(READABLE)).tag(sync=True)
     backgrounds = traitlets.Bytes().tag(sync=True)  # (N, S, S) uint8
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     # The pen strokes of each example; a stroke is a list of points x, y
@@ -61,7 +74,8 @@ class LiveModel(anywidget.AnyWidget):
             network: An AttnVGG that `folded` supports. It isn't changed.
             backgrounds: Images to draw on.
             digits: Handwritten digits that the page can draw as examples, in the middle of the
-                canvas.
+                canvas. Their largest is taken as the size of a digit in training before it is
+                scaled by `cluttered_digits.DIGIT_SCALES`.
             labels: The classes of these digits.
 
         Raises:
@@ -81,15 +95,14 @@ class LiveModel(anywidget.AnyWidget):
                 f"got {len(digits)} digits and {len(labels)} labels"
             )
         tensors = folded(network)
-        margin = (size - digits.shape[-1]) / 2  # moves an example to the middle
+        boxes = mask_boxes(digits[:, None] > INK_LEVEL)
+        longest = int((boxes[:, 2:] - boxes[:, :2]).max())
         return cls(
             size=size,
             backgrounds=packing.small_integers(backgrounds),
             classes=[str(c) for c in range(len(tensors[-1]))],
-            examples=[
-                [[[x + margin, y + margin] for x, y in path] for path in traced(digit)]
-                for digit in digits
-            ],
+            digit_sides=[round(scale * longest) for scale in DIGIT_SCALES],
+            examples=[centred(traced(digit), digits.shape[-1], size) for digit in digits],
             labels=labels.tolist(),
             shapes=[list(tensor.shape) for tensor in tensors],
             weights=packing.halves(*tensors),

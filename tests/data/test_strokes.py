@@ -132,3 +132,9 @@ def test_dot_is_round_and_half_at_the_width():
 
 def test_no_strokes_give_no_ink():
     assert strokes.inked([], 8, 2.0).sum() == 0
+
+
+def test_centred_lines_are_scaled_about_the_middle():
+    paths = [[[14.0, 14.0], [14.0, 4.0]], [[20.0, 24.0]]]
+    assert strokes.centred(paths, 28, 64) == [[[32.0, 32.0], [32.0, 22.0]], [[38.0, 42.0]]]
+    assert strokes.centred(paths, 28, 64, 2.0) == [[[32.0, 32.0], [32.0, 12.0]], [[44.0, 52.0]]]

@@ -7,9 +7,9 @@ from torch.testing import assert_close
 
 from course_utils.data import cluttered_digits
 from course_utils.models import VGG
-from course_utils.studies import shipped
+from course_utils.studies import drawings, shipped
 from course_utils.widgets import LiveModel
-from course_utils.widgets.live_model import folded
+from course_utils.widgets.live_model import READABLE, folded
 from tests.widgets.live_model import forward, network, unpacked
 
 
@@ -62,6 +62,31 @@ def test_traits_hold_what_was_given():
     points = np.concatenate([path for example in widget.examples for path in example])
     assert points.min() >= 18  # the middle 28 pixels
     assert points.max() <= 46
+    assert widget.digit_sides == [15, 20]
+    assert widget.readable_sides == list(READABLE)
+
+
+def test_training_digits_have_the_sizes_that_the_page_reports():
+    images, labels = cluttered_digits.digit_pool("test")
+    widget = LiveModel.from_network(network(), cluttered_digits.clutter(1), images, labels)
+    boxes = cluttered_digits.ClutteredDigits("train", 2000).boxes
+    sides = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1)
+    # a digit between two pixels touches one more
+    assert [sides.min(), sides.max() - 1] == widget.digit_sides
+
+
+def test_the_network_reads_drawings_of_the_sizes_that_the_page_calls_readable():
+    """Near both ends it reads about 3 of 4, within the error of 200 drawings, and beyond fewer."""
+    network, _ = shipped.load("repaired")
+    found = drawings.by_scale(network, [0.5, 0.6, 1.0, 1.3, 1.5, 2.0], count=200)
+    least, most = READABLE
+    share = found["right"] / found["drawings"]
+    readable = found["longer side"].between(least, most)
+    assert readable.tolist() == [False, True, True, True, False, False]
+    assert share[readable].min() > 0.7
+    assert share[~readable].max() < 0.65
+    assert share[1.0] > 0.9
+    assert share[2.0] < 0.3
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ def test_a_notebook_has_the_weights_at_hand(page, widget):
                     "classes",
                     "examples",
                     "labels",
+                    "digit_sides",
+                    "readable_sides",
                     "shapes",
                 )
             },

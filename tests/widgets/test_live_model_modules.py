@@ -46,7 +46,10 @@ def read(found):
     values = (
         list(found["values"].values()) if isinstance(found["values"], dict) else found["values"]
     )
-    return torch.tensor(values).view(found.get("channels", 1), found["rows"], found["columns"])
+    # not the default type, which would be whole numbers where all values are
+    return torch.tensor(values, dtype=torch.float32).view(
+        found.get("channels", 1), found["rows"], found["columns"]
+    )
 
 
 shapes = st.tuples(

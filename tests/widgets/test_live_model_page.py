@@ -12,6 +12,7 @@ from course_utils.core.boxes import box_regions, mask_boxes
 from course_utils.data import strokes
 from course_utils.explain import metrics
 from course_utils.studies import shipped
+from tests.browser import overhanging
 from tests.widgets.live_model import (
     SEVEN,
     SIZE,
@@ -89,7 +90,8 @@ def test_nothing_is_fetched_before_the_first_stroke(page, show_widget, widget):
 
 def test_readers_can_draw_with_the_keys(page, show_widget, widget):
     shown = show_widget(widget)
-    sheet, pen = shown.locator(".course-sheet canvas"), shown.locator(".course-sheet + figcaption")
+    sheet = shown.locator(".course-sheet canvas")
+    pen = shown.locator(".course-sheet + figcaption > :first-child")
     sheet.focus()
     for _ in range(5):
         sheet.press("ArrowUp")
@@ -257,3 +259,71 @@ def test_a_script_without_the_network_counts_as_a_failure(page, show_widget, wid
     drawn(shown, [(10, 10), (10, 40)])
     answered(shown)
     check(shown, widget)
+
+
+@pytest.mark.parametrize(
+    ("points", "size"),
+    [
+        ([(30, 20), (30, 38)], ""),
+        ([(30, 20), (36, 38)], ""),
+        ([(30, 10), (30, 50)], "44 pixels tall"),
+        ([(10, 30), (44, 32)], "38 pixels wide"),
+        ([(30, 30), (30, 36)], "10 pixels tall"),
+    ],
+)
+def test_a_drawing_of_another_size_than_in_training_is_pointed_out(
+    page, show_widget, widget, points, size
+):
+    shown = show_widget(widget)
+    hint = shown.locator(".course-sheet + figcaption > :last-child")
+    frame = shown.locator(".course-size")
+    assert hint.inner_text() == "draw anywhere, about as large as the frame"
+    drawn(shown, points)
+    settled(page)
+    said = answered(shown)
+    at = re.search(
+        r"Your drawing is (\d+) (pixels \w+), and the digits in training were 15 to 20", said
+    )
+    assert bool(at) == bool(size) == ("course-unfit" in frame.get_attribute("class"))
+    if size:
+        # the mouse stands on whole pixels of the screen
+        assert int(at[1]) == pytest.approx(int(size.split()[0]), abs=1)
+        assert at[2] == size.split(" ", 1)[1]
+        assert hint.inner_text().startswith(f"{at[1]} {at[2]}, and the digits")
+    check(shown, widget)
+    shown.get_by_role("button", name="Clear").click()
+    hint.filter(has_text="draw anywhere").wait_for()
+
+
+def test_a_small_drawing_is_not_pointed_out_while_the_pen_is_down(page, show_widget, widget):
+    shown = show_widget(widget)
+    box = shown.locator(".course-sheet canvas").bounding_box()
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"])
+    page.mouse.down()
+    assert "Your drawing" not in answered(shown)
+    page.mouse.up()
+    shown.locator(".course-status").filter(has_text="Your drawing is").wait_for()
+
+
+def test_the_frame_is_as_large_as_a_digit_and_no_part_of_the_image(show_widget, widget):
+    shown = show_widget(widget)
+    sheet, frame = (shown.locator(f".course-{part}").bounding_box() for part in ("sheet", "size"))
+    side = 20 / SIZE * sheet["width"]
+    assert [frame["width"], frame["height"]] == pytest.approx([side, side], abs=1)
+    assert frame["x"] + side / 2 == pytest.approx(sheet["x"] + sheet["width"] / 2, abs=1)
+    background = np.frombuffer(widget.backgrounds, np.uint8).reshape(-1, SIZE, SIZE)[0] / 255
+    assert_close(pixels(shown)[0, 0], torch.tensor(background, dtype=torch.float32))
+
+
+def test_on_a_phone_the_sheet_and_the_answer_fit_on_one_screen(page, show_widget, widget):
+    page.set_viewport_size({"width": 390, "height": 664})
+    shown = show_widget(widget)
+    drawn(shown, SEVEN)
+    answered(shown)
+    top = shown.locator(".course-sheet").bounding_box()["y"]
+    answer = shown.locator(".course-answer").bounding_box()
+    assert answer["y"] + answer["height"] - top < 664 - 100  # a page has a header, too
+    canvases = shown.locator(".course-answer canvas")
+    assert all(canvas.bounding_box()["width"] >= 90 for canvas in canvases.all())
+    assert shown.get_by_role("meter").count() == 10
+    assert overhanging(shown) == 0
