@@ -19,6 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 from book.tools.address import colab
 from book.tools.chapters import chapters
 from book.tools.static_widgets import slim, to_script
+from course_utils.plots import Diagram
 from lecture import figures, widgets
 
 HOST = Path(__file__).parents[1] / "book" / "tools" / "widget-host.js"
@@ -64,19 +65,22 @@ class Plot(SphinxDirective):
     required_arguments, has_content = 1, True
 
     def run(self) -> list[nodes.Node]:
-        """Draw the figure, save it beside the page, and return an image."""
-        name = self.arguments[0]
+        """Draw the figure and return it: a diagram in the page, others as an image beside it."""
+        name, alt = self.arguments[0], " ".join(self.content)
+        figure = getattr(figures, name)()
+        if isinstance(figure, Diagram):
+            figure.alt = alt
+            return [nodes.raw("", f'<div class="plot">{figure}</div>', format="html")]
         folder = Path(self.env.app.outdir) / "figures"
         folder.mkdir(parents=True, exist_ok=True)
-        getattr(figures, name)().savefig(
+        figure.savefig(
             folder / f"{name}.png",
             dpi=DPI,
             metadata={"Software": None},  # Matplotlib's version would make builds differ
             bbox_inches="tight",
             pad_inches=0.03,
         )
-        alt = html.escape(" ".join(self.content))
-        image = f'<p class="plot"><img src="figures/{name}.png" alt="{alt}"></p>'
+        image = f'<p class="plot"><img src="figures/{name}.png" alt="{html.escape(alt)}"></p>'
         return [nodes.raw("", image, format="html")]
 
 

@@ -4,13 +4,14 @@ import itertools
 
 import matplotlib.pyplot as plt
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
 from course_utils import plots
 from course_utils.attention import alignments
 from course_utils.explain.grad_cam import gradcam
+from course_utils.models import AttnVGG, PayAttentionVGG
 from course_utils.studies import attention_vs_grad_cam, results, statistics
 from course_utils.widgets.alignment_explorer import START
 from lecture import material, measurements
@@ -64,99 +65,16 @@ def alignment_functions() -> Figure:
     return _larger(figure, 1.1)
 
 
-def paying_network() -> Figure:
-    """Draw the network of Jetley et al. with its taps."""
-    return _pipeline(
-        ["conv 1–4\nno pool", "conv 5–7", "conv 8–10", "conv 11–13", "conv 14–15", "FC"],
-        measurements.pay_attention_shapes(),
-        taps=(1, 2, 3),
-        guide=5,
-        reads_guide=False,
-    )
+def paying_network() -> plots.Diagram:
+    """Draw the network of Jetley et al. with its taps, for images of 32 pixels as in the paper."""
+    images = material.images(1, small=True)[0].expand(-1, 3, -1, -1)
+    return plots.diagrams.network(PayAttentionVGG(100), images, caption="")
 
 
-def attn_vgg_network() -> Figure:
-    """Draw AttnVGG with its taps."""
-    return _pipeline(
-        ["block 1", "block 2", "block 3\npool 3", "block 4\npool 4", "block 5\npool 5"],
-        measurements.attn_vgg_shapes(),
-        taps=(2, 3),
-        guide=4,
-        reads_guide=True,
-    )
-
-
-STEP = 1.62  # distance between the centres of two blocks
-ARROW = {"arrowstyle": "->", "linewidth": 1.6}
-
-
-def _pipeline(blocks, shapes, taps, guide, reads_guide) -> Figure:
-    """Draw blocks in a row, attention below the taps, and one classifier at the bottom.
-
-    Args:
-        blocks: The text in each block.
-        shapes: The shape of each block's output.
-        taps: The positions of the blocks whose output is weighted by attention.
-        guide: The position of the block whose output is the global vector g.
-        reads_guide: Whether the classifier reads g, too.
-    """
-    figure, axis = plt.subplots(figsize=(9.6, 3.7), dpi=plots.DPI)
-    for i, (name, shape) in enumerate(zip(blocks, shapes)):
-        _box(axis, i * STEP, 3, name, "#e3eef1" if i != guide else "#fbe3d2")
-        axis.text(i * STEP, 3.55, shape, ha="center", fontsize=11, color="0.25")
-        if i + 1 < len(blocks):
-            _arrow(axis, (i * STEP + 0.62, 3), ((i + 1) * STEP - 0.62, 3))
-    for number, i in enumerate(taps, start=1):
-        _attention(axis, i * STEP, number)
-    _guide(axis, guide, taps)
-    right = guide * STEP if reads_guide else taps[-1] * STEP
-    if reads_guide:
-        axis.plot([right, right], [2.02, 0.42], color="black", linewidth=1.6)
-        _arrow(axis, (right, 0.6), (right, 0.42))
-    left = taps[0] * STEP
-    _box(axis, (left + right) / 2, 0, "classifier", "#e3eef1", right - left + 1.1, 0.66)
-    axis.set(xlim=(-0.75, (len(blocks) - 1) * STEP + 0.75), ylim=(-0.45, 3.85))
-    axis.axis("off")
-    figure.subplots_adjust(0, 0, 1, 1)
-    plt.close(figure)
-    return figure
-
-
-def _box(axis, x, y, text, colour, width=1.12, height=0.7) -> None:
-    """Draw a rounded box with a text, centred at a point."""
-    style = FancyBboxPatch(
-        (x - width / 2, y - height / 2),
-        width,
-        height,
-        boxstyle="round,pad=0.04",
-        facecolor=colour,
-        edgecolor="0.3",
-    )
-    axis.add_patch(style)
-    axis.text(x, y, text, ha="center", va="center", fontsize=12)
-
-
-def _arrow(axis, start, end, colour="black") -> None:
-    """Draw an arrow from one point to another."""
-    axis.annotate("", end, start, arrowprops={**ARROW, "color": colour})
-
-
-def _attention(axis, x, number) -> None:
-    """Draw an attention block below a tap: the local features l go in, the context c comes out."""
-    _box(axis, x, 1.45, f"attention {number}", "#cfe5ea", 1.36)
-    for start, middle, end, letter in ((2.6, 2.2, 1.86, "l"), (1.05, 0.72, 0.42, "c")):
-        _arrow(axis, (x, start), (x, end))
-        axis.text(x - 0.08, middle, letter, fontsize=13, style="italic", ha="right")
-
-
-def _guide(axis, guide, taps) -> None:
-    """Draw the line on which the global vector g reaches every attention block."""
-    last = guide * STEP
-    axis.plot([last, last], [2.6, 2.02], color=WARM, linewidth=1.8)
-    axis.plot([last, taps[0] * STEP + 0.25], [2.02, 2.02], color=WARM, linewidth=1.8)
-    for i in taps:
-        _arrow(axis, (i * STEP + 0.25, 2.03), (i * STEP + 0.25, 1.84), WARM)
-    axis.text(last + 0.12, 2.25, "g", fontsize=14, style="italic", color=WARM)
+def attn_vgg_network() -> plots.Diagram:
+    """Draw AttnVGG with its taps, as published: at full width, for images of 224 pixels."""
+    images = F.interpolate(material.images(1)[0], (224, 224)).expand(-1, 3, -1, -1)
+    return plots.diagrams.network(AttnVGG(2), images, caption="")
 
 
 def gradients() -> Figure:

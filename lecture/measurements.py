@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Sequence
 from functools import cache
 
 import pandas as pd
@@ -67,34 +66,6 @@ def network_sizes() -> dict[str, int]:
             "AttnVGG": AttnVGG(2, alignment="sigmoid"),
         }
     return {name: profiling.parameters(network) for name, network in networks.items()}
-
-
-def _shapes(features: nn.Sequential, cuts: Sequence[int], side: int) -> list[str]:
-    """Return channels and positions at each cut through the layers, for images of this side."""
-    shapes = []
-    with torch.device("meta"), torch.no_grad():
-        x = torch.empty(1, 3, side, side)
-        for begin, end in zip((0, *cuts), cuts):
-            x = features[begin:end](x)
-            shapes.append(f"{x.shape[1]} × {x.shape[2]}²")
-    return shapes
-
-
-def pay_attention_shapes() -> list[str]:
-    """Return the shape behind each part of the network of Learn to Pay Attention, and g's size.
-
-    The shapes are channels and positions, for images of 32 pixels as in the paper.
-    """
-    with torch.device("meta"):
-        network = PayAttentionVGG(100).eval()
-    return [*_shapes(network.features, (12, 21, 31, 41, 50), 32), str(network.dense.out_features)]
-
-
-def attn_vgg_shapes() -> list[str]:
-    """Return the shape behind each part of AttnVGG, for images of 224 pixels."""
-    with torch.device("meta"):
-        network = AttnVGG(2).eval()
-    return _shapes(network.features, (7, 14, 24, 34, 44), 224)
 
 
 # Where the parts of the network of Learn to Pay Attention begin and end among its layers

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_utils.core.checks import check_choice
-from course_utils.plots.drawing import SMALL, Diagram, Symbol
+from course_utils.plots.drawing import SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
 from course_utils.plots.wiring import Block, Branch, Wiring, wiring_of
 
@@ -58,18 +58,8 @@ _HEADS: dict[Part, tuple[str, str, Symbol]] = {
 _SIDE = 108  # of the grids in `query_key_value`
 
 
-class _Attention(Protocol):
-    """What is read of `attention.Attention`."""
-
-    score: Any
-    alignment: Any
-
-    def __call__(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return contexts and weights."""
-
-
 def query_key_value(
-    attention: _Attention,
+    attention: nn.Module,
     image: Float[Tensor, "C H W"],
     queries: Float[Tensor, "B Q d_q"],
     keys: Float[Tensor, "B K d_k"],
@@ -95,11 +85,12 @@ def query_key_value(
     """
     check_pictures(image[None])
     rows, columns = _grid_size(image, keys.shape[1])
+    compare: Any = attention.score
     with torch.no_grad():
-        scores = attention.score(queries, keys)  # (B, Q, K)
+        scores = compare(queries, keys)  # (B, Q, K)
         context, weights = attention(queries, keys, values)
     marked = divmod(int(weights[0, 0].argmax()), columns)
-    score, alignment = _name(attention.score), _name(attention.alignment)
+    score, alignment = _name(compare), _name(attention.alignment)
     drawing = Diagram(
         740,
         500,
@@ -184,7 +175,7 @@ def _contexts(drawing: Diagram, context: Tensor) -> None:
 
 
 def _label(
-    drawing: Diagram, x: float, y: float, name: str, letters: str, tensor: Tensor | None
+    drawing: Diagram, x: Number, y: Number, name: str, letters: str, tensor: Tensor | None
 ) -> None:
     """Write a name, and below it a shape in letters and in numbers."""
     drawing.text(x, y, name)
@@ -193,7 +184,7 @@ def _label(
         drawing.text(x, y + 37, _shape(tensor), size=SMALL)
 
 
-def _stack(drawing: Diagram, x: float, y: float, symbol: Symbol) -> None:
+def _stack(drawing: Diagram, x: Number, y: Number, symbol: Symbol) -> None:
     """Draw some of the vectors of all positions: the first, the marked one and the last."""
     for i in (-3, -1, 0, 1, 3):
         drawing.vector(x, y + 14 * i, symbol, marked=i == 0)
@@ -263,6 +254,10 @@ class _Pipeline:
         self.images = images
         self.blocks, self.branches, self.guide, self.dense, self.classifiers = wiring
         self.separate = len(self.classifiers) > 1
+        tapped = {branch.column for branch in self.branches}
+        self.named_pool = next(  # the word needs room below the block
+            (i for i, block in enumerate(self.blocks) if block.pooled and i not in tapped), None
+        )
         columns = 1 + len(self.blocks) + (self.dense is not None)
         right = 20 if self.dense is not None else 100
         height = ROWS["mean" if self.separate else "classifier"] + 26
@@ -271,9 +266,9 @@ class _Pipeline:
     def draw(self) -> Diagram:
         """Draw everything, from left to right and from top to bottom."""
         y = ROWS["block"]
-        self.sheet.picture(42, y, 56, self.images[0])
-        self.sheet.text(42, ROWS["shape"], _size(self.images), size=SMALL)
-        self.sheet.arrow((72, y), (_x(1) - 45, y))
+        self.sheet.picture(_x(0), y, 56, self.images[0])
+        self.sheet.text(_x(0), ROWS["shape"], _size(self.images), size=SMALL)
+        self.sheet.arrow((_x(0) + 30, y), (_x(1) - 45, y))
         for column, block in enumerate(self.blocks):
             self._block(column, block)
         if self.dense is not None:
@@ -294,68 +289,61 @@ class _Pipeline:
         self.sheet.box(x - 9, y, 72, 56, [f"block {column + 1}", f"{block.convolutions} conv"])
         if block.pooled:
             self.sheet.pool(x + 29, y, 13, 56)
-            if column == 0:
+            if column == self.named_pool:
                 self.sheet.text(x + 35, y + 40, "pool", size=SMALL)
         if column + 1 < len(self.blocks) or self.dense is not None:
             self.sheet.arrow((x + (43 if block.pooled else 28), y), (x + PITCH - 45, y))
 
-    def _tap(self, branch: Branch) -> tuple[float, float]:
-        """Return the point at which a branch leaves the row of blocks."""
-        if branch.how == "dense":
-            return _x(branch.column + 1) - 9, ROWS["block"] + 28
-        if branch.before:
-            return _x(branch.column + 1) + 28, ROWS["block"] + 28
-        return _x(branch.column + 1) + 51, ROWS["block"]
+    def _way(self, column: int, *, before: bool = False) -> list[Point]:
+        """Return the way out of the row of blocks, before or after a block's max-pool.
+
+        The column behind the last block is that of the dense layers.
+        """
+        x, y = _x(column + 1), ROWS["block"]
+        if column == len(self.blocks):
+            return [(x - 9, y + 28)]
+        if before:
+            return [(x + 28, y + 28)]
+        last = column + 1 == len(self.blocks)
+        return [(x + 43, y), (x + 51, y)] if last else [(x + 47, y)]
+
+    def _tap(self, branch: Branch) -> Number:
+        """Return the x of the point at which a branch leaves the row of blocks."""
+        return self._way(branch.column, before=branch.before)[-1][0]
 
     def _guide(self, g: Tensor) -> None:
         """Draw the line on which g reaches every attention block."""
-        y, top = ROWS["g"], ROWS["tap"] - 22
-        taps = [self._tap(b)[0] for b in self.branches if b.how == "attention"]
-        if g is self.dense:
-            start = (_x(len(self.blocks) + 1) - 9, ROWS["block"] + 28)
-            self.sheet.arrow(
-                start, (start[0], y), (taps[0] + 26, y), (taps[0] + 26, top), symbol="g"
-            )
-        else:
-            start = (_x(len(self.blocks)) + 51, ROWS["block"])
-            left = (start[0] - 8, start[1])
-            self.sheet.arrow(
-                left, start, (start[0], y), (taps[0] + 26, y), (taps[0] + 26, top), symbol="g"
-            )
-        for x in taps[1:]:
-            self.sheet.arrow((x + 26, y), (x + 26, top), symbol="g")
-        self.sheet.text(start[0] + 8, ROWS["l"], "*g*", anchor="start")
-        self.sheet.text(start[0] + 22, ROWS["l"], _size(g), size=SMALL, anchor="start")
+        bus, top = ROWS["g"], ROWS["tap"] - 22
+        way = self._way(len(self.blocks) - (g is not self.dense))
+        x = way[-1][0]
+        for i in (self._tap(b) + 26 for b in self.branches if b.how == "attention"):
+            self.sheet.arrow(*way, (x, bus), (i, bus), (i, top), symbol="g")
+        self.sheet.text(x + 8, ROWS["l"], "*g*", anchor="start")
+        self.sheet.text(x + 22, ROWS["l"], _size(g), size=SMALL, anchor="start")
 
     def _branch(self, number: int, branch: Branch) -> None:
         """Draw the way from a tap to its classifier."""
-        x, y = self._tap(branch)
-        guides = branch.l is self.guide
-        symbol: Symbol = "g" if guides or branch.how == "dense" else "l"
-        box = ROWS["tap"]
+        way = self._way(branch.column, before=branch.before)
+        x = way[-1][0]
+        symbol: Symbol = "g" if branch.l is self.guide or branch.how == "dense" else "l"
+        after: Symbol = "context" if branch.how == "attention" else symbol
         if branch.how == "dense":
-            self.sheet.arrow((x, y), (x, ROWS["vector"] - 8), symbol=symbol)
+            self.sheet.arrow(*way, (x, ROWS["vector"] - 8), symbol=symbol)
         else:
-            if not branch.before and not guides and branch.column + 1 == len(self.blocks):
-                self.sheet.arrow((x - 8, y), (x, y), (x, box - 22), symbol=symbol)
-            else:
-                self.sheet.arrow((x, y), (x, box - 22), symbol=symbol)
-            self._weighing(number, x, box, branch)
-            symbol = "context" if branch.how == "attention" else symbol
-            self.sheet.arrow((x, box + 22), (x, ROWS["vector"] - 8), symbol=symbol)
-            if not guides:
-                letter = "*l* " if branch.column + 1 < len(self.blocks) else ""
-                self.sheet.text(
-                    x - 9, ROWS["l"], letter + _size(branch.l), size=SMALL, anchor="end"
-                )
-        self.sheet.vector(x, ROWS["vector"], symbol, width=48)
+            self.sheet.arrow(*way, (x, ROWS["tap"] - 22), symbol=symbol)
+            self._weighing(number, x, ROWS["tap"], branch)
+            self.sheet.arrow((x, ROWS["tap"] + 22), (x, ROWS["vector"] - 8), symbol=after)
+        if symbol == "l":
+            self.sheet.text(x - 9, ROWS["l"], _size(branch.l), size=SMALL, anchor="end")
+            self.sheet.text(x - 9, ROWS["g"] + 14, "*l*", anchor="end")
+        self.sheet.vector(x, ROWS["vector"], after, width=48)
         size = str(branch.descriptor.shape[1])
         self.sheet.text(x + 30, ROWS["vector"], size, size=SMALL, anchor="start")
         if branch.how == "attention":
             self.sheet.text(x - 30, ROWS["vector"], f"*c*_{number}", anchor="end")
-        self.sheet.arrow((x, ROWS["vector"] + 6), (x, ROWS["classifier"] - 22), symbol=symbol)
+        self.sheet.arrow((x, ROWS["vector"] + 6), (x, ROWS["classifier"] - 22), symbol=after)
 
-    def _weighing(self, number: int, x: float, y: float, branch: Branch) -> None:
+    def _weighing(self, number: int, x: Number, y: Number, branch: Branch) -> None:
         if branch.weights is None:
             grid = "\u2009×\u2009".join(map(str, branch.l.shape[-2:]))
             self.sheet.box(x, y, 98, 44, ["average", f"of {grid}"])
@@ -365,7 +353,7 @@ class _Pipeline:
 
     def _classifiers(self) -> None:
         y, classes = ROWS["classifier"], self.classifiers[0]
-        places = [self._tap(branch)[0] for branch in self.branches]
+        places = [self._tap(branch) for branch in self.branches]
         middle, width = (places[0] + places[-1]) / 2, places[-1] - places[0] + 98
         if not self.separate:
             self.sheet.box(middle, y, max(width, 110), 44, ["classifier", f"{classes} classes"])
@@ -402,7 +390,7 @@ class _Pipeline:
         return f"Network with {row}. {'; '.join(ways).capitalize()}; there is {reads}.{guide}"
 
 
-def _x(column: int) -> float:
+def _x(column: int) -> Number:
     """Return the centre of a column; the image is in column 0."""
     return 47 + PITCH * column
 

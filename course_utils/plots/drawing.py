@@ -23,7 +23,8 @@ from torchvision.transforms.functional import to_pil_image
 from course_utils.plots.canvas import SYMBOL_COLOURS
 
 Symbol = Literal["query", "key", "value", "l", "g", "scores", "weights", "context"]
-Point = tuple[float, float]
+Number = float | int
+Point = tuple[Number, Number]
 SMALL = 13  # font size of shapes, in units of the drawing; names have 15
 LARGEST = 128  # pixels: larger images are drawn smaller than that
 NARROWEST = 0.85  # on a narrower page the drawing scrolls, so its smallest text keeps 11 pixels
@@ -38,7 +39,7 @@ class Diagram:
         alt: A description for readers who don't see the drawing.
     """
 
-    def __init__(self, width: float, height: float, *, alt: str, caption: str):
+    def __init__(self, width: Number, height: Number, *, alt: str, caption: str):
         """Create an empty drawing.
 
         Args:
@@ -71,7 +72,7 @@ class Diagram:
         return f'<figure class="course-diagram" style="margin: 1em 0">{self}{caption}</figure>'
 
     def text(
-        self, x: float, y: float, text: str, *, size: float = 15, anchor: str = "middle"
+        self, x: Number, y: Number, text: str, *, size: Number = 15, anchor: str = "middle"
     ) -> None:
         """Write text, vertically centred at y; ``*q*`` is italic, and ``_k`` a subscript."""
         attributes = {"x": f"{x:g}", "y": f"{y + 0.35 * size:g}", "text-anchor": anchor}
@@ -91,10 +92,10 @@ class Diagram:
 
     def box(
         self,
-        x: float,
-        y: float,
-        width: float,
-        height: float,
+        x: Number,
+        y: Number,
+        width: Number,
+        height: Number,
         lines: Sequence[str] = (),
         symbol: Symbol | None = None,
         *,
@@ -116,7 +117,7 @@ class Diagram:
             shift = 18 * (i - (len(lines) - 1) / 2)
             self.text(x, y + shift, line, size=SMALL if i else 15)
 
-    def pool(self, x: float, y: float, width: float, height: float) -> None:
+    def pool(self, x: Number, y: Number, width: Number, height: Number) -> None:
         """Draw a max-pool from its left edge: a trapezoid that narrows to the right."""
         tall, short = height / 2, height / 2 - 9
         corners = ((x, y - tall), (x + width, y - short), (x + width, y + short), (x, y + tall))
@@ -139,7 +140,7 @@ class Diagram:
             self._shape("polygon", symbol, points=corners, stroke_width=0)
 
     def vector(
-        self, x: float, y: float, symbol: Symbol, *, width: float = 66, marked: bool = False
+        self, x: Number, y: Number, symbol: Symbol, *, width: Number = 66, marked: bool = False
     ) -> None:
         """Draw a vector centred at a point: a bar of six cells."""
         left, cell = x - width / 2, width / 6
@@ -151,9 +152,9 @@ class Diagram:
 
     def grid(
         self,
-        x: float,
-        y: float,
-        side: float,
+        x: Number,
+        y: Number,
+        side: Number,
         shades: Float[Tensor, "H W"],
         symbol: Symbol,
         marked: tuple[int, int] | None = None,
@@ -180,13 +181,13 @@ class Diagram:
         if marked is not None:
             self.frame(left + marked[1] * cell, top + marked[0] * cell, cell)
 
-    def frame(self, left: float, top: float, side: float) -> None:
+    def frame(self, left: Number, top: Number, side: Number) -> None:
         """Draw a thick square border, which stands out on pictures and on grids."""
         corner = {"x": left - 1.5, "y": top - 1.5, "width": side + 3, "height": side + 3}
         for colour, width in (("black", 4), ("white", 2)):
             self._shape("rect", None, **corner, fill="none", stroke=colour, stroke_width=width)
 
-    def picture(self, x: float, y: float, side: float, image: Float[Tensor, "C H W"]) -> None:
+    def picture(self, x: Number, y: Number, side: Number, image: Float[Tensor, "C H W"]) -> None:
         """Draw an image centred at a point, with hard pixels if it is small."""
         file = io.BytesIO()
         picture = to_pil_image(image.detach().cpu().float().clamp(0, 1))
@@ -206,7 +207,7 @@ class Diagram:
             style="image-rendering: pixelated",
         )
 
-    def _shape(self, tag: str, symbol: Symbol | None, **attributes: float | str) -> ET.Element:
+    def _shape(self, tag: str, symbol: Symbol | None, **attributes: Number | str) -> ET.Element:
         colour = "currentColor" if symbol is None else SYMBOL_COLOURS[symbol]
         written = {
             name.replace("_", "-"): value if isinstance(value, str) else f"{value:g}"

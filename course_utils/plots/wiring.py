@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+LAYERS = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.MaxPool2d)  # of a VGG
 Calls = dict[nn.Module, tuple[tuple[Any, ...], Any]]  # inputs and output of each module
 
 
@@ -72,8 +73,12 @@ def wiring_of(model: nn.Module, images: Float[Tensor, "B C H W"]) -> Wiring:
 
 def _calls(model: nn.Module, images: Tensor) -> Calls:
     """Run a network in evaluation mode and return the inputs and the output of each module."""
-    if not isinstance(getattr(model, "features", None), nn.Sequential) or not isinstance(
-        getattr(model, "classifiers", None), nn.ModuleList
+    features = getattr(model, "features", None)
+    classifiers = getattr(model, "classifiers", None)
+    if (
+        not isinstance(features, nn.Sequential)
+        or not isinstance(classifiers, nn.ModuleList)
+        or not all(isinstance(layer, LAYERS) for layer in features)
     ):
         raise ValueError(
             "expected a network with `features` (a sequence of convolutions and max-pools) and "

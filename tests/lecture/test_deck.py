@@ -56,6 +56,7 @@ MEASURE = """(i) => {
   const shown = all.filter((e) => !e.closest("aside, mjx-assistive-mml, script"));
   const fragments = [...slide.querySelectorAll(".fragment")];
   const images = [...slide.querySelectorAll("img")];
+  const drawings = [...slide.querySelectorAll("svg[role=img]")];
   const { height } = slide.getBoundingClientRect();
   const out = shown.filter((e) => {
     const b = e.getBoundingClientRect();
@@ -68,7 +69,10 @@ MEASURE = """(i) => {
     shown: height > 0 && getComputedStyle(slide).visibility === "visible",
     out: out.map((e) => e.outerHTML.slice(0, 80)),
     notes: slide.querySelector("aside.notes")?.textContent.length ?? 0,
-    pictures: images.map((i) => [i.complete && i.naturalWidth > 0, i.alt.length]),
+    pictures: [
+      ...images.map((i) => [i.complete && i.naturalWidth > 0, i.alt.length]),
+      ...drawings.map((d) => [true, d.ariaLabel.length]),
+    ],
     raw: /\\\\\\(|\\\\\\[|\\$|\\{\\{/.test(slide.innerText),
   };
 }"""
