@@ -158,6 +158,7 @@ function readTraits(model) {
     count,
     width: features.length / count / cells,
     queries: floats(model.get("queries")),
+    temperatures: model.get("temperatures"), // that the probes were trained with
     palette: bytes(model.get("palette")),
     learned: learnedParameters(model),
     plane: floats(model.get("plane")),
@@ -264,8 +265,8 @@ function drawPlane(model, data, { landscape, rows, colours }, name, temperature)
 }
 
 /** The weights of an image's positions, for the query that the reader chose. */
-function imageWeights(model, data, name, temperature) {
-  const { names, count, cells, width, queries, learned } = data;
+function imageWeights(model, data, name, multiple) {
+  const { names, count, cells, width, queries, temperatures, learned } = data;
   const n = model.get("image");
   const start = (names.indexOf(name) * count + n) * width;
   const query =
@@ -274,19 +275,19 @@ function imageWeights(model, data, name, temperature) {
       : queries.subarray(start, start + width);
   return softmax(
     Array.from({ length: cells }, (_, i) => SCORES[name](query, keyAt(data, n, i), learned[name])),
-    temperature,
+    multiple * temperatures[names.indexOf(name)],
   );
 }
 
 /** Draw the image, the query's position and the weights; return what to say about them. */
-function drawImage(model, data, { picture, map, under }, name, temperature) {
+function drawImage(model, data, { picture, map, under }, name, multiple) {
   const { size, grid, cells, images, inside, palette } = data;
   const n = model.get("image");
   const place = model.get("image_position");
   const dragged = model.get("image_query") === 1;
   const cell = (4 * size) / grid;
   const box = model.get("boxes")[n];
-  const weights = imageWeights(model, data, name, temperature);
+  const weights = imageWeights(model, data, name, multiple);
   const highest = weights.reduce((a, b) => Math.max(a, b));
   const lowest = weights.reduce((a, b) => Math.min(a, b));
   const context = framed(picture, paintedImage(images, n, size), box, 4);
@@ -343,20 +344,20 @@ function planeSettings(model) {
 function draw(model, data, view) {
   const name = data.names[model.get("score")];
   // The slider moves the exponent: each step multiplies the temperature by the same factor.
-  const temperature = 10 ** model.get("log_temperature");
+  const multiple = 10 ** model.get("log_temperature");
   for (const [trait, scores] of Object.entries(OWNERS)) {
     view.settings[trait].style.display = scores.includes(name) ? "" : "none";
   }
   view.status.textContent =
-    drawPlane(model, data, view, name, temperature) +
-    drawImage(model, data, view, name, temperature);
+    drawPlane(model, data, view, name, multiple) + // nothing was trained there: its own is 1
+    drawImage(model, data, view, name, multiple);
 }
 
 /** The controls of the plane; the score and the temperature hold for the image as well. */
 function planeControls(model, { names }, { settings }) {
   return controlRow(
     choice(model, "score", "Score", names),
-    slider(model, "log_temperature", "Temperature", {
+    slider(model, "log_temperature", "Temperature, as a multiple of the one it was trained with", {
       min: -2,
       max: 2,
       step: 0.1,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
-from course_utils.attention import scores
+from course_utils.attention import alignments, scores
 from course_utils.explain import metrics
 from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
@@ -51,8 +51,10 @@ class ScoreExplorer(anywidget.AnyWidget):
 
     In the plane the keys are also the values, and the reader sets W, b and the offset. On an image,
     each score has the parameters that its probe learned; the query is the probe's projection of g,
-    or the key at a position that the reader drags. Keys of images are rounded to 256 steps of their
-    range, and the page computes with the rounded keys.
+    or the key at a position that the reader drags. The slider multiplies the temperature that a
+    probe was trained with, so at 1 its weights are those of the probe. In the plane, where nothing
+    was trained, the slider is the temperature itself. Keys of images are rounded to 256 steps of
+    their range, and the page computes with the rounded keys.
     """
 
     _esm = module("score_explorer")
@@ -60,7 +62,9 @@ class ScoreExplorer(anywidget.AnyWidget):
 
     score = traitlets.Int(0, min=0, max=len(SCORES) - 1, help="index into `SCORES`").tag(sync=True)
     position = traitlets.Int(16 * SIDE + 42, help="query in the plane, row by row").tag(sync=True)
-    log_temperature = traitlets.Float(0.0, help="base-10 logarithm").tag(sync=True)
+    log_temperature = traitlets.Float(
+        0.0, help="base-10 logarithm of the multiple of the temperature trained with"
+    ).tag(sync=True)
     angle = traitlets.Float(0.0, help="by which W turns the query, in degrees").tag(sync=True)
     stretch = traitlets.Float(1.0, help="by which W stretches the query").tag(sync=True)
     bias_across = traitlets.Float(1.0).tag(sync=True)
@@ -85,6 +89,9 @@ class ScoreExplorer(anywidget.AnyWidget):
     features = traitlets.Bytes().tag(sync=True)  # (N, K, d_k) uint8
     step = traitlets.Float(help="size of one of the 256 steps of a key").tag(sync=True)
     queries = traitlets.Bytes(help="from g, by score").tag(sync=True)  # (8, N, d_k) float32
+    temperatures = traitlets.List(
+        traitlets.Float(), help="that the probes were trained with, by score"
+    ).tag(sync=True)  # (8,)
     learned = traitlets.Bytes(help="parameters of `LEARNED`, in order").tag(sync=True)  # float32
     learned_sizes = traitlets.List(traitlets.Int(), help="parameters of each").tag(sync=True)
     palette = traitlets.Bytes(palette()).tag(sync=True)
@@ -98,6 +105,7 @@ class ScoreExplorer(anywidget.AnyWidget):
         features: Features,
         pools: Mapping[str, nn.Module],
         plane: scores.Additive,
+        start: str = "multiplicative",
     ) -> ScoreExplorer:
         """Show images and the weights that trained pools give their features.
 
@@ -106,13 +114,16 @@ class ScoreExplorer(anywidget.AnyWidget):
             boxes: x0, y0, x1, y1 around the digits, in pixels.
             features: The features of these images (`probes.Features`). The local ones are the keys:
                 non-negative, on a square grid.
-            pools: A `probes.Guided` for each of `SCORES`, by name.
+            pools: A `probes.Guided` for each of `SCORES`, by name. Its alignment is softmax, or a
+                ``partial`` of softmax with the temperature that it was trained with.
             plane: The additive score for the plane.
+            start: The score that is shown first, one of `SCORES`.
 
         Raises:
             ValueError: If images, boxes and features differ in number; if the keys are negative or
                 don't form a square grid whose side divides the side of the images; if the pools
-                aren't those of `SCORES`; or if the score for the plane isn't of size 2.
+                aren't those of `SCORES`, or one has another alignment; if the score for the plane
+                isn't of size 2; or if the first score is unknown.
         """
         keys, regions = features.local, features.regions
         count, positions, _ = keys.shape
@@ -130,11 +141,15 @@ class ScoreExplorer(anywidget.AnyWidget):
         if keys.min() < 0:
             raise ValueError(f"expected non-negative keys, got {keys.min().item():.3g}")
         _check_scores(pools, plane)
+        if start not in SCORES:
+            raise ValueError(f"unknown score {start!r}: choose one of {', '.join(SCORES)}")
         modules = [pools[name].get_submodule("attention.score") for name in LEARNED]
         learned = [parameters_to_vector(module.parameters()) for module in modules]
         queries = [pools[name].get_submodule("project")(features.g) for name in SCORES]
         step = keys.max().item() / 255
         return cls(
+            score=list(SCORES).index(start),
+            temperatures=[_temperature(pools[name]) for name in SCORES],
             plane=packing.floats(parameters_to_vector(plane.parameters())),
             size=size,
             grid=grid,
@@ -169,3 +184,21 @@ def _kind(pool: nn.Module) -> object:
     attention: Any = pool.attention
     score = attention.score
     return type(score) if isinstance(score, nn.Module) else score
+
+
+def _temperature(pool: nn.Module) -> float:
+    """Return the temperature of a pool's softmax.
+
+    Raises:
+        ValueError: If the alignment is another one, or has other options.
+    """
+    attention: Any = pool.attention
+    alignment = attention.alignment
+    options = dict(getattr(alignment, "keywords", {}))  # those of a `partial`
+    temperature = float(options.pop("temperature", 1.0))
+    if getattr(alignment, "func", alignment) is not alignments.softmax or options:
+        raise ValueError(
+            "expected pools aligned by softmax, or by a partial of it with a temperature, "
+            f"got {alignment}"
+        )
+    return temperature

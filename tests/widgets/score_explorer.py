@@ -1,8 +1,10 @@
 """Helpers that the tests of ScoreExplorer share."""
 
+from functools import partial
+
 import torch
 
-from course_utils.attention import scores
+from course_utils.attention import alignments, scores
 from course_utils.attention.general import Attention
 from course_utils.studies import probes
 from course_utils.widgets.score_explorer import SCORES
@@ -24,6 +26,11 @@ def made(name, *sizes):
     return score
 
 
+def alignment(n):
+    """Softmax with another temperature for each score; without any for the first one."""
+    return partial(alignments.softmax, temperature=2.0 / n) if n else alignments.softmax
+
+
 def parts():
     torch.manual_seed(0)
     regions = torch.zeros(N, 1, SIZE, SIZE, dtype=torch.bool)
@@ -32,8 +39,8 @@ def parts():
         2 * torch.rand(N, GRID**2, D), torch.randn(N, 7), torch.tensor([3, 1]), regions
     )
     pools = {
-        name: probes.Guided(Attention(made(name, *SIZES.get(name, ()))), d_g=7, d_l=D)
-        for name in SCORES
+        name: probes.Guided(Attention(made(name, *SIZES.get(name, ())), alignment(n)), d_g=7, d_l=D)
+        for n, name in enumerate(SCORES)
     }
     boxes = torch.tensor([[5, 2, 12, 9], [0, 10, 3, 16]])
     return {

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from torch.nn.utils import parameters_to_vector
 from torch.testing import assert_close
 
 from course_utils.attention import alignments, scores
+from course_utils.attention.general import Attention
 from course_utils.explain import metrics
+from course_utils.studies.probes import Guided
 from course_utils.widgets import ScoreExplorer
 from course_utils.widgets.score_explorer import EXTENT, KEYS, SCORES, SIDE
 from tests.browser import number, page_with_module
@@ -114,9 +117,11 @@ def expected(widget, parts):
     asked = pool.project(parts["features"].g[[n]])[:, None].double()
     score = pool.attention.score
     score = score.double() if isinstance(score, torch.nn.Module) else score
-    weights = align(
-        score(local[[n]][:, [widget.image_position]] if widget.image_query else asked, local[[n]])
+    r_image = score(
+        local[[n]][:, [widget.image_position]] if widget.image_query else asked, local[[n]]
     )
+    own = getattr(pool.attention.alignment, "keywords", {"temperature": 1})["temperature"]
+    weights = alignments.softmax(r_image, temperature=own * 10**widget.log_temperature)
     region = parts["features"].regions[[n]]
     energy = metrics.energy_inside(weights.view(1, 1, GRID, GRID), region).item()
     return {
@@ -259,8 +264,33 @@ def test_the_keyboard_and_the_pointer_move_both_queries(show_widget, parts):
     assert "with the query from g" in status.inner_text()
 
 
+def test_at_first_the_weights_are_those_of_the_probe(show_widget, parts):
+    parts["features"] = parts["features"]._replace(
+        local=(255 * parts["features"].local / parts["features"].local.max()).round()
+    )  # on whole steps, which the page keeps exactly
+    for name, pool in parts["pools"].items():
+        shown = show_widget(ScoreExplorer.from_pools(**parts, start=name))
+        slider = shown.get_by_role("slider", name="as a multiple of the one it was trained with")
+        assert slider.get_attribute("aria-valuetext") == "1.0"
+        assert shown.locator(".course-status").inner_text().startswith(f"{name}:")
+        with torch.inference_mode():
+            weights = pool(parts["features"].local, parts["features"].g).weights[0]
+        raw = re.search(r"raw: (\S+) to (\S+)$", shown.locator("figcaption").last.inner_text())
+        expected = [weights.min().item(), weights.max().item()]
+        found = [float(text) for text in raw.groups()]
+        assert found == pytest.approx(expected, rel=0.06, abs=1e-12)
+
+
 def without(pools, name):
     return {other: pool for other, pool in pools.items() if other != name}
+
+
+def aligned(pool, alignment):
+    """A pool with the same score and another alignment."""
+    return Guided(Attention(pool.attention.score, alignment), d_g=7, d_l=D)
+
+
+other_options = partial(alignments.softmax, mask=None)
 
 
 @pytest.mark.parametrize(
@@ -285,10 +315,21 @@ def without(pools, name):
         ),
         ("pools", lambda pools: pools | {"cosine": pools["general"]}, "each of multiplicative"),
         ("pools", lambda pools: {}, "got none"),
+        (
+            "pools",
+            lambda pools: pools | {"cosine": aligned(pools["cosine"], alignments.sparsemax)},
+            "softmax.*got <function sparsemax",
+        ),
+        (
+            "pools",
+            lambda pools: pools | {"cosine": aligned(pools["cosine"], other_options)},
+            "softmax.*mask=None",
+        ),
+        ("start", lambda start: "dot", "unknown score 'dot': choose one of multiplicative, "),
         ("plane", lambda plane: scores.Additive(2, 3, 4), r"size 2 in the plane, got \(2, 3\)"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_refused(parts, name, change, message):
     with pytest.raises(ValueError, match=message):
-        ScoreExplorer.from_pools(**parts | {name: change(parts[name])})
+        ScoreExplorer.from_pools(**parts | {name: change(parts.get(name))})
