@@ -87,9 +87,9 @@ def test_a_chapter_has_its_parts(notebook):
     ]  # in test_bug_hunt.py
     assert 2 <= len(solutions) - len(hunted) <= 3
     imported = [re.search(r"from course_utils\.widgets import (.+)", cell.source) for cell in code]
-    assert (
-        len([found[1] for found in imported if found]) == 2
-    )  # one for the quiz, one for what can be moved
+    predictions = [cell for cell in code if cell.source.startswith("# @title Prediction\n")]
+    # one for the quiz, one for what can be moved, and one for a prediction
+    assert len([found[1] for found in imported if found]) == 2 + len(predictions)
     (quiz,) = (cell for cell in code if cell.source.startswith("# @title Quiz\n"))
     assert quiz.metadata == {
         "cellView": "form",

@@ -13,8 +13,9 @@ do an exercise, with its hints and its solution                   6
 ================================================================  =====================
 
 The *core* leaves out the section "Exercises", the folded sections ("Going deeper: ...") and what
-folded cells show (tag hide-cell). An exercise that stands elsewhere is part of the core. Both sums
-are rounded up to five minutes.
+folded cells show (tag hide-cell). An exercise is a task that starts with a bold number ("**2. A
+mask.**"); elsewhere, as in the bug hunt, it is a cell with a solution, and part of the core. Both
+sums are rounded up to five minutes.
 
 ``python -m book.tools.minutes`` prints the minutes of all chapters, before rounding. ``make links``
 writes them to where they are shown (see address.py).
@@ -42,6 +43,8 @@ STEP = 5
 
 HEADING = re.compile(r"(#+) +(.+)")
 CODE_BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TASK = re.compile(r"^\*\*\d+\. ", re.MULTILINE)
+SOLUTION = "# @title Solution"
 HINT = re.compile(r"<details>.*?</details>", re.DOTALL)
 # What is replaced in prose before words are counted.
 REPLACED = [
@@ -117,13 +120,14 @@ def lines(code: str) -> int:
 
 
 def prose(text: str) -> float:
-    """Return the minutes of a markdown text; folded hints belong to their exercises."""
+    """Return the minutes of a markdown text; folded hints belong to their tasks."""
     text = HINT.sub("", FACTS.sub("", text))
     blocks = "\n".join(CODE_BLOCK.findall(text))
     text = CODE_BLOCK.sub("", text)
     tables = len(re.findall(r"^\|[-:| ]+\|$", text, re.MULTILINE))
     looked_at = OUTPUT * (tables + text.count("![")) + PREDICTION * text.count("**Predict")
-    return words(text) / WORDS + lines(blocks) / LINES + looked_at
+    done = EXERCISE * len(TASK.findall(text))
+    return words(text) / WORDS + lines(blocks) / LINES + looked_at + done
 
 
 def below_headings(text: str) -> Iterator[tuple[int, str, str]]:
@@ -172,6 +176,12 @@ def root(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def last_value(tree: ast.Module) -> ast.expr | None:
+    """Return the expression that a cell ends with, if it ends with one."""
+    last = tree.body[-1] if tree.body else None
+    return last.value if isinstance(last, ast.Expr) else None
+
+
 def shows_output(cell: dict, tree: ast.Module, known: Names) -> bool:
     """Return whether a cell shows a figure or table, judged by its source alone.
 
@@ -183,12 +193,11 @@ def shows_output(cell: dict, tree: ast.Module, known: Names) -> bool:
         return True
     if any(isinstance(node, ast.Call) and root(node) == "display" for node in ast.walk(tree)):
         return True
-    last = tree.body[-1] if tree.body else None
-    if not isinstance(last, ast.Expr) or "".join(cell["source"]).rstrip().endswith(";"):
+    last = last_value(tree)
+    is_silenced = "".join(cell["source"]).rstrip().endswith(";")
+    if last is None or isinstance(last, ast.Constant) or is_silenced:
         return False
-    if isinstance(last.value, ast.Constant):
-        return False
-    first = root(last.value)
+    first = root(last)
     is_imported = first in known.imported or first in dir(builtins) or not first
     return first in SHOWING or not (is_imported or first in known.silent)
 
@@ -205,11 +214,11 @@ def code(cell: dict, known: Names) -> tuple[float, float]:
     if any(root(call) == "Quiz" for call in calls):
         texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
         return sum(words(text) for text in texts if isinstance(text, str)) / WORDS, 0
-    if source.startswith("# @title Solution"):
-        return EXERCISE, 0
+    if source.startswith(SOLUTION):
+        return 0, 0
     minutes = 0 if NO_CODE_ON_PAGE & tags else lines(source) / LINES
-    shown = 0
-    if isinstance(tree.body[-1], ast.Expr) and root(tree.body[-1].value) in known.widgets:
+    shown, last = 0, last_value(tree)
+    if last is not None and root(last) in known.widgets:
         shown = WIDGET
     elif "remove-output" not in tags and shows_output(cell, tree, known):
         shown = OUTPUT
@@ -221,7 +230,11 @@ def pieces(cells: list[dict]) -> Iterator[Piece]:
     known, headings = names(cells), {}
     for cell in cells:
         if cell["cell_type"] == "code":
-            yield Piece(tuple(headings.values()), *code(cell, known))
+            above = tuple(headings.values())
+            is_solution = "".join(cell["source"]).startswith(SOLUTION)
+            if is_solution and EXERCISES not in above:  # its task has no number
+                yield Piece(above, EXERCISE)
+            yield Piece(above, *code(cell, known))
             continue
         for level, title, text in below_headings("".join(cell["source"])):
             if level:
