@@ -35,7 +35,7 @@ class Diagram:
 
     Attributes:
         svg: The drawing.
-        caption: One line that says what to see.
+        caption: One line that says what to see; may be empty, if the page says it.
         alt: A description for readers who don't see the drawing.
     """
 
@@ -68,7 +68,9 @@ class Diagram:
         return ET.tostring(self.svg, encoding="unicode")
 
     def _repr_html_(self) -> str:
-        caption = f'<figcaption style="margin-top: 0.6em">{html.escape(self.caption)}</figcaption>'
+        style = "margin: 0.6em 0 0; font-size: 0.85em; text-align: center"
+        text = f'<span class="caption-text">{html.escape(self.caption)}</span>'
+        caption = f'<figcaption style="{style}">{text}</figcaption>' if self.caption else ""
         return f'<figure class="course-diagram" style="margin: 1em 0">{self}{caption}</figure>'
 
     def text(
