@@ -108,7 +108,13 @@ class Guided(nn.Module):
 
 
 def fit(
-    probe: nn.Module, features: Features, *, epochs: int = 12, lr: float = 1e-2, seed: int = 0
+    probe: nn.Module,
+    features: Features,
+    *,
+    epochs: int = 12,
+    lr: float = 1e-2,
+    seed: int = 0,
+    factors: Mapping[nn.Module, float] | None = None,
 ) -> nn.Module:
     """Train a probe with AdamW and a one-cycle schedule, and return it in evaluation mode.
 
@@ -118,12 +124,16 @@ def fit(
         epochs: Passes over all images.
         lr: The highest learning rate of the cycle.
         seed: Seed of the order of the images; the initial weights are those of ``probe``.
+        factors: Parts of the probe whose learning rate is multiplied by a positive factor. Their
+            weight decay in each step stays the same.
     """
     order = torch.Generator().manual_seed(seed)
     batch, n = 128, len(features.labels)
     steps = epochs * math.ceil(n / batch)
-    optimizer = torch.optim.AdamW(probe.parameters(), lr, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps)
+    groups = _groups(probe, lr, factors or {})
+    optimizer = torch.optim.AdamW(groups)
+    rates = [group["lr"] for group in groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, steps)
     probe.train()
     for _ in range(epochs):
         for chosen in torch.randperm(n, generator=order).split(batch):
@@ -133,6 +143,15 @@ def fit(
             optimizer.step()
             schedule.step()
     return probe.eval()
+
+
+def _groups(probe: nn.Module, lr: float, factors: Mapping[nn.Module, float]) -> list[dict]:
+    """Return the parameter groups for AdamW: one per part with a factor, and one for the rest."""
+    own = {parameter for part in factors for parameter in part.parameters()}
+    rest = [parameter for parameter in probe.parameters() if parameter not in own]
+    parts = [(rest, 1.0), *((list(part.parameters()), by) for part, by in factors.items())]
+    # AdamW multiplies the decay by the learning rate, so dividing it by the factor leaves it alone.
+    return [{"params": own, "lr": by * lr, "weight_decay": 1e-2 / by} for own, by in parts if own]
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ import torch
 import experiments.attention_vs_grad_cam as measure_maps
 import experiments.beyond_one_label as train_labels
 import experiments.results as train_results
+import experiments.score_functions as train_probes
 import experiments.your_own_data as train_photographs
 from course_utils.data.splits import load
 from course_utils.models import checkpoints
@@ -19,7 +20,9 @@ from course_utils.studies import (
     attention_vs_grad_cam,
     beyond_one_label,
     learn_to_pay_attention,
+    probes,
     results,
+    score_functions,
     shipped,
     your_own_data,
 )
@@ -276,3 +279,38 @@ def test_an_interrupted_table_leaves_the_old_one(tmp_path):
     with pytest.raises(TypeError):
         common.write_csv(table, path, no_such_option=1)
     assert pd.read_csv(path).equals(table)
+
+
+@pytest.mark.usefixtures("_two_scores")
+def test_probes_are_trained_once_and_collected(tmp_path):
+    """The table has a row per setting and seed, and a finished score and seed are not repeated."""
+    for name in train_probes.NAMES:
+        for seed in (0, 1):
+            train_probes.one(name, seed, tmp_path / "runs")
+    before = times(tmp_path)
+    train_probes.one("cosine", 0, tmp_path / "runs")
+    assert times(tmp_path) == before
+    train_probes.collect(tmp_path / "runs", tmp_path)
+    table = score_functions.runs(tmp_path)
+    assert table.groupby("score", sort=False).seed.apply(list).to_dict() == {
+        "average": [0] * 5 + [1] * 5,
+        "cosine": [0, 0, 1, 1],
+    }
+    of_cosine = table[table.score == "cosine"]
+    assert of_cosine.before.tolist()[1::2] == pytest.approx([0.5, 0.5], rel=1e-3)
+    assert table.isna().sum()[["before", "after"]].tolist() == [10, 10]  # the control has no scores
+    assert table[["val_loss", "accuracy"]].notna().all(axis=None)
+
+
+@pytest.fixture
+def _two_scores(monkeypatch):
+    """The experiment on few images, with one score function in two settings, and two seeds."""
+    settings = score_functions.settings
+    few = [score_functions.Setting("cosine"), score_functions.Setting("cosine", start=0.5)]
+    monkeypatch.setattr(train_probes, "NAMES", ("average", "cosine"))
+    monkeypatch.setattr(score_functions, "SEEDS", (0, 1))
+    monkeypatch.setattr(
+        score_functions, "settings", lambda name: few if name == "cosine" else settings(name)
+    )
+    tiny = probes.frozen(load(counts={"train": 40, "val": 1, "test": 1}).train)
+    monkeypatch.setattr(train_probes, "features", lambda: (tiny, tiny, tiny))
