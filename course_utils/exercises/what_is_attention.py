@@ -77,30 +77,6 @@ def _check_masked_weights(weights: Tensor, r: Tensor, mask: Tensor) -> None:
     refuse(is_close(weights, alignments.softmax(r) * mask), late)
 
 
-def avoiding(query, features) -> str:
-    """Find a query whose map has less energy in the box than chance.
-
-    Args:
-        query: The answer.
-        features: `probes.Features` of the test images.
-    """
-    query = torch.as_tensor(query, dtype=torch.float32)
-    query = as_tensor(query, features.local.shape[2:], "avoiding")
-    require(
-        query.any(),
-        "A query of zeros gives all keys the same score, so its map is uniform and its "
-        "energy is chance.",
-    )
-    _, energy = _pointing_and_energy(query @ features.local.mT, features.regions)
-    chance = metrics.area_share(features.regions).mean().item()
-    require(
-        energy < chance,
-        f"The energy of its map in the box is {energy:.3f} and chance is {chance:.3f}: "
-        "it does not avoid the digit.",
-    )
-    return f"Right: the energy is {energy:.4f}, below chance ({chance:.3f})."
-
-
 def without_length(pointing, features, query) -> str:
     """Measure how often a query points into the box if each key is divided by its length.
 
@@ -118,22 +94,71 @@ def without_length(pointing, features, query) -> str:
     with_length, _ = _pointing_and_energy(query @ local.mT, regions)
     wrong_axis, _ = _pointing_and_energy(query @ F.normalize(local, dim=1).mT, regions)
     mistakes = [
-        (energy, "That is the energy. The exercise asks for the pointing score."),
+        (energy, "That's the energy. The exercise asks for the pointing score."),
         (
             with_length,
-            "That is the score with the original keys. Divide each key by its length first.",
+            "That's the score with the original keys. Divide each key by its length first.",
         ),
         (
             wrong_axis,
-            "A key is the 32 features of one position. Along which axis did you normalise?",
+            "That's the number your colleague reported. Which vectors have length 1 in her code?",
         ),
     ]
     otherwise = (
-        "That is another score. Change nothing but the keys: query, "
-        "scale and score stay as in the chapter."
+        "That's another score. Change nothing but the keys: "
+        "the query and `maps_of` stay as in the chapter."
     )
     require_number(pointing, expected, mistakes, otherwise)
-    return f"Right: {expected:.3f} without the lengths and {with_length:.3f} with them."
+    return (
+        f"Right: {expected:.2f} without the lengths, and {with_length:.2f} with them. "
+        "Her code divides each feature by its length over the positions, "
+        "so long keys stay long."
+    )
+
+
+def by_direction(query, features, difference) -> str:
+    """Find a query that points into the box in most images although all keys have length 1.
+
+    Args:
+        query: The answer.
+        features: `probes.Features` of the test images.
+        difference: The chapter's query, which needs the lengths.
+    """
+    query = torch.as_tensor(query, dtype=torch.float32)
+    query = as_tensor(query, features.local.shape[2:], "The query")
+    require(query.any(), "A query of zeros gives all keys the same score, so its map is uniform.")
+    directions = F.normalize(features.local, dim=-1)
+    found, before, reversed_, with_length = (
+        _pointing_and_energy(q @ keys.mT, features.regions)[0]
+        for q, keys in (
+            (query, directions),
+            (difference, directions),
+            (-query, directions),
+            (query, features.local),
+        )
+    )
+    refuse(
+        F.cosine_similarity(query, difference, dim=0) > 0.999,
+        "That's the difference of means again. Without the lengths of the keys, "
+        f"it points into the box in {before:.0%} of the images.",
+    )
+    refuse(
+        found <= 0.5 < reversed_,
+        f"This query points into the box in {found:.0%} of the images. Is its sign right?",
+    )
+    refuse(
+        found <= 0.5 < with_length,
+        f"With the lengths of the keys, your query reaches {with_length:.0%}, but without them "
+        f"{found:.0%}. Was it fitted to keys of length 1?",
+    )
+    require(
+        found > 0.5,
+        f"This query points into the box in {found:.0%} of the images. Aim for more than half.",
+    )
+    return (
+        f"Right: by direction alone, your query points into the box in {found:.0%} of the images; "
+        f"the difference of means reaches {before:.0%}."
+    )
 
 
 def _pointing_and_energy(r: Tensor, regions: Tensor) -> tuple[float, float]:

@@ -38,6 +38,7 @@ def only_context(q, k, v, mask):
 
 
 QUERY = torch.tensor([1.0, 1.0])
+DIFFERENCE = torch.tensor([1.0, 0.0])
 PLACES = [  # of five images: a key in the box, one outside, and all others
     ((1, 1), (1, 0), (1, -1)),
     ((1, -0.5), (9, 1), (1, -1)),
@@ -108,26 +109,29 @@ CASES = {
             lambda q, k, v, mask: attend(scaled(q, k).where(mask, -1e9), v),
         ],
     ),
-    "avoiding": Case(
-        wrong=[
-            (QUERY, r"in the box is 0\.\d+ and chance is 0\.062"),
-            (torch.zeros(2), "^A query of zeros"),
-            (QUERY[None], r"^avoiding should have the shape \(2\), not \(1, 2\)"),
-            (0.5, r"^avoiding should have the shape \(2\), not \(\)"),
-        ],
-        right=[-QUERY, [-1.0, -1.0], -QUERY.double().numpy()],
-        given=images,
-    ),
     "without_length": Case(
         wrong=[
             (found()[0], "with the original keys"),
-            (found(-1)[1], "^That is the energy"),
-            (found(1)[0], "which axis"),
+            (found(-1)[1], "^That's the energy"),
+            (found(1)[0], "your colleague reported"),
             (100 * found(-1)[0], "between 0 and 1, but yours is 80"),
             (0.5, "another score"),
             (torch.rand(5), r"pointing score should be one number, not a tensor of shape \(5\)"),
         ],
         right=[found(-1)[0], torch.tensor(0.8)],
         given=lambda: images() | {"query": QUERY},
+    ),
+    "by_direction": Case(
+        wrong=[
+            (torch.zeros(2), "^A query of zeros"),
+            (QUERY[None], r"^The query should have the shape \(2\), not \(1, 2\)"),
+            (0.5, r"^The query should have the shape \(2\), not \(\)"),
+            (3 * DIFFERENCE, r"difference of means again\. .* in 40% of the images"),
+            (-QUERY, "in 0% of the images. Is its sign right"),
+            (torch.tensor([-0.5, 0.87]), "reaches 60%, but without them 40%"),
+            (torch.tensor([0.0, 1.0]), "Aim for more than half"),
+        ],
+        right=[QUERY, [1.0, 1.0], QUERY.double().numpy(), QUERY.clone().requires_grad_()],
+        given=lambda: images() | {"difference": DIFFERENCE},
     ),
 }
