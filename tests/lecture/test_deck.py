@@ -56,7 +56,7 @@ MEASURE = """(i) => {
   const shown = all.filter((e) => !e.closest("aside, mjx-assistive-mml, script"));
   const fragments = [...slide.querySelectorAll(".fragment")];
   const images = [...slide.querySelectorAll("img")];
-  const drawings = [...slide.querySelectorAll("svg[role=img]")];
+  const drawings = [...slide.querySelectorAll(".plot svg[role=img]")];
   const { height } = slide.getBoundingClientRect();
   const out = shown.filter((e) => {
     const b = e.getBoundingClientRect();
