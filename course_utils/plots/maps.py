@@ -198,7 +198,7 @@ def show_map_rows(
 
 def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     """Make axes (rows, columns) for square images, with room for two lines of text under each."""
-    height = rows * (WIDTH / columns + 0.25)
+    height = rows * (0.94 * WIDTH / columns + 0.2)
     return plt.subplots(
         rows, columns, figsize=(WIDTH, height), dpi=DPI, squeeze=False, layout="constrained"
     )
@@ -249,7 +249,7 @@ def _named(maps: Sequence[Tensor]) -> dict[str, Tensor]:
 
 def _range(low: float, high: float) -> str:
     """Return the range of a map; an end that nobody could tell from 0 is printed as 0."""
-    return f"{0 if abs(low) < high / 1000 else low:.2g}\nto {high:.2g}"
+    return f"{0 if abs(low) < high / 1000 else low:.3g}\nto {high:.3g}"
 
 
 def _draw_image(axis: Axes, image: Float[Tensor, "C H W"], box: Int[Tensor, "4"] | None) -> None:
