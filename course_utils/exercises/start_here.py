@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from course_utils.exercises._feedback import (
     as_number,
@@ -10,65 +11,11 @@ from course_utils.exercises._feedback import (
     is_close,
     refuse,
     require,
-    require_number,
 )
 from course_utils.explain import metrics
 
-
-def worst(index, maps, regions) -> str:
-    """Find the image whose second map has the least energy in its box.
-
-    Args:
-        index: The answer, counted from 0.
-        maps: The first and the second map of each image.
-        regions: The boxes, true inside.
-    """
-    first, energies = (metrics.energy_inside(each, regions) for each in maps)
-    index, last = as_number(index, "worst"), len(energies) - 1
-    require(
-        index.is_integer(),
-        f"An index is a whole number, but {index:.3g} isn't one: "
-        "did you give the energy instead of its index?",
-    )
-    require(0 <= index <= last, f"The indices run from 0 to {last}: there is no image {index:.0f}.")
-    index, energy = int(index), energies[int(index)]
-    if energy > energies.min():
-        has = f"The second map of image {index} has an energy of {energy:.3f} in the box"
-        refuse(index == energies.argmax(), f"{has}, which is the highest, not the lowest.")
-        refuse(
-            index == first.argmin(),
-            f"{has}, and another image has less. Image {index} is the worst one for the first map.",
-        )
-        refuse(
-            index == energies.argmin() + 1,
-            f"{has}, and another image has less. Did you start counting at 1?",
-        )
-        refuse(True, f"{has}, and another image has less.")
-    return f"Right: the second map of image {index} has an energy of only {energy:.3f} in the box."
-
-
-def factor(factor, scores) -> str:
-    """Compute how many times as high as chance the mean energy of the first map is.
-
-    Args:
-        factor: The answer.
-        scores: The scores that `evaluate` returned.
-    """
-    factor = as_number(factor, "factor")
-    energy, chance = scores["energy 1"], scores["chance"]
-    mistakes = [
-        (chance / energy, "That is chance divided by the energy. Turn the fraction upside down."),
-        (energy - chance, "That is the difference. The exercise asks for the factor, so divide."),
-        (scores["pointing 1"] / chance, "That is the factor for pointing. Use the energy."),
-        (scores["energy 2"] / chance, "That is the factor for the second map. Use the first one."),
-        (energy, "That is the energy itself. How many times as high as chance is it?"),
-    ]
-    otherwise = (
-        f"With that factor the energy would be {factor * chance:.3f}, "
-        f"but the table says {energy:.3f}."
-    )
-    require_number(factor, energy / chance, mistakes, otherwise, tolerance=0.01 * factor)
-    return f"Right: the energy is {factor:.1f} times as high as chance."
+FLATTERING = 4  # images in the figure that misleads
+CONCENTRATED = 0.9  # energy that a sharpened map has to reach
 
 
 def energy(function) -> str:
@@ -107,3 +54,96 @@ def energy(function) -> str:
         "and how much does the map have in all?",
     )
     return "Right: your function agrees with metrics.energy_inside."
+
+
+def flattering(indices, maps, regions) -> str:
+    """Choose four images whose maps have their highest point in the box.
+
+    Args:
+        indices: The answer: four different indices.
+        maps: One map per test image.
+        regions: The boxes, true inside.
+    """
+    hits, n = metrics.pointing_game(maps, regions), len(regions)
+    refuse(
+        torch.is_tensor(indices) and indices.dtype == torch.bool,
+        "That is a mask of all images. Give four indices: nonzero() finds where a mask is true.",
+    )
+    require(
+        hasattr(indices, "__len__") and not isinstance(indices, str),
+        "Give four indices in a list, such as [3, 14, 15, 92].",
+    )
+    chosen = [as_number(index, "An index") for index in indices]
+    require(len(chosen) == FLATTERING, f"The figure has four images, but you chose {len(chosen)}.")
+    for index in chosen:
+        require(
+            index.is_integer() and 0 <= index < n,
+            f"The indices run from 0 to {n - 1}, so there is no image {index:g}.",
+        )
+    require(len(set(chosen)) == FLATTERING, "You chose the same image twice.")
+    missed = [int(index) for index in chosen if hits[int(index)] < 1]
+    refuse(
+        len(missed) == FLATTERING,
+        "In all four images the highest point lies outside the box. Which images does "
+        "metrics.pointing_game give a 1?",
+    )
+    require(
+        not missed,
+        f"In {len(missed)} of your images the highest point is outside the box: {missed}.",
+    )
+    share, chance = hits.mean().item(), metrics.area_share(regions).mean().item()
+    return (
+        "Right: four hits in four images, and every word of the caption could be true. Over all "
+        f"images, this network's map hits {share:.1%}; a uniform map would get {chance:.1%}."
+    )
+
+
+def sharpened(function, lengths, regions) -> str:
+    """Raise the energy of maps above 0.9 without moving their highest points.
+
+    Args:
+        function: The answer: maps (N, 1, h, w) to maps of the same shape.
+        lengths: The maps to sharpen, with positive values.
+        regions: The boxes, true inside, which the function doesn't get.
+    """
+    maps = as_tensor(function(lengths), tuple(lengths.shape), "The result")
+    refuse((maps < 0).any(), "Your maps have negative values, and a weight can't be negative.")
+    mirrored = as_tensor(function(lengths.flip(-1)), tuple(lengths.shape), "The result")
+    require(
+        is_close(mirrored.flip(-1), maps),
+        "Mirrored maps should give mirrored results, but yours don't. Did you use the boxes? "
+        "The function may look at nothing but the maps.",
+    )
+    refuse(
+        (_highest(maps) != _highest(lengths)).any(),
+        "In some maps the highest point has moved. Change the values, but keep their order.",
+    )
+    before, after = _energy(lengths, regions), _energy(maps, regions)
+    refuse(
+        abs(after - before) < 1e-4,
+        f"The energy is {after:.2f}, as before: it compares a map with its own sum, so a factor "
+        "on the whole map changes nothing.",
+    )
+    refuse(
+        after < before,
+        f"The energy falls from {before:.2f} to {after:.2f}: you make the maps flatter. "
+        "Make high values stand out more.",
+    )
+    require(
+        after > CONCENTRATED,
+        f"The energy rises from {before:.2f} to {after:.2f}. That's the right direction; "
+        "go further.",
+    )
+    return (
+        f"Right: the energy rises from {before:.2f} to {after:.2f}, and every highest point is "
+        "where it was. Energy rewards a sharp map, whether or not it finds more."
+    )
+
+
+def _highest(maps: Tensor) -> Tensor:
+    """Return the index of the highest value of each map."""
+    return maps.flatten(1).argmax(dim=1)
+
+
+def _energy(maps: Tensor, regions: Tensor) -> float:
+    return metrics.energy_inside(maps, regions).mean().item()

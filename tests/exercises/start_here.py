@@ -4,54 +4,32 @@ import torch
 from tests.exercises.cases import Case
 
 
-def maps_of(energies):
-    """Maps with these shares in their left halves, which are the boxes."""
-    share = torch.tensor(energies)[:, None, None, None] / 32
-    left = share.expand(-1, 1, 8, 4)
-    return torch.cat([left, 1 / 32 - left], dim=3)
-
-
-def eight():
-    maps = [
-        maps_of([0.9, 0.8, 0.9, 0.7, 0.9, 0.8, 0.2, 0.9]),
-        maps_of([0.5, 0.3, 0.9, 0.1, 0.4, 0.6, 0.7, 0.8]),
-    ]
-    regions = torch.zeros(8, 1, 8, 8, dtype=torch.bool)
-    regions[..., :4] = True
+def ten():
+    """Ten maps; the highest points of those with even indices are in their boxes."""
+    maps, regions = torch.rand(10, 1, 4, 4), torch.zeros(10, 1, 16, 16, dtype=torch.bool)
+    maps[::2, :, 1, 1] = 3
+    maps[1::2, :, 3, 3] = 3
+    regions[..., 4:8, 4:8] = True
     return {"maps": maps, "regions": regions}
 
 
-SCORES = {"pointing 1": 0.99, "energy 1": 0.93, "energy 2": 0.77, "chance": 0.06}
+def blobs():
+    """Thirty maps with a blob each, and a box around its middle."""
+    middle = torch.randint(3, 13, (30, 2))
+    steps = torch.arange(16)
+    distance = (steps[:, None] - middle[:, :1, None]) ** 2 + (steps - middle[:, 1:, None]) ** 2
+    lengths = (1 + torch.exp(-distance / 18) + torch.rand(30, 16, 16) / 100)[:, None]
+    return {"lengths": lengths, "regions": (distance <= 8)[:, None]}
+
+
+def hottest(maps):
+    flat = maps.flatten(1)
+    return torch.nn.functional.one_hot(flat.argmax(1), flat.shape[1]).float().view_as(maps)
+
+
 INSIDE = (1, 2, 3)
 
 CASES = {
-    "worst": Case(
-        wrong=[
-            (0.1, "whole number, but 0.1 isn't one"),
-            (8, "from 0 to 7: there is no image 8"),
-            (-1, "from 0 to 7"),
-            (2, r"image 2 has an energy of 0\.900 .* highest"),
-            (6, "Image 6 is the worst one for the first map"),
-            (4, "start counting at 1"),
-            (5, r"image 5 has an energy of 0\.600 in the box, and another image has less\.$"),
-            ("3", "^worst should be one number, not a str"),
-            (torch.rand(8), r"^worst should be one number, not a tensor of shape \(8\)"),
-        ],
-        right=[3, torch.tensor(3), np.int64(3)],
-        given=eight,
-    ),
-    "factor": Case(
-        wrong=[
-            (0.06 / 0.93, "upside down"),
-            (0.93 - 0.06, "the difference"),
-            (0.99 / 0.06, "factor for pointing"),
-            (0.77 / 0.06, "factor for the second map"),
-            (0.93, "the energy itself"),
-            (7.0, r"energy would be 0\.420, but the table says 0\.930"),
-        ],
-        right=[0.93 / 0.06, np.float64(15.5), 15.4],
-        given=lambda: {"scores": SCORES},
-    ),
     "energy": Case(
         wrong=[
             (lambda maps, regions: (maps * regions).sum(INSIDE), "What share of the whole map"),
@@ -87,5 +65,40 @@ CASES = {
                 [m[box].sum() / m.sum() for m, box in zip(maps, regions)]
             ),
         ],
+    ),
+    "flattering": Case(
+        wrong=[
+            (torch.arange(10) % 2 == 0, "a mask of all images"),
+            (4, "four indices in a list"),
+            ([0, 2, 4], "you chose 3"),
+            ([0, 2, 4, 10], "from 0 to 9, so there is no image 10"),
+            ([0, 2, 4, -2], "no image -2"),
+            ([0.5, 2, 4, 6], r"no image 0\.5"),
+            ([0, 2, 2, 4], "same image twice"),
+            ([1, 3, 5, 7], "In all four images the highest point lies outside"),
+            ([0, 2, 3, 5], r"In 2 of your images .* outside the box: \[3, 5\]"),
+        ],
+        right=[[0, 2, 4, 6], (8, 6, 2, 0), torch.tensor([0, 2, 4, 8]), np.array([0, 2, 6, 8])],
+        given=ten,
+    ),
+    "sharpened": Case(
+        wrong=[
+            (lambda maps: 7 * maps, "as before"),
+            (lambda maps: maps / maps.sum(INSIDE, keepdim=True), "as before"),
+            (lambda maps: maps + 1, "you make the maps flatter"),
+            (lambda maps: maps**2, "right direction; go further"),
+            (lambda maps: -maps, "negative values"),
+            (lambda maps: 1 / maps**40, "highest point has moved"),
+            (lambda maps: maps * torch.arange(1.0, 17) ** 9, "Did you use the boxes"),
+            (lambda maps: maps.flatten(1) ** 16, r"shape \(30, 1, 16, 16\), not \(30, 256\)"),
+            (lambda maps: maps.pow_(16), "changes a tensor"),
+        ],
+        right=[
+            lambda maps: maps**64,
+            hottest,
+            lambda maps: (50 * maps.flatten(1)).softmax(dim=1).view_as(maps),
+            lambda maps: (maps / maps.amax(INSIDE, keepdim=True)) ** 80,
+        ],
+        given=blobs,
     ),
 }
