@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils.core.checks import check_choice
 from course_utils.plots.drawing import SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
 from course_utils.plots.wiring import Block, Branch, Wiring, wiring_of
@@ -410,7 +409,8 @@ def choices(here: Part, *, caption: str) -> Diagram:
     Raises:
         ValueError: If there is no such choice; the message lists the valid ones.
     """
-    check_choice("here", here, Part)
+    if here not in CHOICES:
+        raise ValueError(f"unknown part {here!r}: choose one of {', '.join(CHOICES)}")
     rows = max(map(len, CHOICES.values()))
     listed = "; ".join(f"{part}: {', '.join(names)}" for part, names in CHOICES.items())
     alt = f"Three choices make an attention. This chapter is about the {here}. {listed}."
