@@ -12,7 +12,13 @@ from torch import nn
 from course_utils.core import profiling
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG
 from course_utils.models.output import as_rgb
-from course_utils.studies import attention_vs_grad_cam, results, statistics, your_own_data
+from course_utils.studies import (
+    attention_vs_grad_cam,
+    results,
+    score_functions,
+    statistics,
+    your_own_data,
+)
 from lecture import material
 
 GRAD_CAMS = [f"Grad-CAM, {block}" for block in attention_vs_grad_cam.BLOCKS]
@@ -173,6 +179,17 @@ def _results() -> dict[str, str]:
     return found | {"shut_seed": str(shut.idxmin()), "shut_energy": f"{shut.min():.3f}"}
 
 
+def _score_functions() -> dict[str, str]:
+    """Return how far apart the accuracies of the score functions are, in points."""
+    runs = score_functions.runs()
+    best = score_functions.at_best(score_functions.swept(runs))
+    apart = {}
+    for name, table in (("as_is", score_functions.as_initialised(runs)), ("at_best", best)):
+        accuracy = table[table.score != "average"].groupby("score").accuracy.mean()
+        apart[f"scores_{name}"] = f"{100 * (accuracy.max() - accuracy.min()):.1f}"
+    return apart | {"scores_compared": str(len(score_functions.SCORES))}
+
+
 def _gains() -> dict[str, str]:
     """Return differences in accuracy between variants with the same seeds, in points."""
     scores = results.scores()
@@ -235,6 +252,7 @@ def compute() -> dict[str, str]:
         **_guide(),
         **_sizes(),
         **_results(),
+        **_score_functions(),
         **_gains(),
         **_attention_vs_grad_cam(),
         **_photographs(),

@@ -193,11 +193,22 @@ def runs(folder: Path | str = SHIPPED) -> pd.DataFrame:
     return pd.read_csv(Path(folder) / "runs.csv")
 
 
+def as_initialised(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the `runs` whose scores nothing divides: neither the start nor the step is changed."""
+    return table[table.start.isna() & (table.step == 1) & (table.score != "average")]
+
+
+def swept(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the `runs` at the five scales that a temperature sets, and those of the control."""
+    scaled = (table.by == "temperature") & (table.step == 1) & (table.rate == RATE)
+    return table[(scaled & table.start.notna()) | (table.score == "average")]
+
+
 def at_best(table: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of each score at the scale with the lowest mean loss on validation images.
 
     Args:
-        table: `runs` whose start a temperature sets, and those of the control.
+        table: What `swept` returns. If a score has several learning rates, they are chosen, too.
     """
     keys = ["score", "start", "rate"]
     losses = table.groupby(keys, dropna=False, sort=False).val_loss.mean()

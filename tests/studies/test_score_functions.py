@@ -145,3 +145,21 @@ def test_each_shipped_row_is_one_setting_and_seed():
     assert shares.max(axis=None) <= 1
     started = table.dropna(subset=["start"])
     assert (started.before / started.start - 1).abs().max() < 1e-3
+
+
+def test_each_score_is_compared_at_its_own_scale():
+    """The sweep has five scales of one learning rate; the best of each score has all five seeds."""
+    table = study.runs()
+    swept = study.swept(table)
+    scores = swept[swept.score != "average"]
+    assert set(scores.start) == set(study.SCALES)
+    assert len(scores) == len(study.SCORES) * len(study.SCALES) * len(study.SEEDS)
+    best = study.at_best(swept)
+    assert best.groupby("score").seed.apply(set).map(len).eq(len(study.SEEDS)).all()
+    assert len(best) == (len(study.SCORES) + 1) * len(study.SEEDS)
+    for name, runs in best.groupby("score"):
+        others = swept[swept.score == name].groupby(["start", "rate"], dropna=False).val_loss.mean()
+        assert runs.val_loss.mean() == pytest.approx(others.min())
+    natural = study.as_initialised(table)
+    assert len(natural) == len(study.SCORES) * len(study.SEEDS)
+    assert natural.before.notna().all()
