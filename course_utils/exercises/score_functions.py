@@ -35,7 +35,7 @@ def temperature(T) -> str:
     )
     refuse(
         abs(alignments.softmax((r + 1) / 2, temperature=T)[0].item() - 0.9) < 1e-3,
-        "That would be right if the other keys had a cosine of 0. Theirs is −1, "
+        "That would be right if the other keys had a cosine of 0. But theirs is −1, "
         "so the scores differ by 2.",
     )
     direction = "lower" if top < 0.9 else "higher"
@@ -70,7 +70,7 @@ def thin_matrices(W, W_q, W_k) -> str:
     )
     require(
         is_close(r, expected),
-        "This W gives other scores. Write the score as kᵀ (…) q: what stands between k and q?",
+        "This W gives different scores. Write the score as kᵀ (…) q. What stands between k and q?",
     )
     rank = int(torch.linalg.matrix_rank(W))
     return (
@@ -82,7 +82,7 @@ def thin_matrices(W, W_q, W_k) -> str:
 
 
 def start_only(function) -> str:
-    """Divide the first scores of a pool by a ratio, without a divisor that stays.
+    """Divide a pool's scores at the start by a ratio, without a divisor that stays.
 
     Args:
         function: Takes a `probes.Guided` pool and the ratio, and returns the pool.
@@ -112,7 +112,7 @@ def start_only(function) -> str:
     _check_start(of_W, of_b)
     return (
         f"Right: the scores start at 1/{RATIO:.0f} of what they were, and no divisor stays. "
-        "Now train it beside the divisor that does."
+        "Now train this probe, and compare it with one whose divisor stays."
     )
 
 
@@ -141,8 +141,8 @@ def own_score(answer) -> str:
     wrong = [name for name in changes if as_bool(stays[name], name) == (moved[name] > 0)]
     if wrong:
         first = wrong[0]
-        found = f"one moves by {moved[first]:.2g}" if moved[first] else "they stay the same"
-        expected = "the same weights" if stays[first] else "other weights"
+        found = f"one changes by {moved[first]:.2g}" if moved[first] else "they stay the same"
+        expected = "the same weights" if stays[first] else "different weights"
         count = f"{5 - len(wrong)} of your 5 predictions are right."
         refuse(True, f"{first}: you predict {expected}, but {found}. {count}")
     blind = [name for name, change in moved.items() if not change]
@@ -163,7 +163,8 @@ def _pool_scores(pool: nn.Module, local: Tensor, g: Tensor) -> Tensor:
     context, weights = pool(local, g)
     require(
         is_close(context, weights @ local),
-        "The context should still be the weighted sum of the local features: leave these alone.",
+        "The context should still be the weighted sum of the local features. "
+        "Leave the features as they are.",
     )
     return _centred(weights.log())  # softmax hides a constant, and nothing else
 
@@ -193,7 +194,7 @@ def _check_lasting(
     lasting = _ratio(_pool_scores(pool, local, g), _pool_scores(old, local, g))
     require(
         _near(lasting, 1.0),
-        "Your divisor stays: if training brings W and b back to their old values, the scores are "
+        "Your divisor stays. If training brings W and b back to their old values, the scores are "
         f"still {lasting:.3g} times the old ones. Scale W and b themselves.",
     )
     refuse(started_as_before, "The scores start as large as before: neither W nor b has changed.")
@@ -204,8 +205,8 @@ def _check_start(of_W: float, of_b: float) -> None:
     goal = 1 / RATIO
     refuse(
         math.isnan(of_W) or math.isnan(of_b),
-        "These aren't the old scores on a smaller scale. Scale the W and b that the pool has: "
-        "new random ones would be a second change.",
+        "These aren't the old scores on a smaller scale. Scale the W and b that the pool has; "
+        "drawing new ones would be a second change.",
     )
     refuse(
         _near(of_W, goal) and _near(of_b, 1.0),
@@ -213,12 +214,12 @@ def _check_start(of_W: float, of_b: float) -> None:
     )
     refuse(
         _near(of_W, RATIO),
-        f"The scores start {RATIO:.0f} times larger: divide by the ratio, don't multiply by it.",
+        f"The scores start {RATIO:.0f} times larger. Divide by the ratio instead of multiplying.",
     )
     require(
         _near(of_W, goal) and _near(of_b, goal),
         f"For a ratio of {RATIO:.0f}, the scores should start at {goal} of what they were. "
-        f"The part of W starts at {of_W:.3g}, that of b at {of_b:.3g}.",
+        f"The part of W starts at {of_W:.3g}, and the part of b at {of_b:.3g}.",
     )
 
 
@@ -230,7 +231,7 @@ def _check_score(function, q: Tensor, k: Tensor) -> Tensor:
     _check_gradient(r, {"query": q, "keys": k})
     refuse(
         _centred(values).abs().max() <= 1e-4 * values.abs().max(),
-        "All keys get the same score, so the softmax weights are uniform whatever you change.",
+        "All keys get the same score, so the softmax weights are uniform, whatever the input is.",
     )
     require(
         is_close(function(q, k), values),
@@ -240,14 +241,14 @@ def _check_score(function, q: Tensor, k: Tensor) -> Tensor:
     order = torch.randperm(k.shape[1])
     require(
         is_close(function(q, k[:, order]), values[..., order]),
-        "Your score depends on the place of a key in the list. If two keys swap places, "
-        "their scores should swap too.",
+        "Your score depends on a key's position in the list. If two keys swap positions, "
+        "their scores should swap, too.",
     )
     for known in (scores.multiplicative, scores.cosine, scores.euclidean):
         factor = _ratio(_centred(values), _centred(known(q, k)).detach())
         refuse(
             factor > 0,
-            f"That's the {known.__name__} score of the chapter, up to a factor. Change its form.",
+            f"That's the {known.__name__} score of the chapter, up to a factor. Try another one.",
         )
     return values
 
@@ -263,7 +264,7 @@ def _check_gradient(r: Tensor, inputs: dict[str, Tensor]) -> None:
             refuse(
                 True,
                 f"No gradient reaches the {name}, so training can't change your scores through it. "
-                "Use it, and only in steps that have a slope.",
+                "Use it, and only in operations that have a gradient.",
             )
         else:
             require(

@@ -19,39 +19,39 @@ CONCENTRATED = 0.9  # energy that a sharpened map has to reach
 
 
 def energy(function) -> str:
-    """Write the share of each map that lies in its box; maps and regions are (B, 1, H, W)."""
+    """Compute the share of each map that lies in its box; maps and regions are (B, 1, H, W)."""
     maps, regions = torch.rand(3, 1, 6, 5) + 0.1, torch.zeros(3, 1, 6, 5, dtype=torch.bool)
     regions[:, :, 1:4, 2:4] = True
     result = function(maps, regions)
     refuse(
         torch.is_tensor(result) and result.ndim == 0,
-        "You return one number for the whole batch. Return one per image: "
-        "which axes should you sum over?",
+        "You return one number for the whole batch. Return one per image. "
+        "Which axes should you sum over?",
     )
     shares, inside = as_tensor(result, (3,)), (maps * regions).sum(dim=(1, 2, 3))
     expected = metrics.energy_inside(maps, regions)
     refuse(
         is_close(shares, inside),
-        "That is the sum of the map in the box. What share of the whole map is it?",
+        "That's the sum of the map inside the box. What share of the whole map is it?",
     )
     refuse(
         is_close(shares, inside / 6),
-        "That is the mean value of the map in the box. Compute the share of "
+        "That's the mean value of the map inside the box. Compute the share of "
         "the map that lies there.",
     )
     refuse(
         is_close(shares, metrics.area_share(regions)),
-        "That is the share of the image that the box covers, which is chance.",
+        "That's the share of the image that the box covers, which is the chance level.",
     )
-    refuse(is_close(shares, 1 - expected), "That is the share of the map outside the box.")
+    refuse(is_close(shares, 1 - expected), "That's the share of the map outside the box.")
     refuse(
         is_close(shares, inside / maps.sum()),
-        "You divide by the sum of all maps together. Divide each map by its own sum.",
+        "You divide by the sum over all maps. Divide each map by its own sum.",
     )
     require(
         is_close(shares, expected),
-        "These are not the shares. How much of a map lies in its box, "
-        "and how much does the map have in all?",
+        "These aren't the shares. How much weight of a map lies in its box, "
+        "and how much weight does the whole map have?",
     )
     return "Right: your function agrees with metrics.energy_inside."
 
@@ -67,7 +67,7 @@ def flattering(indices, maps, regions) -> str:
     hits, n = metrics.pointing_game(maps, regions), len(regions)
     refuse(
         torch.is_tensor(indices) and indices.dtype == torch.bool,
-        "That is a mask of all images. Give four indices: nonzero() finds where a mask is true.",
+        "That's a mask over all images. Give four indices; nonzero() finds where a mask is true.",
     )
     require(
         hasattr(indices, "__len__") and not isinstance(indices, str),
@@ -84,12 +84,12 @@ def flattering(indices, maps, regions) -> str:
     missed = [int(index) for index in chosen if hits[int(index)] < 1]
     refuse(
         len(missed) == FLATTERING,
-        "In all four images the highest point lies outside the box. Which images does "
-        "metrics.pointing_game give a 1?",
+        "In all four images, the highest point lies outside the box. For which images does "
+        "metrics.pointing_game return 1?",
     )
     require(
         not missed,
-        f"In {len(missed)} of your images the highest point is outside the box: {missed}.",
+        f"In {len(missed)} of your images, the highest point lies outside the box: {missed}.",
     )
     share, chance = hits.mean().item(), metrics.area_share(regions).mean().item()
     return (
@@ -116,23 +116,23 @@ def sharpened(function, lengths, regions) -> str:
     )
     refuse(
         (_highest(maps) != _highest(lengths)).any(),
-        "In some maps the highest point has moved. Change the values, but keep their order.",
+        "In some maps, the highest point has moved. Change the values, but keep their order.",
     )
     before, after = _energy(lengths, regions), _energy(maps, regions)
     refuse(
         abs(after - before) < 1e-4,
-        f"The energy is {after:.2f}, as before: it compares a map with its own sum, so a factor "
-        "on the whole map changes nothing.",
+        f"The energy is still {after:.2f}. It's relative to the sum of the map, so multiplying "
+        "the whole map by a factor changes nothing.",
     )
     refuse(
         after < before,
-        f"The energy falls from {before:.2f} to {after:.2f}: you make the maps flatter. "
+        f"The energy falls from {before:.2f} to {after:.2f}, because you make the maps flatter. "
         "Make high values stand out more.",
     )
     require(
         after > CONCENTRATED,
-        f"The energy rises from {before:.2f} to {after:.2f}. That's the right direction; "
-        "go further.",
+        f"The energy rises from {before:.2f} to {after:.2f}. That's the right direction, "
+        "so go further.",
     )
     return (
         f"Right: the energy rises from {before:.2f} to {after:.2f}, and every highest point is "

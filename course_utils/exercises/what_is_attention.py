@@ -28,7 +28,7 @@ def masked(function) -> str:
     context, weights = _context_and_weights(function(q, k, v, mask))
     _check_masked_weights(weights, scores.scaled_multiplicative(q, k), mask)
     no_scale = alignments.softmax(q @ k.mT, mask=mask)
-    refuse(is_close(weights, no_scale), "The mask is right, but the scores are not scaled.")
+    refuse(is_close(weights, no_scale), "The mask is right, but the scores aren't divided by √d_k.")
     expected = Attention(scores.scaled_multiplicative)(q, k, v, mask)
     require(
         is_close(weights, expected.weights),
@@ -36,7 +36,7 @@ def masked(function) -> str:
     )
     require(
         is_close(context, expected.context),
-        "The weights are right, but the context is not the sum of the values with these weights.",
+        "The weights are right, but the context isn't the sum of the values with these weights.",
     )
     return "Right: the weights are exactly 0 where the mask is false, and the others sum to 1."
 
@@ -57,8 +57,8 @@ def _check_masked_weights(weights: Tensor, r: Tensor, mask: Tensor) -> None:
     require(weights.any(), "All weights are 0, but the weights of each query should sum to 1.")
     require(
         (weights - hidden).any(),
-        "Your weights are positive only where they should be 0: "
-        "the mask is true where attention is allowed.",
+        "Your weights are positive only where they should be 0. "
+        "The mask is true where attention is allowed.",
     )
     refuse(
         is_close(weights, alignments.softmax(r * mask)),
@@ -71,8 +71,8 @@ def _check_masked_weights(weights: Tensor, r: Tensor, mask: Tensor) -> None:
         f"A masked position has a weight of {highest:.2g}, but it should be exactly 0.",
     )
     late = (
-        f"The weights of one query sum to {weights[0, 0].sum():.2f}: "
-        "apply the mask before the softmax, not after it."
+        f"The weights of one query sum to {weights[0, 0].sum():.2f}, but should sum to 1. "
+        "Apply the mask before the softmax, not after it."
     )
     refuse(is_close(weights, alignments.softmax(r) * mask), late)
 
@@ -105,7 +105,7 @@ def without_length(pointing, features, query) -> str:
         ),
     ]
     otherwise = (
-        "That's another score. Change nothing but the keys: "
+        "That's a different score. Change only the keys; "
         "the query and `maps_of` stay as in the chapter."
     )
     require_number(pointing, expected, mistakes, otherwise)
@@ -149,7 +149,7 @@ def by_direction(query, features, difference) -> str:
     refuse(
         found <= 0.5 < with_length,
         f"With the lengths of the keys, your query reaches {with_length:.0%}, but without them "
-        f"{found:.0%}. Was it fitted to keys of length 1?",
+        f"only {found:.0%}. Did you fit it to keys of length 1?",
     )
     require(
         found > 0.5,

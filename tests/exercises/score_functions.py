@@ -132,7 +132,7 @@ CASES = {
         wrong=[
             (1.0, r"At T = 1 the weight is 0\.0282, not 0\.9\. Try a lower"),
             (0.2, r"not 0\.9\. Try a higher"),
-            (1 / math.log(255 * 9), "Theirs is −1"),  # cosines from 0 to 1, not from −1
+            (1 / math.log(255 * 9), "theirs is −1"),  # cosines from 0 to 1, not from −1
             (math.log(255 * 9) / 2, "1 / T"),
             (-0.25, "yours is -0.25"),
             ("cold", "^T should be one number, not a str"),
@@ -143,7 +143,7 @@ CASES = {
         wrong=[
             (W_k.T @ W_q, "factor 1 / √4"),
             (W_q.T @ W_k / 2, r"transpose.* \(8, 6\)"),
-            (W_k.T @ W_q / 4, "gives other scores"),
+            (W_k.T @ W_q / 4, "gives different scores"),
             (W_q, r"^W should have the shape \(8, 6\), not \(4, 6\)"),
         ],
         right=[
@@ -156,7 +156,7 @@ CASES = {
         wrong=[
             (lambda pool, ratio: pool, "neither W nor b has changed"),
             (scale(bias=False), "scale W but not b"),
-            (scale(weight=False), "part of W starts at 1, that of b at 0.125"),
+            (scale(weight=False), "part of W starts at 1, .* b at 0.125"),
             (scale(by=lambda ratio: ratio), "8 times larger"),
             (scale(by=lambda ratio: 1 / 36), "ratio of 8.*part of W starts at 0.0278"),
             (with_a_divisor, "divisor stays.* still 0.125 times"),
@@ -166,8 +166,8 @@ CASES = {
             (frozen, "Training should still change W and b"),
             (as_buffers, "Training should still change W and b"),
             (with_a_learned_temperature, "and nothing else"),
-            (drawn_anew, "new random ones"),
-            (with_short_features, "leave these alone"),
+            (drawn_anew, "drawing new ones"),
+            (with_short_features, "Leave the features as they are"),
             (without_a_return, "return pool"),
             (in_place_with_gradient, "stops with RuntimeError"),
         ],
@@ -194,16 +194,19 @@ CASES = {
             ),
             ((lambda q, k: cubed(q, k).mean(-1, keepdim=True).expand(-1, -1, 10), stays()), "same"),
             ((lambda q, k: cubed(q, k) + torch.randn(()) * k.norm(), stays()), "Two calls"),
-            ((lambda q, k: cubed(q, k) + torch.arange(10), stays()), "place of a key"),
+            ((lambda q, k: cubed(q, k) + torch.arange(10), stays()), "position in the list"),
             ((lambda q, k: cubed(q, k.mul_(2)), stays()), "changes a tensor"),
             ((cubed, {"keys × 2": False}), "each of these changes: keys × 2, query × 2,"),
             ((cubed, ["both turned"]), "each of these changes"),
             ((cubed, stays("both turned") | {"keys × 2": "no"}), "keys × 2 should be True or"),
             (
                 (cubed, stays("keys × 2", "both turned")),
-                r"^keys × 2: you predict the same weights, but one moves by .* 4 of your 5",
+                r"^keys × 2: you predict the same weights, but one changes by .* 4 of your 5",
             ),
-            ((cubed, stays()), "^both turned: you predict other weights, but they stay the same"),
+            (
+                (cubed, stays()),
+                "^both turned: you predict different weights, but they stay the same",
+            ),
             ((manhattan, ONE_OF_FIVE | {"both + k₀": False}), "^keys × 2: .* 3 of your 5"),
         ],
         right=[

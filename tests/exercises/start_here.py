@@ -35,7 +35,7 @@ CASES = {
             (lambda maps, regions: (maps * regions).sum(INSIDE), "What share of the whole map"),
             (
                 lambda maps, regions: (maps * regions).sum(INSIDE) / regions.sum(INSIDE),
-                "mean value of the map in the box",
+                "mean value of the map",
             ),
             (
                 lambda maps, regions: (maps * ~regions).sum(INSIDE) / maps.sum(INSIDE),
@@ -43,7 +43,7 @@ CASES = {
             ),
             (
                 lambda maps, regions: (maps * regions).sum(INSIDE) / maps.sum(),
-                "sum of all maps together",
+                "sum over all maps",
             ),
             (
                 lambda maps, regions: (maps * regions).sum() / maps.sum(),
@@ -54,7 +54,7 @@ CASES = {
                 lambda maps, regions: maps.mul_(regions).sum(INSIDE) / maps.sum(INSIDE),
                 "changes a tensor",
             ),
-            (lambda maps, regions: (maps * regions).mean(INSIDE), "not the shares"),
+            (lambda maps, regions: (maps * regions).mean(INSIDE), "aren't the shares"),
             (lambda maps, regions: (maps * regions).sum((2, 3)), r"the shape \(3\), not \(3, 1\)"),
         ],
         right=[
@@ -68,14 +68,14 @@ CASES = {
     ),
     "flattering": Case(
         wrong=[
-            (torch.arange(10) % 2 == 0, "a mask of all images"),
+            (torch.arange(10) % 2 == 0, "That's a mask"),
             (4, "four indices in a list"),
             ([0, 2, 4], "you chose 3"),
             ([0, 2, 4, 10], "from 0 to 9, so there is no image 10"),
             ([0, 2, 4, -2], "no image -2"),
             ([0.5, 2, 4, 6], r"no image 0\.5"),
             ([0, 2, 2, 4], "same image twice"),
-            ([1, 3, 5, 7], "In all four images the highest point lies outside"),
+            ([1, 3, 5, 7], "In all four images, .* outside"),
             ([0, 2, 3, 5], r"In 2 of your images .* outside the box: \[3, 5\]"),
         ],
         right=[[0, 2, 4, 6], (8, 6, 2, 0), torch.tensor([0, 2, 4, 8]), np.array([0, 2, 6, 8])],
@@ -83,10 +83,10 @@ CASES = {
     ),
     "sharpened": Case(
         wrong=[
-            (lambda maps: 7 * maps, "as before"),
-            (lambda maps: maps / maps.sum(INSIDE, keepdim=True), "as before"),
-            (lambda maps: maps + 1, "you make the maps flatter"),
-            (lambda maps: maps**2, "right direction; go further"),
+            (lambda maps: 7 * maps, "is still "),
+            (lambda maps: maps / maps.sum(INSIDE, keepdim=True), "is still "),
+            (lambda maps: maps + 1, "flatter"),
+            (lambda maps: maps**2, "right direction"),
             (lambda maps: -maps, "negative values"),
             (lambda maps: 1 / maps**40, "highest point has moved"),
             (lambda maps: maps * torch.arange(1.0, 17) ** 9, "Did you use the boxes"),
