@@ -205,7 +205,7 @@ CASES = {
             ),
             (
                 (cubed, stays()),
-                "^both turned: you predict different weights, but they stay the same",
+                "^both turned: you predict different weights, but they stay",
             ),
             ((manhattan, ONE_OF_FIVE | {"both + k₀": False}), "^keys × 2: .* 3 of your 5"),
         ],

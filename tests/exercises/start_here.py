@@ -76,7 +76,7 @@ CASES = {
             ([0.5, 2, 4, 6], r"no image 0\.5"),
             ([0, 2, 2, 4], "same image twice"),
             ([1, 3, 5, 7], "In all four images, .* outside"),
-            ([0, 2, 3, 5], r"In 2 of your images .* outside the box: \[3, 5\]"),
+            ([0, 2, 3, 5], r"In 2 of your images.* outside the box: \[3, 5\]"),
         ],
         right=[[0, 2, 4, 6], (8, 6, 2, 0), torch.tensor([0, 2, 4, 8]), np.array([0, 2, 6, 8])],
         given=ten,
