@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +111,7 @@ def start_only(function) -> str:
     )
     _check_lasting(result, old, local, g, started_as_before=_near(of_W, 1.0) and _near(of_b, 1.0))
     _check_start(of_W, of_b)
+    _check_step(result, old, local, g)
     return (
         f"Right: the scores start at 1/{RATIO:.0f} of what they were, and no divisor stays. "
         "Now train this probe, and compare it with one whose divisor stays."
@@ -223,6 +225,23 @@ def _check_start(of_W: float, of_b: float) -> None:
     )
 
 
+def _check_step(pool: nn.Module, old: nn.Module, local: Tensor, g: Tensor) -> None:
+    """Check that two pools with the same parameters would take the same gradient step."""
+    for module in (pool, old):
+        module.zero_grad()
+        module(local, g)[1].square().sum().backward()
+    now, before = (  # after all hooks
+        torch.cat([cast(Tensor, p.grad).flatten() for p in module.parameters()])
+        for module in (pool, old)
+    )
+    factor = _ratio(now, before)
+    require(
+        _near(factor, 1.0),
+        "The scores start as they should, but your function also changes the gradients, and with "
+        "them the steps of training. Change the start alone.",
+    )
+
+
 def _check_score(function, q: Tensor, k: Tensor) -> Tensor:
     """Check a score function on queries (B, Q, 8) and keys (B, K, 8), and return its scores."""
     q, k = q.requires_grad_(), k.requires_grad_()
@@ -244,13 +263,36 @@ def _check_score(function, q: Tensor, k: Tensor) -> Tensor:
         "Your score depends on a key's position in the list. If two keys swap positions, "
         "their scores should swap, too.",
     )
-    for known in (scores.multiplicative, scores.cosine, scores.euclidean):
-        factor = _ratio(_centred(values), _centred(known(q, k)).detach())
-        refuse(
-            factor > 0,
-            f"That's the {known.__name__} score of the chapter, up to a factor. Try another one.",
-        )
+    _check_new(function, q.detach(), k.detach())
     return values
+
+
+def _check_new(function, q: Tensor, k: Tensor) -> None:
+    """Check that the chapter doesn't have the score, up to a factor and a constant per query."""
+    known = {
+        "That's the multiplicative score": scores.multiplicative,
+        "That's the cosine score": scores.cosine,
+        "That's the euclidean score": scores.euclidean,
+        "The weights are those of the Gaussian bell": lambda q, k: -torch.cdist(q, k).square(),
+    }
+
+    def scored(q: Tensor, k: Tensor) -> Tensor:
+        return _centred(function(q, k).detach())
+
+    r = scored(q, k)
+    for sentence, score in known.items():
+        refuse(
+            _ratio(r, _centred(score(q, k))) > 0,
+            f"{sentence} of the chapter, up to a factor. Try another one.",
+        )
+    ends = (q.flip(0), k), (q, k.flip(0))
+    halves = ((q + q.flip(0)) / 2, k), (q, (k + k.flip(0)) / 2)
+    linear = [is_close(scored(*half), (r + scored(*end)) / 2) for half, end in zip(halves, ends)]
+    refuse(
+        all(linear),
+        "Your score is linear in the query and in the key, so it's one of the general scores of "
+        "the chapter, kᵀ(Wq + b). Try another one.",
+    )
 
 
 def _check_gradient(r: Tensor, inputs: dict[str, Tensor]) -> None:

@@ -89,6 +89,12 @@ def without_a_return(pool, ratio):
     scale()(pool, ratio)
 
 
+def with_short_gradients(pool, ratio):
+    for parameter in scale()(pool, ratio).parameters():
+        parameter.register_hook(lambda gradient: gradient / ratio)
+    return pool
+
+
 def in_place_with_gradient(pool, ratio):
     pool.project.weight /= ratio
     return pool
@@ -168,6 +174,7 @@ CASES = {
             (with_a_learned_temperature, "and nothing else"),
             (drawn_anew, "drawing new ones"),
             (with_short_features, "Leave the features as they are"),
+            (with_short_gradients, "also changes the gradients"),
             (without_a_return, "return pool"),
             (in_place_with_gradient, "stops with RuntimeError"),
         ],
@@ -192,6 +199,16 @@ CASES = {
                 (lambda q, k: 2 - 3 * torch.cdist(q, k), stays("both + k₀", "both turned")),
                 "euclidean score of the chapter",
             ),
+            (
+                (lambda q, k: -(q[:, :, None] - k[:, None]).square().sum(-1) / 2, stays()),
+                "Gaussian bell of the chapter",
+            ),
+            (
+                (lambda q, k: q @ k.mT - k.square().sum(-1)[:, None] / 2, stays()),
+                "Gaussian bell of the chapter",
+            ),
+            ((lambda q, k: q[..., :2] @ k[..., :2].mT, stays()), "linear in the query and in"),
+            ((lambda q, k: (q + 1).cumsum(-1) @ k.mT, stays()), "linear in the query and in"),
             ((lambda q, k: cubed(q, k).mean(-1, keepdim=True).expand(-1, -1, 10), stays()), "same"),
             ((lambda q, k: cubed(q, k) + torch.randn(()) * k.norm(), stays()), "Two calls"),
             ((lambda q, k: cubed(q, k) + torch.arange(10), stays()), "position in the list"),
@@ -213,13 +230,12 @@ CASES = {
             (cubed, stays("both turned")),
             (lambda q, k: 1e3 * manhattan(q, k), stays("both + k₀")),
             (lambda q, k: q @ k.mT - k.square().sum(-1)[:, None], stays("both turned")),
-            (
-                lambda q, k: q @ k.mT - k.square().sum(-1)[:, None] / 2,
-                stays("both + k₀", "both turned"),
-            ),
+            (lambda q, k: (q @ k.mT / 4).exp(), stays("both turned")),
             (lambda q, k: 1e-2 * scores.cosine(q, k).sinh(), stays(*CHANGES[:2], CHANGES[4])),
-            (lambda q, k: q[..., :2] @ k[..., :2].mT, {**stays("keys + k₀"), "both turned": 0}),
-            (scores.Additive(8, 8, 16), stays()),
+            (
+                lambda q, k: -torch.cdist(q[..., :2], k[..., :2]),
+                {**stays("both + k₀"), "both turned": 0},
+            ),
         ],
     ),
 }
