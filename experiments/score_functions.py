@@ -1,7 +1,7 @@
 """Train and score the probes of the chapter Score functions.
 
 `python -m experiments.score_functions` trains probes with eight score functions, whose scores start
-at five scales and move in five steps, and the control at five learning rates, from five seeds each.
+at several scales and move in several steps, and the control at six learning rates, from ten seeds.
 It takes about half an hour on two cores, and puts one table into the package. A score and seed that
 are finished are kept, so the same command again completes the experiment.
 """

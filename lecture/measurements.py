@@ -180,14 +180,18 @@ def _results() -> dict[str, str]:
 
 
 def _score_functions() -> dict[str, str]:
-    """Return how far apart the accuracies of the score functions are, in points."""
+    """Return how often the map of the multiplicative score points at the digit, in two settings."""
     runs = score_functions.runs()
-    best = score_functions.at_best(score_functions.swept(runs))
-    apart = {}
-    for name, table in (("as_is", score_functions.as_initialised(runs)), ("at_best", best)):
-        accuracy = table[table.score != "average"].groupby("score").accuracy.mean()
-        apart[f"scores_{name}"] = f"{100 * (accuracy.max() - accuracy.min()):.1f}"
-    return apart | {"scores_compared": str(len(score_functions.SCORES))}
+    swept = score_functions.swept(runs)
+    settings = {
+        "as_is": score_functions.as_initialised(runs),
+        "divided": swept[swept.start == 0.1],
+    }
+    found = {"scores_compared": str(len(score_functions.SCORES))}
+    for name, table in settings.items():
+        pointing = table[table.score == "multiplicative"].pointing.mean()
+        found[f"pointing_{name}"] = percent(pointing, 0)
+    return found
 
 
 def _gains() -> dict[str, str]:

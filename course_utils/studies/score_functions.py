@@ -1,12 +1,12 @@
-"""The study of the chapter Score functions: what the scale of the scores decides, from five seeds.
+"""The study of the chapter Score functions: what the scale of the scores decides, from ten seeds.
 
 A probe with any of eight score functions reads the same frozen features (`probes`). Three things
 set how large its scores are: the standard deviation that they *start* with, the temperature that
 they are divided by for good, and how far a *step* of the optimiser moves them. Where the last layer
 of a score is linear, a temperature is the other two at once: dividing its scores by T is the same
-as dividing both the initial weights of that layer and its learning rate by T, because a step of
-Adam has the same length however large the gradient is. The other three scores have no such layer,
-so only a temperature can change their range.
+as dividing both the initial weights of that layer and its learning rate by T (with the same weight
+decay per step), because Adam's steps don't change if all gradients are multiplied by a constant.
+The other three scores have no such layer, so only a temperature can change their range.
 
 ``python -m experiments.score_functions`` trains the probes; the package ships their scores.
 """
@@ -30,7 +30,7 @@ from course_utils.explain import metrics
 from course_utils.studies import probes
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "score_functions"
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = tuple(range(10))
 SIZE = 32  # of keys, of projected queries, and of the hidden layer of the additive score
 SCORES: dict[str, Callable[[], Callable[..., Tensor]]] = {
     "multiplicative": lambda: scores.multiplicative,
@@ -50,11 +50,15 @@ LAST_LAYERS = {
     "general": "attention.score.project",
     "biased general": "attention.score.project",
 }
-SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)  # standard deviations of the scores before the training
+SCALES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # deviations of the scores before the training
+STARTS = SCALES[2:]  # the starts that are combined with all steps
 STEPS = (1.0, 0.3, 0.1, 0.03, 0.01)  # factors on the learning rate of this layer
-RATE = 1e-2  # highest learning rate of everything else
-RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # of the classifier, for the control, plain averaging
-HIGHER = RATES[3:]  # rates below `RATE` are too low for 12 epochs, so the scores don't try them
+POOL_RATE = 1e-2  # highest learning rate of the attention
+RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)  # of the classifier that reads the plain average
+# What the validation images choose for the plain average. All other probes use it, too: with a
+# rate that is too low, the classifier is not trained to the end, and accuracies mean little.
+RATE = 1e-1
+LOW_RATE = 1e-2
 
 
 class Setting(NamedTuple):
@@ -79,20 +83,18 @@ class Setting(NamedTuple):
 def settings(score: str) -> Iterator[Setting]:
     """Yield the settings that are measured for a score, or for the control.
 
-    They are: as it is; five scales, set by a temperature, each with three learning rates of the
-    classifier; and starts and steps apart from each other.
+    They are: as it is, with two learning rates of the classifier; seven scales, set by a
+    temperature; and starts and steps apart from each other.
     """
     if score == "average":
         yield from (Setting(score, rate=rate) for rate in RATES)
         return
-    yield Setting(score)
-    rates = (RATE, *HIGHER)
-    yield from (Setting(score, start=start, rate=rate) for start in SCALES for rate in rates)
+    yield from (Setting(score, rate=rate) for rate in (RATE, LOW_RATE))
+    yield from (Setting(score, start=start) for start in SCALES)
     if score in LAST_LAYERS:
-        yield from (Setting(score, "weights", start, step) for start in SCALES for step in STEPS)
+        yield from (Setting(score, "weights", start, step) for start in STARTS for step in STEPS)
     else:
-        yield from (Setting(score, start=start, step=s) for start in SCALES for s in STEPS[1:])
-    yield from (Setting(score, step=step) for step in STEPS[1:])
+        yield from (Setting(score, start=start, step=s) for start in STARTS for s in STEPS[2::2])
 
 
 def deviation(pool: nn.Module, features: probes.Features) -> float:
@@ -156,11 +158,11 @@ def train(
         ValueError: See `build`.
     """
     probe = build(setting, features, seed=seed)
-    factors: dict[nn.Module, float] = {probe.classifier: setting.rate / RATE}
+    factors: dict[nn.Module, float] = {probe.classifier: setting.rate / POOL_RATE}
     if setting.score != "average":
         part = LAST_LAYERS.get(setting.score, "project")
         factors[probe.pool.get_submodule(part)] = setting.step
-    probes.fit(probe, features, epochs=epochs, lr=RATE, seed=seed, factors=factors)
+    probes.fit(probe, features, epochs=epochs, lr=POOL_RATE, seed=seed, factors=factors)
     return probe
 
 
@@ -169,15 +171,20 @@ def judge(probe: probes.Probe, val: probes.Features, test: probes.Features) -> d
     """Return the scores of a probe.
 
     Returns:
-        ``val_loss`` on the validation images, from which a setting is chosen; ``accuracy``,
-        ``pointing`` and ``energy`` on the test images; and ``shuffled``, the pointing of the first
-        1,000 maps if each is laid over the next image: what a map scores that ignores its image.
+        ``val_loss``, ``val_accuracy`` and ``val_pointing`` on the validation images, from which a
+        setting is chosen; ``accuracy``, ``pointing`` and ``energy`` on the test images; and of the
+        first 1,000 maps ``positions``, how many positions an image's map effectively uses (the
+        median), and ``shuffled``, the pointing if each map is laid over the next image, which is
+        what a map scores that ignores its image.
     """
     val_loss = F.cross_entropy(probe(val.local, val.g)[0], val.labels).item()
+    chosen_by = probes.score(probe, val)[["accuracy", "pointing"]].add_prefix("val_")
     first = probes.Features(*(column[:1000] for column in test))
-    others = to_maps(probe(first.local, first.g)[1].roll(1, 0), probes.GRID)
-    shuffled = metrics.pointing_game(others, first.regions).double().mean().item()
-    return {"val_loss": val_loss, **probes.score(probe, test), "shuffled": shuffled}
+    maps = to_maps(probe(first.local, first.g)[1], probes.GRID)
+    shuffled = metrics.pointing_game(maps.roll(1, 0), first.regions).double().mean().item()
+    positions = probes.GRID**2 * metrics.effective_share(maps).median().item()
+    of_maps = {"positions": positions, "shuffled": shuffled}
+    return {"val_loss": val_loss, **chosen_by, **probes.score(probe, test), **of_maps}
 
 
 def runs(folder: Path | str = SHIPPED) -> pd.DataFrame:
@@ -193,25 +200,30 @@ def runs(folder: Path | str = SHIPPED) -> pd.DataFrame:
     return pd.read_csv(Path(folder) / "runs.csv")
 
 
-def as_initialised(table: pd.DataFrame) -> pd.DataFrame:
+def as_initialised(table: pd.DataFrame, rate: float = RATE) -> pd.DataFrame:
     """Return the `runs` whose scores nothing divides: neither the start nor the step is changed."""
-    return table[table.start.isna() & (table.step == 1) & (table.score != "average")]
+    same = table.start.isna() & (table.rate == rate)
+    return table[same & (table.score != "average")]
 
 
 def swept(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the `runs` at the five scales that a temperature sets, and those of the control."""
-    scaled = (table.by == "temperature") & (table.step == 1) & (table.rate == RATE)
-    return table[(scaled & table.start.notna()) | (table.score == "average")]
+    """Return the `runs` at the scales that a temperature sets."""
+    return table[table.start.notna() & (table.by == "temperature") & (table.step == 1)]
 
 
-def at_best(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of each score at the scale with the lowest mean loss on validation images.
+def control(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the `runs` of plain averaging, at the learning rate that all scores share."""
+    return table[(table.score == "average") & (table.rate == RATE)]
+
+
+def at_best(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return the runs of each score at the scale that is best on the validation images.
 
     Args:
-        table: What `swept` returns. If a score has several learning rates, they are chosen, too.
+        table: What `swept` returns.
+        measure: ``accuracy`` or ``pointing``; its mean over the seeds decides.
     """
-    keys = ["score", "start", "rate"]
-    losses = table.groupby(keys, dropna=False, sort=False).val_loss.mean()
-    best: Mapping = losses.groupby("score", sort=False).idxmin()
-    chosen = pd.MultiIndex.from_tuples(list(best), names=keys)
-    return table[pd.MultiIndex.from_frame(table[keys]).isin(chosen)]
+    means = table.groupby(["score", "start"], sort=False)[f"val_{measure}"].mean()
+    best: Mapping = means.groupby("score", sort=False).idxmax()
+    chosen = pd.MultiIndex.from_tuples(list(best), names=["score", "start"])
+    return table[pd.MultiIndex.from_frame(table[["score", "start"]]).isin(chosen)]

@@ -293,12 +293,12 @@ def test_probes_are_trained_once_and_collected(tmp_path):
     train_probes.collect(tmp_path / "runs", tmp_path)
     table = score_functions.runs(tmp_path)
     assert table.groupby("score", sort=False).seed.apply(list).to_dict() == {
-        "average": [0] * 5 + [1] * 5,
+        "average": [0] * 6 + [1] * 6,
         "cosine": [0, 0, 1, 1],
     }
     of_cosine = table[table.score == "cosine"]
     assert of_cosine.before.tolist()[1::2] == pytest.approx([0.5, 0.5], rel=1e-3)
-    assert table.isna().sum()[["before", "after"]].tolist() == [10, 10]  # the control has no scores
+    assert table.isna().sum()[["before", "after"]].tolist() == [12, 12]  # the control has no scores
     assert table[["val_loss", "accuracy"]].notna().all(axis=None)
 
 

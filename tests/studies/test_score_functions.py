@@ -1,5 +1,3 @@
-import math
-
 import pandas as pd
 import pytest
 import torch
@@ -100,30 +98,32 @@ def test_the_control_has_a_learning_rate_of_its_own(features):
 
 def test_judging_compares_maps_with_the_boxes_of_other_images(features):
     probe = study.build(Setting("average"), features)
-    judged = study.judge(probe, features, features)
+    few = probes.Features(*(column[:20] for column in features))
+    judged = study.judge(probe, few, features)
     expected = probes.score(probe, features)
     assert {name: judged[name] for name in expected.index} == expected.to_dict()
-    assert judged["val_loss"] == pytest.approx(
-        torch.nn.functional.cross_entropy(
-            probe(features.local, features.g)[0], features.labels
-        ).item()
-    )
-    # A uniform map points into its own box and into that of another image equally often.
+    on_few = probes.score(probe, few)
+    assert judged["val_accuracy"] == on_few["accuracy"]
+    assert judged["val_pointing"] == on_few["pointing"]
+    loss = torch.nn.functional.cross_entropy(probe(few.local, few.g)[0], few.labels)
+    assert judged["val_loss"] == pytest.approx(loss.item())
+    # A uniform map uses all positions, and points into its own box and into others equally often.
+    assert judged["positions"] == pytest.approx(256, rel=1e-4)
     assert judged["shuffled"] == pytest.approx(judged["pointing"], abs=1e-6)
 
 
-def test_the_best_setting_has_the_lowest_mean_loss_on_validation_images():
+@pytest.mark.parametrize(("measure", "best"), [("accuracy", [0, 1]), ("pointing", [2, 3])])
+def test_the_best_scale_has_the_highest_mean_on_validation_images(measure, best):
     rows = [
-        ("cosine", 0.3, 0.01, 0, 0.5),
-        ("cosine", 0.3, 0.01, 1, 0.5),
-        ("cosine", 1.0, 0.01, 0, 0.1),
-        ("cosine", 1.0, 0.01, 1, 0.7),
-        ("average", math.nan, 0.01, 0, 0.9),
-        ("average", math.nan, 0.1, 0, 0.2),
+        ("cosine", 0.3, 0, 0.9, 0.5),
+        ("cosine", 0.3, 1, 0.9, 0.5),
+        ("cosine", 1.0, 0, 0.95, 0.6),
+        ("cosine", 1.0, 1, 0.7, 0.6),
+        ("general", 3.0, 0, 0.1, 0.1),
     ]
-    table = pd.DataFrame(rows, columns=["score", "start", "rate", "seed", "val_loss"])
-    best = study.at_best(table)
-    assert best.index.tolist() == [2, 3, 5]
+    columns = ["score", "start", "seed", "val_accuracy", "val_pointing"]
+    chosen = study.at_best(pd.DataFrame(rows, columns=columns), measure)
+    assert chosen.index.tolist() == [*best, 4]
 
 
 def test_each_shipped_row_is_one_setting_and_seed():
@@ -147,19 +147,28 @@ def test_each_shipped_row_is_one_setting_and_seed():
     assert (started.before / started.start - 1).abs().max() < 1e-3
 
 
+def test_the_classifiers_rate_is_what_validation_images_choose_for_the_plain_average():
+    table = study.runs()
+    losses = table[table.score == "average"].groupby("rate").val_loss.mean()
+    assert losses.idxmin() == study.RATE
+    assert min(study.RATES) < study.RATE < max(study.RATES)
+    assert len(study.control(table)) == len(study.SEEDS)
+
+
 def test_each_score_is_compared_at_its_own_scale():
-    """The sweep has five scales of one learning rate; the best of each score has all five seeds."""
+    """The sweep has every scale of every score, and the best of each score has all seeds."""
     table = study.runs()
     swept = study.swept(table)
-    scores = swept[swept.score != "average"]
-    assert set(scores.start) == set(study.SCALES)
-    assert len(scores) == len(study.SCORES) * len(study.SCALES) * len(study.SEEDS)
-    best = study.at_best(swept)
-    assert best.groupby("score").seed.apply(set).map(len).eq(len(study.SEEDS)).all()
-    assert len(best) == (len(study.SCORES) + 1) * len(study.SEEDS)
-    for name, runs in best.groupby("score"):
-        others = swept[swept.score == name].groupby(["start", "rate"], dropna=False).val_loss.mean()
-        assert runs.val_loss.mean() == pytest.approx(others.min())
-    natural = study.as_initialised(table)
-    assert len(natural) == len(study.SCORES) * len(study.SEEDS)
-    assert natural.before.notna().all()
+    assert set(swept.start) == set(study.SCALES)
+    assert len(swept) == len(study.SCORES) * len(study.SCALES) * len(study.SEEDS)
+    assert set(swept.rate) == {study.RATE}
+    for measure in ("accuracy", "pointing"):
+        best = study.at_best(swept, measure)
+        assert len(best) == len(study.SCORES) * len(study.SEEDS)
+        for name, runs in best.groupby("score"):
+            means = swept[swept.score == name].groupby("start")[f"val_{measure}"].mean()
+            assert runs.start.unique().tolist() == [means.idxmax()]
+    for rate in (study.RATE, study.LOW_RATE):
+        natural = study.as_initialised(table, rate)
+        assert len(natural) == len(study.SCORES) * len(study.SEEDS)
+        assert natural.before.notna().all()
