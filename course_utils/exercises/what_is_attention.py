@@ -149,7 +149,8 @@ def by_direction(query, features, difference) -> str:
     refuse(
         found <= 0.5 < with_length,
         f"With the lengths of the keys, your query reaches {with_length:.0%}, but without them "
-        f"only {found:.0%}. Did you fit it to keys of length 1?",
+        f"only {found:.0%}. Fit it to keys of length 1. If you did, a difference of averages isn't "
+        "enough: train the query, as in hint 2.",
     )
     require(
         found > 0.5,

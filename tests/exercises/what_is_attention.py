@@ -128,7 +128,7 @@ CASES = {
             (0.5, r"^The query should have the shape \(2\), not \(\)"),
             (3 * DIFFERENCE, r"difference of means again\. .* in 40% of the images"),
             (-QUERY, "in 0% of the images. Is its sign right"),
-            (torch.tensor([-0.5, 0.87]), "reaches 60%, .* 40%"),
+            (torch.tensor([-0.5, 0.87]), "reaches 60%, .* 40%.* train the query"),
             (torch.tensor([0.0, 1.0]), "Aim for more than half"),
         ],
         right=[QUERY, [1.0, 1.0], QUERY.double().numpy(), QUERY.clone().requires_grad_()],
