@@ -69,6 +69,7 @@ def test_one_prediction_opens_the_next_result_with_a_click(stem):
     assert cell.source.startswith("# @title Prediction\n")
     assert "remove-input" in tags(cell)
     assert "hide-output" in tags(result)
+    assert result.metadata.mystnb.code_prompt_show == "Show the result"
 
 
 @each
