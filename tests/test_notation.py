@@ -37,7 +37,7 @@ def symbols(formula):
 
     Indices of positions (i, j) and numbers in an index make no new symbol, except an index 0.
     """
-    formula = re.sub(r"\\text\{[^{}]*\}", " ", formula)
+    formula = re.sub(r"\\(text|begin|end)\{[^{}]*\}", " ", formula)
     tokens = [token for token in TOKEN.findall(formula) if not token.isspace()]
     found = set()
     while tokens:
