@@ -196,7 +196,7 @@ def test_the_instructor_guide_lists_the_parts_of_the_lecture():
         assert f"| {part} | {first}–{first + len(group) - 1} | {minutes:g} |" in guide
         first += len(group)
     whole = sum(slide.minutes for slide in SLIDES)
-    assert f"The whole takes {whole:g} minutes" in guide
+    assert f"The whole lecture takes {whole:g} minutes" in guide
     left_out = [s for s in SLIDES if s.part in ("How well does a key answer?", "Grad-CAM")]
     kept = sum(s.minutes for s in left_out if s.title == "What softmax cannot see")
     assert f"{whole - sum(s.minutes for s in left_out) + kept:g} minutes remain" in guide
