@@ -34,7 +34,7 @@ def slides() -> list[Slide]:
 
 def links() -> dict[str, str]:
     """Return the name of each chapter, linked to the notebook in Colab, by the chapter's stem."""
-    return {c.stem[3:]: f"[{c.name}]({colab(f'{c.stem}.ipynb')})" for c in chapters()}
+    return {c.stem.partition("_")[2]: f"[{c.name}]({colab(f'{c.stem}.ipynb')})" for c in chapters()}
 
 
 def compute() -> dict[str, str]:

@@ -28,7 +28,7 @@ CODE = sorted(
     if path.suffix in (".py", ".js") and "_build" not in path.parts
 )
 TYPED_NUMBER = re.compile(r"\bchapters?[\s#*]+\d+", re.IGNORECASE)
-LINK = re.compile(r"\[([^\]]*)\]\((?:(?:\.\./)?notebooks/)?(\d\d_\w+)\.ipynb(?:#[^)]*)?\)")
+LINK = re.compile(r"\[([^\]]*)\]\((?:(?:\.\./)?notebooks/)?(\d\d[a-z]?_\w+)\.ipynb(?:#[^)]*)?\)")
 
 
 def text_of(path):
@@ -74,6 +74,7 @@ def test_a_link_to_a_chapter_says_its_name(path):
         ("06 · AttnVGG: does it look?", "AttnVGG", "Does it look?"),
         ("01 · What is attention? How does it weigh?", "What is attention?", "How does it weigh?"),
         ("13 · Grad-CAM: is it right: yes or no?", "Grad-CAM", "Is it right: yes or no?"),
+        ("05b · Gallery: what else?", "Gallery", "What else?"),
     ],
 )
 def test_a_heading_has_a_number_a_name_and_a_question(tmp_path, heading, name, question):

@@ -10,7 +10,10 @@ from book.tools.minutes import Minutes
 NOTEBOOKS = minutes.NOTEBOOKS
 
 # "# 06 · AttnVGG: does the network look at the digit?" A name that is a question itself ends there.
-HEADING = re.compile(r"# (?P<number>\d\d) · (?P<name>.+?)(?:: |(?<=\?) )(?P<question>[^?]+\?)")
+# An optional page that goes with a chapter has its number and a letter: "05b".
+HEADING = re.compile(
+    r"# (?P<number>\d\d[a-z]?) · (?P<name>.+?)(?:: |(?<=\?) )(?P<question>[^?]+\?)"
+)
 FACTS = re.compile(r"^\*\*Minutes:\*\* \d+.* · \*\*GPU:\*\* (?P<gpu>\w+)", re.MULTILINE)
 
 
@@ -18,7 +21,8 @@ class Chapter(NamedTuple):
     """A notebook of the course.
 
     Attributes:
-        number: The two digits that its file name and its heading start with.
+        number: The two digits that its file name and its heading start with, and a letter if there
+            is one.
         stem: The file name without its ending.
         name: Its name everywhere in the course: the heading up to the colon.
         question: The rest of the heading, starting with a capital letter.

@@ -7,7 +7,7 @@ import nbformat
 
 from tests.paths import ROOT
 
-STEMS = {path.stem[3:]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+STEMS = {path.stem.partition("_")[2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 STEMS |= dict.fromkeys(["bugs_in_tensors", "bugs_in_training"], STEMS["source_audit"])
 CHAPTERS = {
     stem: path for stem, path in STEMS.items() if (ROOT / f"tests/exercises/{stem}.py").exists()
