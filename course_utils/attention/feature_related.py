@@ -1,10 +1,10 @@
 """Feature-related attention: several inputs, several levels, or several representations.
 
 These are the feature-related mechanisms of Brauwers and Frasincar 2023, "A General Survey on
-Attention Mechanisms in Deep Learning". Co-attention and rotatory attention read several inputs,
-attention-via-attention and hierarchical attention several levels, and multi-representational
-attention several representations of one input. The other mechanisms of the survey are in
-`query_related`.
+Attention Mechanisms in Deep Learning", section 3.1. Co-attention, parallel or interactive, and
+rotatory attention read several inputs, attention-via-attention and hierarchical attention several
+levels, and multi-representational attention several representations of one input. The other
+mechanisms of the survey are in `query_related`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from course_utils.attention.general import Attended, Attention, AttentionPooling
 from course_utils.core.tensor_checks import check_shape
 
 
-class CoAttention(nn.Module):
-    r"""Co-attention: two sets attend to each other at once, through a score for every pair.
+class ParallelCoAttention(nn.Module):
+    r"""Parallel co-attention: two sets attend to each other at once, by a score for every pair.
 
     .. math::
         C = \tanh(\mathrm{score}(y, x)), \quad
@@ -79,63 +79,139 @@ class CoAttention(nn.Module):
         return Attended(weights_x @ x, weights_x), Attended(weights_y @ y, weights_y)
 
 
-class Rotatory(nn.Module):
-    """Rotatory attention: inputs are attended in turn, each with the previous context as its query.
+class InteractiveCoAttention(nn.Module):
+    """Interactive co-attention: the mean of each set is the query for the other set.
 
-    Source of the idea: Zheng and Xia 2018, "Left-Center-Right Separated Neural Network". There, the
-    average of the centre is the query for the left and the right part, and their contexts are the
-    queries for the centre. Here, any number of inputs follow each other.
+    Source: Ma et al. 2017, "Interactive Attention Networks for Aspect-Level Sentiment
+    Classification", equations 2 to 6, where the score is `scores.ActivatedGeneral`, and the
+    classifier reads both contexts.
     """
 
-    def __init__(self, attentions: Sequence[Attention]):
-        """Choose the attention for each input.
+    def __init__(self, read_x: Attention, read_y: Attention):
+        """Choose the attention for each set.
 
         Args:
-            attentions: One attention per input, at least two.
-
-        Raises:
-            ValueError: If there are fewer than two attentions.
+            read_x: Attention for queries of size d_y and keys of size d_x.
+            read_y: Attention for queries of size d_x and keys of size d_y.
         """
         super().__init__()
-        if len(attentions) < 2:
-            raise ValueError(f"expected attentions for at least 2 inputs, got {len(attentions)}")
-        self.attentions = nn.ModuleList(attentions)
+        self.read_x, self.read_y = read_x, read_y
 
     def forward(
-        self, queries: Float[Tensor, "B Q d_q"], *inputs: Float[Tensor, "B _ _"]
-    ) -> list[Attended]:
-        """Attend to the inputs one after the other.
-
-        Args:
-            queries: Queries for the first input.
-            inputs: One set (B, K, d) per attention. The contexts of one set are the queries for
-                the next.
-
-        Returns:
-            The context and the weights of each input.
+        self, x: Float[Tensor, "B K d_x"], y: Float[Tensor, "B T d_y"]
+    ) -> tuple[Attended, Attended]:
+        """Return one context with its weights for x, and one for y.
 
         Raises:
-            ValueError: If the number of inputs is not that of the attentions; see also
-                `Attention.forward`.
+            ValueError: If a set is empty; see also `Attention.forward`.
         """
-        if len(inputs) != len(self.attentions):
-            raise ValueError(f"expected {len(self.attentions)} inputs, got {len(inputs)}")
-        attended = []
-        for attention, vectors in zip(self.attentions, inputs):
-            attended.append(attention(queries, vectors, vectors))
-            queries = attended[-1].context
-        return attended
+        of_x = self.read_x(_mean(y), x, x)  # (B, 1, d_x)
+        of_y = self.read_y(_mean(x), y, y)  # (B, 1, d_y)
+        return of_x, of_y
+
+
+def _mean(vectors: Float[Tensor, "B K d"]) -> Float[Tensor, "B 1 d"]:
+    """Return the mean of each set, as a query.
+
+    Raises:
+        ValueError: If the sets are empty.
+    """
+    if not vectors.shape[1]:
+        raise ValueError(f"expected at least one vector to average, got {tuple(vectors.shape)}")
+    return vectors.mean(dim=1, keepdim=True)
+
+
+class RotatoryContexts(NamedTuple):
+    """The four contexts of `Rotatory` attention, each with its weights.
+
+    Attributes:
+        left: What the mean of the target reads in the left context.
+        target_by_left: What the vector of the left context reads in the target.
+        target_by_right: What the vector of the right context reads in the target.
+        right: What the mean of the target reads in the right context.
+    """
+
+    left: Attended
+    target_by_left: Attended
+    target_by_right: Attended
+    right: Attended
+
+    @property
+    def context(self) -> Float[Tensor, "B 1 d"]:
+        """All four contexts, one behind the other, as a classifier reads them."""
+        return torch.cat([part.context for part in self], dim=-1)
+
+
+class Rotatory(nn.Module):
+    """Rotatory attention: a target queries the contexts on both sides, which query it back.
+
+    Source: Zheng and Xia 2018, "Left-Center-Right Separated Neural Network for Aspect-based
+    Sentiment Analysis with Rotatory Attention", section 2.2, where the score is
+    `scores.ActivatedGeneral`, and a recurrent network processes each of the three parts first.
+    """
+
+    def __init__(
+        self,
+        left: Attention,
+        right: Attention,
+        target_by_left: Attention,
+        target_by_right: Attention,
+    ):
+        """Choose the four attentions.
+
+        Args:
+            left: Attention for queries of size d_t and keys of size d_l.
+            right: Attention for queries of size d_t and keys of size d_r.
+            target_by_left: Attention for queries of size d_l and keys of size d_t.
+            target_by_right: Attention for queries of size d_r and keys of size d_t.
+        """
+        super().__init__()
+        self.left, self.right = left, right
+        self.target_by_left, self.target_by_right = target_by_left, target_by_right
+
+    def forward(
+        self,
+        target: Float[Tensor, "B T d_t"],
+        left: Float[Tensor, "B L d_l"],
+        right: Float[Tensor, "B R d_r"],
+    ) -> RotatoryContexts:
+        """Attend to both contexts with the target, and to the target with both contexts.
+
+        Raises:
+            ValueError: If the target is empty; see also `Attention.forward`.
+        """
+        query = _mean(target)
+        of_left = self.left(query, left, left)  # (B, 1, d_l)
+        of_right = self.right(query, right, right)  # (B, 1, d_r)
+        return RotatoryContexts(
+            of_left,
+            self.target_by_left(of_left.context, target, target),  # (B, 1, d_t)
+            self.target_by_right(of_right.context, target, target),  # (B, 1, d_t)
+            of_right,
+        )
 
 
 class LevelContexts(NamedTuple):
-    """Contexts and weights of the coarse and the fine level; a classifier reads both contexts."""
+    """The contexts of `AttentionViaAttention`, each with its weights.
+
+    Attributes:
+        coarse: What the query reads in the coarse level.
+        fine: What the query, extended by the coarse context, reads in the fine level.
+    """
 
     coarse: Attended
     fine: Attended
 
+    @property
+    def context(self) -> Float[Tensor, "B Q d"]:
+        """Both contexts, one behind the other, as a classifier reads them."""
+        return torch.cat([self.coarse.context, self.fine.context], dim=-1)
+
 
 class AttentionViaAttention(nn.Module):
     """Attention-via-attention: the context of a coarse level extends the query for the fine level.
+
+    Both contexts go to the classifier.
 
     Source: Zhao and Zhang 2018, "Attention-via-Attention Neural Machine Translation", with words as
     the coarse level and characters as the fine one.

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from course_utils.attention import alignments, scores
-from course_utils.attention.feature_related import CoAttention, Hierarchical
+from course_utils.attention.feature_related import Hierarchical, ParallelCoAttention
 from course_utils.attention.general import MultiDimensional
 from course_utils.attention.query_related import Capsules, MultiHead, MultiHop, SelfAttention
 from course_utils.core.boxes import box_regions
@@ -50,8 +50,8 @@ class Kinds(NamedTuple):
     """Trained attention modules of eight kinds, in the order in which the widget lists them.
 
     All of them score by scaled dot products, except `MultiDimensional`, which has its own score,
-    and `CoAttention`, whose score is `scores.General`; all align by softmax. Each kind reads either
-    the features alone (size d), or the features and the coordinates (size d + 2).
+    and `ParallelCoAttention`, whose score is `scores.General`; all align by softmax. Each kind
+    reads either the features alone (size d), or the features and the coordinates (size d + 2).
 
     Attributes:
         learned_query: (d,), one learned query.
@@ -72,7 +72,7 @@ class Kinds(NamedTuple):
     hierarchical: Hierarchical
     capsules: Capsules
     multi_dimensional: WithQuery[MultiDimensional]
-    co_attention: WithQuery[CoAttention]
+    co_attention: WithQuery[ParallelCoAttention]
 
 
 class KindsExplorer(anywidget.AnyWidget):

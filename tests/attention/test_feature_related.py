@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from course_utils.attention import alignments, scores
 from course_utils.attention.feature_related import (
     AttentionViaAttention,
-    CoAttention,
     Hierarchical,
+    InteractiveCoAttention,
     MultiRepresentational,
+    ParallelCoAttention,
     Rotatory,
     blocks,
 )
@@ -27,7 +28,7 @@ def general(d_q, d_k, alignment=alignments.softmax):
 
 
 def co_attention(alignment=alignments.softmax):
-    return made(CoAttention, scores.General(2, 3), 3, 2, 4, alignment)
+    return made(ParallelCoAttention, scores.General(2, 3), 3, 2, 4, alignment)
 
 
 def hierarchical(groups, alignment=alignments.softmax):
@@ -38,8 +39,13 @@ def via(alignment=alignments.softmax):
     return AttentionViaAttention(general(2, 3, alignment), general(5, 4, alignment))
 
 
+def interactive(alignment=alignments.softmax):
+    return InteractiveCoAttention(general(2, 3, alignment), general(3, 2, alignment))
+
+
 def rotatory(alignment=alignments.softmax):
-    return Rotatory([general(2, 3, alignment), general(3, 4), general(4, 2)])
+    sizes = (2, 3), (2, 4), (3, 2), (4, 2)  # of a query and a key
+    return Rotatory(*(general(*pair, alignment) for pair in sizes))
 
 
 def mixing(alignment=alignments.softmax):
@@ -50,14 +56,10 @@ GRID = blocks(4, 6, 2)
 KINDS = {  # each module with the shapes of its inputs
     "co": (co_attention(), (2, 5, 3), (2, 4, 2)),
     "co, entmax": (co_attention(alignments.entmax), (2, 5, 3), (2, 4, 2)),
-    "rotatory": (rotatory(), (2, 1, 2), (2, 4, 3), (2, 5, 4), (2, 3, 2)),
-    "rotatory, entmax": (
-        rotatory(alignments.entmax),
-        (2, 2, 2),
-        (2, 4, 3),
-        (2, 5, 4),
-        (2, 3, 2),
-    ),
+    "interactive": (interactive(), (2, 5, 3), (2, 4, 2)),
+    "interactive, entmax": (interactive(alignments.entmax), (2, 5, 3), (2, 4, 2)),
+    "rotatory": (rotatory(), (2, 3, 2), (2, 4, 3), (2, 5, 4)),
+    "rotatory, entmax": (rotatory(alignments.entmax), (2, 3, 2), (2, 4, 3), (2, 5, 4)),
     "via": (via(), (2, 2, 2), (2, 4, 3), (2, 6, 4)),
     "via, entmax": (via(alignments.entmax), (2, 2, 2), (2, 4, 3), (2, 6, 4)),
     "hierarchical": (hierarchical(GRID), (2, 24, 3)),
@@ -112,7 +114,7 @@ def test_every_input_and_every_parameter_gets_a_gradient(kind):
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.parameters())
 
 
-# Co-attention
+# Parallel co-attention
 
 
 def test_co_attention_equals_the_paper_position_by_position():
@@ -148,7 +150,7 @@ def test_co_attention_ignores_the_order_of_both_sets(seed, order, other):
 
 def test_co_attention_treats_its_inputs_alike():
     """Swapping the inputs and their parameters swaps the results."""
-    module, swapped = co_attention(), made(CoAttention, scores.General(3, 2), 2, 3, 4)
+    module, swapped = co_attention(), made(ParallelCoAttention, scores.General(3, 2), 2, 3, 4)
     with torch.no_grad():
         swapped.score.project.weight.copy_(module.score.project.weight.T)
     swapped.project_x, swapped.project_y = module.project_y, module.project_x
@@ -158,36 +160,85 @@ def test_co_attention_treats_its_inputs_alike():
     close(tuple(swapped(y, x)), (second, first))
 
 
-# Rotatory attention
+# Interactive co-attention
 
 
-def test_rotatory_attention_equals_loops():
-    q, x, y = normal(5, (2, 1, 3), (2, 4, 3), (2, 5, 3))
-    result = Rotatory([dot, dot])(q, x, y)
+def test_interactive_co_attention_equals_loops():
+    x, y = normal(14, (2, 5, 3), (2, 4, 3))
+    of_x, of_y = InteractiveCoAttention(dot, dot)(x, y)
     for n in range(2):
-        context = q[n, 0].numpy()
-        for attended, inputs in zip(result, (x, y)):
-            vectors = inputs[n].numpy()
-            context, weights = attend(context, vectors, vectors)
+        V, U = x[n].numpy(), y[n].numpy()
+        for attended, query, vectors in ((of_x, sum(U) / 4, V), (of_y, sum(V) / 5, U)):
+            context, weights = attend(query, vectors, vectors)
             close(attended.context[n, 0].numpy(), context)
             close(attended.weights[n, 0].numpy(), weights)
 
 
-def test_rotatory_attention_is_attention_after_attention():
-    module = rotatory()
-    queries, *inputs = normal(6, (2, 2, 2), (2, 4, 3), (2, 5, 4), (2, 3, 2))
-    for attention, x, attended in zip(module.attentions, inputs, module(queries, *inputs)):
-        close(tuple(attended), tuple(attention(queries, x, x)))
-        queries = attended.context
+@few
+@given(seed=seeds, order=st.permutations(range(5)), other=st.permutations(range(4)))
+def test_interactive_co_attention_ignores_the_order_of_both_sets(seed, order, other):
+    x, y = normal(seed, (2, 5, 3), (2, 4, 2))
+    (c, a), (d, b) = interactive()(x, y)
+    (c_permuted, a_permuted), (d_permuted, b_permuted) = interactive()(x[:, order], y[:, other])
+    close((c_permuted, d_permuted), (c, d))
+    close((a_permuted, b_permuted), (a[..., order], b[..., other]))
+
+
+def test_only_the_mean_of_a_set_reaches_the_weights_of_the_other():
+    """Parallel co-attention notices which words there are, interactive only their mean."""
+    x, y = normal(15, (2, 5, 3), (2, 4, 2))
+    shifted = y + torch.tensor([1.0, -1.0, 2.0, -2.0])[:, None]  # words with the same mean
+    close(interactive()(x, shifted)[0].weights, interactive()(x, y)[0].weights)
+    change = co_attention()(x, shifted)[0].weights - co_attention()(x, y)[0].weights
+    assert change.abs().max() > 1e-3
+
+
+# Rotatory attention
+
+
+def test_rotatory_attention_equals_loops():
+    target, left, right = normal(5, (2, 3, 3), (2, 4, 3), (2, 5, 3))
+    result = Rotatory(dot, dot, dot, dot)(target, left, right)
+    for n in range(2):
+        centre = target[n].numpy()
+        contexts = []
+        for side, attended in ((left[n].numpy(), result.left), (right[n].numpy(), result.right)):
+            context, weights = attend(sum(centre) / 3, side, side)
+            close(attended.context[n, 0].numpy(), context)
+            close(attended.weights[n, 0].numpy(), weights)
+            contexts.append(context)
+        for query, attended in zip(contexts, (result.target_by_left, result.target_by_right)):
+            context, weights = attend(query, centre, centre)
+            close(attended.context[n, 0].numpy(), context)
+            close(attended.weights[n, 0].numpy(), weights)
+
+
+def test_rotatory_context_has_four_parts_in_the_order_of_the_paper():
+    result = rotatory()(*normal(6, (2, 3, 2), (2, 4, 3), (2, 5, 4)))
+    assert result._fields == ("left", "target_by_left", "target_by_right", "right")
+    assert [part.context.shape[-1] for part in result] == [3, 2, 2, 4]
+    close(result.context[..., 3:5], result.target_by_left.context)
+    assert result.context.shape == (2, 1, 11)
 
 
 @few
-@given(seed=seeds, order=st.permutations(range(4)))
-def test_rotatory_attention_ignores_the_order_of_positions(seed, order):
-    q, x, y, z = normal(seed, (2, 1, 2), (2, 4, 3), (2, 5, 4), (2, 3, 2))
-    result, permuted = rotatory()(q, x, y, z), rotatory()(q, x[:, order], y, z)
-    close([part.context for part in permuted], [part.context for part in result])
-    close(permuted[0].weights, result[0].weights[..., order])
+@given(seed=seeds, order=st.permutations(range(4)), turned=st.permutations(range(3)))
+def test_rotatory_attention_ignores_the_order_of_positions(seed, order, turned):
+    target, left, right = normal(seed, (2, 3, 2), (2, 4, 3), (2, 5, 4))
+    result = rotatory()(target, left, right)
+    permuted = rotatory()(target[:, turned], left[:, order], right)
+    close(permuted.context, result.context)
+    close(permuted.left.weights, result.left.weights[..., order])
+    close(permuted.target_by_left.weights, result.target_by_left.weights[..., turned])
+
+
+def test_each_side_reaches_only_its_own_half():
+    """Another right context leaves the first two contexts as they are."""
+    target, left, right = normal(16, (2, 3, 2), (2, 4, 3), (2, 5, 4))
+    result, changed = rotatory()(target, left, right), rotatory()(target, left, right.flip(-1))
+    close(tuple(changed[:2]), tuple(result[:2]))
+    for before, after in zip(result[2:], changed[2:]):
+        assert (before.context - after.context).abs().max() > 1e-3
 
 
 # Attention via attention
@@ -209,6 +260,12 @@ def test_attention_via_attention_equals_loops():
             close(result.coarse.context[n, i].detach().numpy(), context)
             close(result.fine.weights[n, i].detach().numpy(), b)
             close(result.fine.context[n, i].detach().numpy(), b @ fine[n].numpy())
+
+
+def test_the_context_of_attention_via_attention_holds_both_levels():
+    result = via()(*normal(17, (2, 2, 2), (2, 4, 3), (2, 6, 4)))
+    close(result.context, torch.cat([result.coarse.context, result.fine.context], dim=-1))
+    assert result.context.shape == (2, 2, 7)
 
 
 @few
@@ -359,10 +416,11 @@ def test_single_representation_is_only_projected():
         ),
         (lambda x, y: co_attention()(x[:, :0], y), "at least one key"),
         (lambda x, y: co_attention()(x, y[:, :0]), "at least one position"),
-        (lambda x, y: Rotatory([dot]), "at least 2 inputs, got 1"),
-        (lambda x, y: Rotatory([dot, dot])(x, x), "2 inputs, got 1"),
-        (lambda x, y: Rotatory([dot, dot])(x, x, y), "d_q = d_k"),
-        (lambda x, y: Rotatory([dot, dot])(x, x, x[:, :0]), "at least one key"),
+        (lambda x, y: interactive()(y, x), "queries of size 2 and keys of size 3"),
+        (lambda x, y: InteractiveCoAttention(dot, dot)(x, x[:, :0]), r"one vector .* \(2, 0, 3\)"),
+        (lambda x, y: Rotatory(dot, dot, dot, dot)(x, x, y), "d_q = d_k"),
+        (lambda x, y: Rotatory(dot, dot, dot, dot)(x, x, x[:, :0]), "at least one key"),
+        (lambda x, y: Rotatory(dot, dot, dot, dot)(x[:, :0], x, x), "at least one vector"),
         (lambda x, y: via()(y, x, y), "queries of size 5 and keys of size 4"),
         (lambda x, y: blocks(4, 6, 4), "4 × 6, got 4"),
         (lambda x, y: blocks(4, 6, 0), "4 × 6, got 0"),

@@ -18,7 +18,7 @@ def kinds():
     hierarchical = feature_related.Hierarchical(
         AttentionPooling(DOT, D), AttentionPooling(DOT, D), feature_related.blocks(4, 8, 2)
     )
-    co_attention = feature_related.CoAttention(scores.General(5, SIZE), SIZE, 5, 6)
+    co_attention = feature_related.ParallelCoAttention(scores.General(5, SIZE), SIZE, 5, 6)
     return Kinds(
         learned_query=torch.randn(D),
         self_attention=query_related.SelfAttention(DOT, SIZE, 5, 3),
