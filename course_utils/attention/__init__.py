@@ -4,6 +4,7 @@
 - `scores`: score functions, from a query and a key to one number.
 - `alignments`: alignment functions, from scores to weights.
 - `hard`: attention that samples one position, and two ways to train it.
+- `glimpses`: small windows of an image, sharp or blurred.
 - `query_related`: self-attention, several heads, several hops, capsules.
 - `feature_related`: several inputs, levels or representations.
 - `spatial`: attention over the positions of a feature map.

@@ -1,6 +1,7 @@
 from . import alignments as alignments
 from . import feature_related as feature_related
 from . import gates as gates
+from . import glimpses as glimpses
 from . import hard as hard
 from . import query_related as query_related
 from . import scores as scores

@@ -1,6 +1,7 @@
 from . import checkpoints as checkpoints
 from . import efficientnet_lite as efficientnet_lite
 from .attn_vgg import AttnVGG as AttnVGG
+from .glimpse_network import GlimpseNetwork as GlimpseNetwork
 from .learn_to_pay_attention import PayAttentionVGG as PayAttentionVGG
 from .output import Heads as Heads
 from .output import Output as Output
