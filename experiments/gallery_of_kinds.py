@@ -8,6 +8,8 @@ is finished is kept, so the same command again completes the experiment.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
 
@@ -39,20 +41,43 @@ def materials() -> tuple[study.Material, ...]:
 
 
 def choose(task: str, kind: str) -> pd.DataFrame:
-    """Return the validation accuracy of all settings; rates are added while an end is best."""
-    train, val, *_ = materials()
-    rates, rows = list(study.RATES[1:-1]), []
-    for rate in rates:  # grows while we go
-        for knob in study.knobs(task, kind):
-            for seed in study.CHOOSING:
-                model = study.train(task, kind, train, rate=rate, knob=knob, seed=seed)
-                accuracy = study.judge(task, model, val, of_maps=False)["accuracy"]
-                rows.append({"rate": rate, "knob": knob, "seed": seed, "accuracy": accuracy})
-        if rate == rates[-1] and len(rates) >= len(study.RATES) - 2:
-            at = study.RATES.index(study.best(pd.DataFrame(rows))[0])
-            around = study.RATES[max(at - 1, 0) : at + 2]
-            rates.extend(r for r in around if r not in rates)
+    """Return the validation accuracy of all settings that were tried.
+
+    While the best learning rate has a neighbour that wasn't tried, that one is added.
+    """
+    rows: list[dict] = []
+    waiting = list(study.RATES[2:-1])
+    while waiting:
+        pairs = itertools.product(waiting, study.knobs(task, kind))
+        rows += [row for pair in pairs for row in tried(task, kind, *pair, study.CHOOSING)]
+        if task == "words" and kind != "blind":
+            rows += finals(task, kind, pd.DataFrame(rows))
+        table = pd.DataFrame(rows)
+        at = study.RATES.index(study.best(table)[0][0])
+        around = study.RATES[max(at - 1, 0) : at + 2]
+        waiting = [rate for rate in around if rate not in set(table.rate)]
     return pd.DataFrame(rows)
+
+
+def finals(task: str, kind: str, table: pd.DataFrame) -> list[dict]:
+    """Try the settings that lead from the first seeds from all other seeds, too."""
+    rows = []
+    leading = study.best(table[table.seed.isin(study.CHOOSING)], study.FINALISTS)
+    for rate, knob in leading:
+        done = set(table[(table.rate == rate) & (table.knob == knob)].seed)
+        rows += tried(task, kind, rate, knob, [s for s in study.SEEDS if s not in done])
+    return rows
+
+
+def tried(task: str, kind: str, rate: float, knob: float, seeds: Iterable[int]) -> list[dict]:
+    """Return the validation accuracy of one setting, one row per seed."""
+    train, val, *_ = materials()
+    rows = []
+    for seed in seeds:
+        model = study.train(task, kind, train, rate=rate, knob=knob, seed=seed)
+        accuracy = study.judge(task, model, val, of_maps=False)["accuracy"]
+        rows.append({"rate": rate, "knob": knob, "seed": seed, "accuracy": accuracy})
+    return rows
 
 
 def one(task: str, kind: str, home: Path) -> None:
@@ -62,7 +87,7 @@ def one(task: str, kind: str, home: Path) -> None:
         return
     train, _, test, first = materials()
     chosen = choose(task, kind)
-    rate, knob = study.best(chosen)
+    ((rate, knob),) = study.best(chosen)
     rows, drawn = [], []
     for seed in study.SEEDS:
         model = study.train(task, kind, train, rate=rate, knob=knob, seed=seed)
