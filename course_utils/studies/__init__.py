@@ -9,6 +9,7 @@ stem in the repository's folder ``experiments``.
 - `attn_vgg`, `learn_to_pay_attention`, `channel_and_spatial_attention`: variants whose trained
   networks are shipped; `shipped` builds, trains and loads those of all three.
 - `score_functions`: what the scale of the scores decides, with probes.
+- `hard_attention`: is a learned place worth a second look? Networks that look twice.
 - `results`: AttnVGG with several alignments and its controls, over five seeds.
 - `attention_vs_grad_cam`: attention maps and explanations of the same networks.
 - `beyond_one_label`: images with several labels.
