@@ -46,7 +46,7 @@ def choose(task: str, kind: str) -> pd.DataFrame:
     While the best learning rate has a neighbour that wasn't tried, that one is added.
     """
     rows: list[dict] = []
-    waiting = list(study.RATES[2:-1])
+    waiting = list(study.RATES[2:5])
     while waiting:
         pairs = itertools.product(waiting, study.knobs(task, kind))
         rows += [row for pair in pairs for row in tried(task, kind, *pair, study.CHOOSING)]

@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -44,7 +45,7 @@ SHIPPED = Path(__file__).parents[1] / "shipped" / "gallery_of_kinds"
 SEEDS = tuple(range(10))
 CHOOSING = (0, 1, 2)  # the seeds whose validation scores choose a setting
 FINALISTS = 3  # settings that are tried from all seeds, for the kinds that read words: some fail
-RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)  # the outer ones if a neighbour is best
+RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # outer ones if a neighbour is best
 DEVIATIONS = (0.1, 0.3, 1.0)  # of the word vectors, before training
 SHARES = (0.001, 0.01, 0.1, 1.0)  # of the reconstruction in the loss; 1 as in its source
 SIDE, PLACED = 8, 34  # positions on each side of an image; features of a position in a scene
@@ -378,59 +379,68 @@ def draw_digits(m: Material, n: int, generator: torch.Generator) -> Drawn:
     return (scenes(m.local, i)[..., :32],), present, {"i": i}
 
 
+Make = Callable[[float], nn.Module]  # from the knob of `knobs`
+
+
 class Task(NamedTuple):
     """A task: how it's drawn, and its kinds by name, each made from the knob of `knobs`."""
 
     draw: Callable[[Material, int, torch.Generator], Drawn]
-    kinds: Mapping[str, Callable[[float], nn.Module]]
+    kinds: Mapping[str, Make]
 
 
-def _words() -> dict[str, Callable[[float], nn.Module]]:
-    sizes = {"image half": PLACED, "interactive": 2 * PLACED, "parallel": 2 * PLACED}
-    asking = {
-        name: (lambda s, name=name, size=size: Reader(Asked(name, s), size, 2))
-        for name, size in sizes.items()
-    }
-    return {"blind": lambda _: Reader(Blind(), PLACED, 2), **asking}
+def _asked(kind: str) -> Make:
+    size = PLACED if kind == "image half" else 2 * PLACED
+    return lambda deviation: Reader(Asked(kind, deviation), size, 2)
 
 
-def _cue() -> dict[str, Callable[[float], nn.Module]]:
-    sizes = {"direct": PLACED, "one way": 2 * PLACED, "rotatory": 4 * PLACED}
-    cued = {n: (lambda _, n=n, size=size: Reader(Cued(n), size, 2)) for n, size in sizes.items()}
-    return {"blind": lambda _: Reader(Blind(), PLACED, 2), **cued}
+def _cued(kind: str, vectors: int) -> Make:
+    return lambda _: Reader(Cued(kind), vectors * PLACED, 2)
 
 
-def _levels() -> dict[str, Callable[[float], nn.Module]]:
-    sizes = {"fine": 32, "coarse": 32, "both, not linked": 64, "via": 64}
-    return {
-        "plain average": lambda _: Reader(Mean(), 32, 10),
-        **{n: (lambda _, n=n, size=size: Reader(Levels(n), size, 10)) for n, size in sizes.items()},
-        "learned query": lambda _: Reader(Blind(32), 32, 10),
-        "hierarchical": lambda _: Reader(Tree(), 32, 10),
-    }
+def _read(make_pool: Callable[..., nn.Module], *arguments: Any, size: int = 32) -> Make:
+    return lambda _: Reader(make_pool(*arguments), size, 10)
 
 
-def _representations() -> dict[str, Callable[[float], nn.Module]]:
-    every = tuple(REPRESENTATIONS)
-    return {
-        **{n: (lambda _, n=n: Reader(Mixed((n,)), 32, 10)) for n in every},
-        "equal weights": lambda _: Reader(Mixed(every, equal=True), 32, 10),
-        "mixed by attention": lambda _: Reader(Mixed(every), 32, 10),
-    }
+def _blind(_: float) -> nn.Module:
+    return Reader(Blind(), PLACED, 2)
 
 
 TASKS = {
-    "words": Task(ask_words, _words()),
-    "cue": Task(ask_cue, _cue()),
-    "levels": Task(draw_images, _levels()),
-    "representations": Task(draw_levels, _representations()),
-    "digits": Task(
-        draw_digits,
+    "words": Task(
+        ask_words,
+        {"blind": _blind, **{k: _asked(k) for k in ("image half", "interactive", "parallel")}},
+    ),
+    "cue": Task(
+        ask_cue,
         {
-            "class queries": lambda _: ByClass(0.0),
-            "capsules": lambda share: ByClass(share),
+            "blind": _blind,
+            "direct": _cued("direct", 1),
+            "one way": _cued("one way", 2),
+            "rotatory": _cued("rotatory", 4),
         },
     ),
+    "levels": Task(
+        draw_images,
+        {
+            "plain average": _read(Mean),
+            "fine": _read(Levels, "fine"),
+            "coarse": _read(Levels, "coarse"),
+            "both, not linked": _read(Levels, "both, not linked", size=64),
+            "via": _read(Levels, "via", size=64),
+            "learned query": _read(Blind, 32),
+            "hierarchical": _read(Tree),
+        },
+    ),
+    "representations": Task(
+        draw_levels,
+        {
+            **{name: _read(Mixed, (name,)) for name in REPRESENTATIONS},
+            "equal weights": _read(partial(Mixed, equal=True), tuple(REPRESENTATIONS)),
+            "mixed by attention": _read(Mixed, tuple(REPRESENTATIONS)),
+        },
+    ),
+    "digits": Task(draw_digits, {"class queries": lambda _: ByClass(0.0), "capsules": ByClass}),
 }
 
 
