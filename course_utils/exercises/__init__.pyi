@@ -5,6 +5,7 @@ from . import beyond_one_label as beyond_one_label
 from . import bugs_in_tensors as bugs_in_tensors
 from . import bugs_in_training as bugs_in_training
 from . import channel_and_spatial_attention as channel_and_spatial_attention
+from . import gallery_of_kinds as gallery_of_kinds
 from . import grad_cam as grad_cam
 from . import kinds_of_attention as kinds_of_attention
 from . import learn_to_pay_attention as learn_to_pay_attention

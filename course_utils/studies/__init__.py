@@ -10,6 +10,7 @@ stem in the repository's folder ``experiments``.
   networks are shipped; `shipped` builds, trains and loads those of all three.
 - `score_functions`: what the scale of the scores decides, with probes.
 - `hard_attention`: is a learned place worth a second look? Networks that look twice.
+- `gallery_of_kinds`: the rarer kinds of attention, each on a task of its own.
 - `results`: AttnVGG with several alignments and its controls, over five seeds.
 - `attention_vs_grad_cam`: attention maps and explanations of the same networks.
 - `beyond_one_label`: images with several labels.
