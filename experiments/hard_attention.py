@@ -1,9 +1,9 @@
 """Train and score the networks of the chapter Hard attention.
 
-`python -m experiments.hard_attention` trains eleven networks on cluttered digits: two seeds at each
-of four learning rates, and three more seeds at the rate that is best on the validation images. It
-takes about half an hour on one core, and puts three tables into the package. A run that is finished
-is kept, so the same command again completes the experiment.
+`python -m experiments.hard_attention` trains thirteen networks on cluttered digits: two seeds at
+each of four learning rates, and three more seeds at the rate that is best on the validation images.
+It takes about half an hour on one core, and puts three tables into the package. A finished run is
+kept, so the same command again completes the experiment.
 """
 
 from __future__ import annotations

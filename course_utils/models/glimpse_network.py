@@ -67,7 +67,11 @@ class GlimpseNetwork(nn.Module):
     each glimpse has several resolutions, and the place is drawn from a Gaussian.
     """
 
-    def __init__(self, policy: str = "draw", classes: int = 10, width: int = 8):
+    cells: Tensor  # (64, 2): x and y of their centres
+
+    def __init__(
+        self, policy: str = "draw", *, apart: bool = False, classes: int = 10, width: int = 8
+    ):
         """Create the network.
 
         Args:
@@ -77,6 +81,8 @@ class GlimpseNetwork(nn.Module):
                 gradient of a softmax. ``soft``: the mean position under the softmax. ``random``:
                 any cell, each as probable as the others. ``middle``: the middle of the image.
                 ``none``: there is no second look.
+            apart: Whether the gradient of the scores stops there; then only the classifier trains
+                the features of the first look.
             classes: Number of classes.
             width: Channels of the first layers.
 
@@ -86,7 +92,7 @@ class GlimpseNetwork(nn.Module):
         super().__init__()
         if policy not in POLICIES:
             raise ValueError(f"unknown policy {policy!r}: choose one of {', '.join(POLICIES)}")
-        self.policy, last = policy, 4 * width
+        self.policy, self.apart, last = policy, apart, 4 * width
         channels = (1, width, 2 * width, last)
         self.first = small_cnn(*channels, pools=1)  # 16 × 16 → 8 × 8
         self.score = nn.Conv2d(last, 1, 1)
@@ -109,7 +115,8 @@ class GlimpseNetwork(nn.Module):
         """
         middle = images.new_zeros(len(images), 2)
         coarse = self.first(retina(images, middle, [images.shape[-1]], size=COARSE))
-        scores = self.score(coarse).flatten(1)  # (B, 32, 8, 8) → (B, 64)
+        scored = coarse.detach() if self.apart else coarse
+        scores = self.score(scored).flatten(1)  # (B, 32, 8, 8) → (B, 64)
         seen, log_prob = coarse.amax(dim=(2, 3)), middle[:, 0]  # (B, 32), (B,)
         if self.second is None:
             return Glimpsed(self.classifier(seen), middle, scores, log_prob)

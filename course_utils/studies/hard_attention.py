@@ -42,6 +42,7 @@ class Variant(NamedTuple):
         size: Side to which the whole image is shrunk first.
         baseline: Whether the mean reward so far is subtracted from the reward.
         entropy: Weight of the entropy bonus.
+        apart: Whether the gradient of the scores stops before the features of the first look.
         told: Whether the second look is at the true centre of the digit.
     """
 
@@ -49,6 +50,7 @@ class Variant(NamedTuple):
     size: int = 64
     baseline: bool = False
     entropy: float = 0.0
+    apart: bool = False
     told: bool = False
 
 
@@ -60,12 +62,15 @@ VARIANTS = {
     "middle": Variant("middle"),
     "soft": Variant("soft"),
     "straight-through": Variant("straight-through"),
+    "straight-through, apart": Variant("straight-through", apart=True),
     "REINFORCE": Variant("draw"),
     "REINFORCE, baseline": Variant("draw", baseline=True),
     "REINFORCE, baseline, entropy": Variant("draw", baseline=True, entropy=ENTROPY),
+    "REINFORCE, baseline, apart": Variant("draw", baseline=True, apart=True),
     "true place": Variant("middle", told=True),
 }
-LEARNED = ("soft", "straight-through", *(name for name in VARIANTS if "REINFORCE" in name))
+POLICIES = ("soft", "straight-through", "draw")  # those that learn a place
+LEARNED = tuple(name for name, variant in VARIANTS.items() if variant.policy in POLICIES)
 
 
 class WholeImage(nn.Module):
@@ -103,7 +108,7 @@ def build(name: str, *, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         if variant.policy == "whole":
             return WholeImage(variant.size)
-        return GlimpseNetwork(variant.policy)
+        return GlimpseNetwork(variant.policy, apart=variant.apart)
 
 
 def middles(data: ClutteredDigits) -> Float[Tensor, "N 2"]:

@@ -62,6 +62,15 @@ def test_through_which_policies_the_loss_reaches_the_scores(policy):
     assert reached == (policy in ("straight-through", "soft"))
 
 
+def test_apart_the_scores_do_not_train_the_first_look():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = GlimpseNetwork("draw", apart=True)
+    hard.reinforce_loss(model(IMAGES).log_prob, torch.ones(6)).backward()
+    assert model.score.weight.grad.abs().max() > 0
+    assert model.first[0].weight.grad is None
+
+
 def test_reinforce_reaches_the_scores_of_a_draw():
     model = network("draw")
     out = model(IMAGES)
