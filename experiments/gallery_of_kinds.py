@@ -2,7 +2,7 @@
 
 `python -m experiments.gallery_of_kinds` chooses the learning rate of each kind, and one more knob
 where there is one, from three seeds on validation images, and then trains the kind from ten seeds.
-It takes about a quarter of an hour on one core, and puts three tables into the package. A kind that
+It takes about 25 minutes on one core, and puts three tables into the package. A kind that
 is finished is kept, so the same command again completes the experiment.
 """
 
