@@ -5,7 +5,8 @@
 - `alignments`: alignment functions, from scores to weights.
 - `hard`: attention that samples one position, and two ways to train it.
 - `glimpses`: small windows of an image, sharp or blurred.
-- `query_related`: self-attention, several heads, several hops, capsules.
+- `query_related`: self-attention, several heads, several hops, one query per class, capsules.
+- `simple_pools`: maximum, log-sum-exp and generalised mean, which have no query.
 - `feature_related`: several inputs, levels or representations.
 - `spatial`: attention over the positions of a feature map.
 - `gates`: layers that rescale the channels or positions of a feature map.

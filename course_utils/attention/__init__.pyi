@@ -5,6 +5,7 @@ from . import glimpses as glimpses
 from . import hard as hard
 from . import query_related as query_related
 from . import scores as scores
+from . import simple_pools as simple_pools
 from .crops import centre as centre
 from .crops import crop as crop
 from .gates import FlatGate as FlatGate

@@ -2,7 +2,8 @@
 
 These are the query-related mechanisms of Brauwers and Frasincar 2023, "A General Survey on
 Attention Mechanisms in Deep Learning": self-attention, multi-head and multi-hop attention, and
-capsules. Each takes an `Attention` with any score and any alignment.
+capsules, also without their reconstruction: one query per class. Each takes an `Attention` with any
+score and any alignment.
 """
 
 from __future__ import annotations
@@ -171,12 +172,12 @@ class MultiHop(nn.Module):
         return AttendedOften(context, torch.stack(weights, dim=1))  # weights (B, n, Q, K)
 
 
-class Capsuled(NamedTuple):
-    """The output of `Capsules`.
+class AttendedByClass(NamedTuple):
+    """The output of `ClassQueries`.
 
     Attributes:
-        context: (B, classes, d), the context of each capsule.
-        weights: (B, classes, K), the weights of each capsule.
+        context: (B, classes, d), the context of each class.
+        weights: (B, classes, K), the weights of each class.
         logits: (B, classes), the evidence for each class. Each class is judged independently, so
             several of them can be present.
     """
@@ -191,20 +192,18 @@ class Capsuled(NamedTuple):
         return self.logits.sigmoid()
 
 
-class Capsules(nn.Module):
-    """Capsules: one learned query per class, and a probability from the context of that query.
+class ClassQueries(nn.Module):
+    """One learned query per class, and a logit from the context of that query.
 
-    Source: Wang et al. 2018, "Sentiment Analysis by Capsules". In the paper, the probability also
-    scales the context, from which the average of the inputs is reconstructed; that second loss is
-    left out here.
+    With the reconstruction of their source, they are `Capsules`.
     """
 
     def __init__(self, attention: Attention, classes: int, d_q: int, size: int):
         """Create a query and a classifier for each class.
 
         Args:
-            attention: Attention of each capsule.
-            classes: Number of capsules, at least 1.
+            attention: Attention of each query.
+            classes: Number of classes, at least 1.
             d_q: Size of a query.
             size: Size of an input vector, and so of a context.
 
@@ -219,11 +218,13 @@ class Capsules(nn.Module):
         self.weight = nn.Parameter(torch.randn(classes, size) / math.sqrt(size))
         self.bias = nn.Parameter(torch.zeros(classes))
 
-    def forward(self, inputs: Float[Tensor, "B K size"], mask: Mask | None = None) -> Capsuled:
-        """Return the context, weights and logit of each capsule.
+    def forward(
+        self, inputs: Float[Tensor, "B K size"], mask: Mask | None = None
+    ) -> AttendedByClass:
+        """Return the context, weights and logit of each class.
 
         Args:
-            inputs: Vectors that every capsule attends to.
+            inputs: Vectors that every query attends to.
             mask: True where attention is allowed; broadcast to (B, classes, K).
 
         Raises:
@@ -234,4 +235,78 @@ class Capsules(nn.Module):
         context, weights = self.attention(queries, inputs, inputs, mask)
         # Each class reads only its own context: a dot product per row, not a matrix product.
         logits = (context * self.weight).sum(dim=-1) + self.bias  # (B, classes)
-        return Capsuled(context, weights, logits)
+        return AttendedByClass(context, weights, logits)
+
+
+class Capsuled(NamedTuple):
+    """The output of `Capsules`.
+
+    Attributes:
+        context: (B, classes, d), the representation c_m of each capsule.
+        weights: (B, classes, K), the weights of each capsule.
+        logits: (B, classes), the evidence for each class.
+        reconstructions: (B, classes, d), the context of each capsule times its probability.
+    """
+
+    context: Float[Tensor, "B classes d"]
+    weights: Float[Tensor, "B classes K"]
+    logits: Float[Tensor, "B classes"]
+    reconstructions: Float[Tensor, "B classes d"]
+
+    @property
+    def probabilities(self) -> Float[Tensor, "B classes"]:
+        """Probability of each class, the sigmoid of its logit. The sum of a row is not fixed."""
+        return self.logits.sigmoid()
+
+
+class Capsules(nn.Module):
+    r"""One query per class, and a reconstruction of the input by each class.
+
+    .. math:: p_m = \sigma(w_m^\top c_m + b_m), \quad r_m = p_m\, c_m
+
+    These are not the capsules of Sabour, Frosst and Hinton 2017, which route vectors by agreement.
+
+    Source: Wang et al. 2018, "Sentiment Analysis by Capsules", where a recurrent network makes the
+    input vectors.
+    """
+
+    def __init__(self, attention: Attention, classes: int, d_q: int, size: int):
+        """Create the queries and classifiers; the arguments are those of `ClassQueries`."""
+        super().__init__()
+        self.by_class = ClassQueries(attention, classes, d_q, size)
+
+    def forward(self, inputs: Float[Tensor, "B K size"], mask: Mask | None = None) -> Capsuled:
+        """Return the context, weights, logit and reconstruction of each capsule.
+
+        The arguments are those of `ClassQueries.forward`.
+
+        Raises:
+            ValueError: See `ClassQueries.forward`.
+        """
+        found: AttendedByClass = self.by_class(inputs, mask)
+        context, weights, logits = found
+        return Capsuled(context, weights, logits, found.probabilities[..., None] * context)
+
+    @staticmethod
+    def loss(
+        capsuled: Capsuled, inputs: Float[Tensor, "B K size"], present: Float[Tensor, "B classes"]
+    ) -> Float[Tensor, " B"]:
+        r"""Return the sum of both hinge losses, per input.
+
+        .. math::
+            \Big[1 + \sum_m t'_m p_m\Big]_+ + \Big[1 + \sum_m t'_m \bar v^\top r_m\Big]_+
+
+        Here :math:`t'_m` is −1 if class m is present and 1 if not, and :math:`\bar v` is the mean
+        of the input vectors: capsules that are present should be likely and resemble it, and the
+        others shouldn't.
+
+        Args:
+            capsuled: What `forward` returned for the inputs.
+            inputs: The same inputs.
+            present: 1 for each class that is present, else 0. In the source, it's exactly one.
+        """
+        sign = 1 - 2 * present
+        mean = inputs.mean(dim=1, keepdim=True)  # (B, 1, size)
+        alike = (capsuled.reconstructions * mean).sum(dim=-1)  # (B, classes)
+        hinges = [(1 + (sign * by).sum(dim=-1)).relu() for by in (capsuled.probabilities, alike)]
+        return hinges[0] + hinges[1]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from course_utils.attention import scores
 from course_utils.attention.general import Attention, to_maps, to_sequence
-from course_utils.attention.query_related import Capsules
+from course_utils.attention.query_related import ClassQueries
 from course_utils.attention.spatial import Alignment, attend
 from course_utils.core.checks import check_choice
 from course_utils.models.output import as_rgb
@@ -60,7 +60,7 @@ class LabelAttention(nn.Module):
     - ``average_softmax``: the control of ``dual``, with a uniform map of ones instead of the
       sigmoid;
     - ``by_class``: one map per class, from one query per class, with softmax:
-      `attention.query_related.Capsules`.
+      `attention.query_related.ClassQueries`.
     """
 
     least_size = 4  # pixels: after two halvings, one position is left
@@ -89,10 +89,10 @@ class LabelAttention(nn.Module):
         self.branches = nn.ModuleDict(
             {branch: nn.Conv2d(size, 1, 1) for branch in BRANCHES[variant] if branch != "uniform"}
         )
-        self.classifier: Capsules | nn.Linear
+        self.classifier: ClassQueries | nn.Linear
         if variant == "by_class":
             attention = Attention(scores.scaled_multiplicative)
-            self.classifier = Capsules(attention, num_classes, size, size)
+            self.classifier = ClassQueries(attention, num_classes, size, size)
         else:
             self.classifier = nn.Linear(size * len(BRANCHES[variant]), num_classes)
         # All variants start from logits near 0, so that none has a head start.

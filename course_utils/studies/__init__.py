@@ -10,6 +10,7 @@ stem in the repository's folder ``experiments``.
   networks are shipped; `shipped` builds, trains and loads those of all three.
 - `score_functions`: what the scale of the scores decides, with probes.
 - `hard_attention`: is a learned place worth a second look? Networks that look twice.
+- `kinds_of_attention`: five tasks, each with a kind of attention that needs its map.
 - `gallery_of_kinds`: the rarer kinds of attention, each on a task of its own.
 - `results`: AttnVGG with several alignments and its controls, over five seeds.
 - `attention_vs_grad_cam`: attention maps and explanations of the same networks.
@@ -18,6 +19,7 @@ stem in the repository's folder ``experiments``.
 - `source_audit`: the optimism of the best epoch.
 - `presets`: the three sizes of every experiment: smoke, cpu and gpu.
 - `variants`: the type of every variant, and training it.
+- `scenes`: scenes of two digits, and small models that are trained on them.
 - `probes`: small classifiers trained on frozen features.
 - `statistics`: confidence intervals, paired differences and Holm's correction.
 """

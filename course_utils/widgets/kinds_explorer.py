@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from course_utils.attention import alignments, scores
 from course_utils.attention.feature_related import Hierarchical, ParallelCoAttention
 from course_utils.attention.general import MultiDimensional
-from course_utils.attention.query_related import Capsules, MultiHead, MultiHop, SelfAttention
+from course_utils.attention.query_related import ClassQueries, MultiHead, MultiHop, SelfAttention
 from course_utils.core.boxes import box_regions
 from course_utils.explain.metrics import area_share, energy_by_position
 from course_utils.widgets import packing
@@ -59,7 +59,7 @@ class Kinds(NamedTuple):
         multi_head: A query and multi-head attention.
         multi_hop: A query and multi-hop attention.
         hierarchical: Hierarchical attention over groups of the grid.
-        capsules: Capsules, one per digit.
+        capsules: ClassQueries, one per digit.
         multi_dimensional: A query and multi-dimensional attention.
         co_attention: (10, T, d_y), the word vectors of ten questions, one per digit; and
             co-attention of scenes and words.
@@ -70,7 +70,7 @@ class Kinds(NamedTuple):
     multi_head: WithQuery[MultiHead]
     multi_hop: WithQuery[MultiHop]
     hierarchical: Hierarchical
-    capsules: Capsules
+    capsules: ClassQueries
     multi_dimensional: WithQuery[MultiDimensional]
     co_attention: WithQuery[ParallelCoAttention]
 

@@ -9,7 +9,14 @@ from torch import nn
 
 from course_utils.attention import alignments, scores
 from course_utils.attention.general import Attention, AttentionPooling
-from course_utils.attention.query_related import Capsules, MultiHead, MultiHop, SelfAttention
+from course_utils.attention.query_related import (
+    Capsuled,
+    Capsules,
+    ClassQueries,
+    MultiHead,
+    MultiHop,
+    SelfAttention,
+)
 from tests.attention.cases import close, dot, few, made, seeds
 from tests.references import attend, gradcheck, normal, numpy
 
@@ -125,8 +132,8 @@ def test_one_hop_is_attention():
     assert torch.equal(hop.weights[:, 0], once.weights)
 
 
-def test_capsules_equal_their_formula():
-    module = made(Capsules, dot, 4, 6, 6)
+def test_class_queries_equal_their_formula():
+    module = made(ClassQueries, dot, 4, 6, 6)
     x, module.bias.data = normal(6, (2, 5, 6), (4,))
     result = module(x)
     queries, W, b = numpy(*module.parameters())
@@ -139,8 +146,8 @@ def test_capsules_equal_their_formula():
             assert result.probabilities[n, c].item() == pytest.approx(probability, abs=1e-12)
 
 
-def test_capsule_is_attention_pooling_and_independent_of_the_others():
-    module = made(Capsules, Attention(made(scores.Additive, 5, 6, 3)), 3, 5, 6)
+def test_class_query_is_attention_pooling_and_independent_of_the_others():
+    module = made(ClassQueries, Attention(made(scores.Additive, 5, 6, 3)), 3, 5, 6)
     (x,) = normal(7, (2, 4, 6))
     before = module(x)
     for c in range(3):
@@ -153,6 +160,41 @@ def test_capsule_is_attention_pooling_and_independent_of_the_others():
     after = module(x)
     assert torch.equal(after.logits[:, 1:], before.logits[:, 1:])
     assert not torch.equal(after.logits[:, 0], before.logits[:, 0])
+
+
+def test_capsules_are_class_queries_that_reconstruct():
+    capsules, by_class = made(Capsules, dot, 4, 6, 6), made(ClassQueries, dot, 4, 6, 6)
+    (x,) = normal(15, (2, 5, 6))
+    found, expected = capsules(x), by_class(x)
+    close(tuple(found[:3]), tuple(expected))
+    for n in range(2):
+        for m in range(4):
+            p = 1 / (1 + np.exp(-expected.logits[n, m].item()))
+            close(found.reconstructions[n, m], p * expected.context[n, m])
+            assert found.probabilities[n, m].item() == pytest.approx(p, abs=1e-12)
+
+
+def test_loss_of_capsules_by_hand():
+    """Class 0 is there with probability 0.9, class 1 isn't, with 0.2; the mean input is (1, 2)."""
+    logits = torch.logit(torch.tensor([[0.9, 0.2]]))
+    context = torch.tensor([[[0.5, 0.0], [0.0, 1.0]]])
+    rebuilt = torch.tensor([[[0.45, 0.0], [0.0, 0.2]]])
+    inputs = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])
+    loss = Capsules.loss(
+        Capsuled(context, torch.ones(1, 2, 2) / 2, logits, rebuilt),
+        inputs,
+        torch.tensor([[1.0, 0.0]]),
+    )
+    # 1 − 0.9 + 0.2, and 1 − 0.45 · 1 + 0.2 · 2
+    assert loss.item() == pytest.approx(0.3 + 0.95, abs=1e-6)
+
+
+def test_loss_of_capsules_is_a_hinge():
+    """A capsule that is certain and much like the mean costs nothing more."""
+    context = torch.tensor([[[9.0], [0.0]]])
+    logits, inputs = torch.tensor([[50.0, -50.0]]), torch.ones(1, 3, 1)
+    sure = Capsuled(context, torch.ones(1, 2, 3) / 3, logits, context)
+    assert Capsules.loss(sure, inputs, torch.tensor([[1.0, 0.0]])).item() == 0
 
 
 @of_one_set
@@ -178,8 +220,8 @@ def test_permuted_positions_give_permuted_results(module, seed, order):
 
 @few
 @given(seed=seeds, order=st.permutations(range(4)))
-def test_capsules_ignore_the_order_of_positions(seed, order):
-    module = made(Capsules, dot, 3, 6, 6)
+def test_class_queries_ignore_the_order_of_positions(seed, order):
+    module = made(ClassQueries, dot, 3, 6, 6)
     (x,) = normal(seed, (2, 4, 6))
     result, permuted = module(x), module(x[:, order])
     close((permuted.context, permuted.logits), (result.context, result.logits))
@@ -187,7 +229,7 @@ def test_capsules_ignore_the_order_of_positions(seed, order):
     close(result.weights.sum(dim=-1), torch.ones(2, 3).double())
 
 
-@pytest.mark.parametrize("module", [*SELF.values(), made(Capsules, dot, 3, 6, 6)])
+@pytest.mark.parametrize("module", [*SELF.values(), made(ClassQueries, dot, 3, 6, 6)])
 def test_each_image_of_a_batch_is_attended_by_itself(module):
     (x,) = normal(8, (3, 4, 6))
     whole = module(x)
@@ -212,8 +254,8 @@ def test_query_without_an_allowed_position_gives_no_weight(kind):
     close(context[:, 1], nothing.expand_as(context[:, 1]))
 
 
-def test_capsules_under_a_mask():
-    module = made(Capsules, dot, 3, 6, 6)
+def test_class_queries_under_a_mask():
+    module = made(ClassQueries, dot, 3, 6, 6)
     (x,) = normal(10, (2, 4, 6))
     mask = torch.tensor([[True, False, True, True], [False] * 4])[:, None]
     context, weights, _ = module(x, mask)
@@ -240,7 +282,11 @@ def test_gradients_of_heads_and_hops(module):
 
 
 def test_gradients_of_capsules():
-    assert gradcheck(made(Capsules, dot, 3, 6, 6), *normal(13, (2, 4, 6)))
+    assert gradcheck(made(Capsules, dot, 3, 6, 6), *normal(16, (2, 4, 6)))
+
+
+def test_gradients_of_class_queries():
+    assert gradcheck(made(ClassQueries, dot, 3, 6, 6), *normal(13, (2, 4, 6)))
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -272,12 +318,12 @@ def test_gradients_of_capsules():
             r"values of shape \(any, any, 6\), got \(2, 4, 5\)",
         ),
         (lambda x: SELF["hops"](x[:, :0]), "at least one key"),
-        (lambda x: Capsules(dot, 0, 6, 6), "got 0"),
+        (lambda x: ClassQueries(dot, 0, 6, 6), "got 0"),
         (
-            lambda x: made(Capsules, dot, 3, 6, 6)(x[..., :5]),
+            lambda x: made(ClassQueries, dot, 3, 6, 6)(x[..., :5]),
             r"inputs of shape \(any, any, 6\)",
         ),
-        (lambda x: made(Capsules, dot, 3, 5, 6)(x), "d_q = d_k"),
+        (lambda x: made(ClassQueries, dot, 3, 5, 6)(x), "d_q = d_k"),
     ],
 )
 def test_errors_name_the_expected_and_the_given_values(call, message):

@@ -25,7 +25,7 @@ def kinds():
         multi_head=WithQuery(torch.randn(SIZE), query_related.MultiHead(DOT, SIZE, 2)),
         multi_hop=WithQuery(0.5 * torch.randn(D), query_related.MultiHop(DOT, 3)),
         hierarchical=hierarchical,
-        capsules=query_related.Capsules(DOT, 10, D, D),
+        capsules=query_related.ClassQueries(DOT, 10, D, D),
         multi_dimensional=WithQuery(torch.randn(SIZE), MultiDimensional(SIZE, SIZE, SIZE, 7)),
         co_attention=WithQuery(torch.randn(10, T, 5), co_attention),
     )

@@ -247,7 +247,7 @@ def kinds_with(field, change):
 
 
 BIASED = scores.BiasedGeneral(5, SIZE)
-COSINE = query_related.Capsules(Attention(scores.cosine), 10, D, D)
+COSINE = query_related.ClassQueries(Attention(scores.cosine), 10, D, D)
 
 
 @pytest.mark.usefixtures("unchecked")
