@@ -1,4 +1,5 @@
 from . import diagrams as diagrams
+from . import mechanisms as mechanisms
 from .canvas import BOX_COLOUR as BOX_COLOUR
 from .canvas import DPI as DPI
 from .canvas import MAP_COLOURS as MAP_COLOURS
