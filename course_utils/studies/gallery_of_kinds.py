@@ -327,8 +327,7 @@ class ByClass(nn.Module):
         loss = F.binary_cross_entropy_with_logits(found.logits, present)
         if not self.share:
             return loss
-        rebuilt = found.logits.sigmoid()[..., None] * found.context  # (B, 10, 32)
-        alike = (rebuilt @ x.mean(dim=1)[..., None]).squeeze(-1)  # (B, 10)
+        alike = (found.reconstructions * x.mean(dim=1, keepdim=True)).sum(dim=-1)  # (B, 10)
         hinge = (1 + ((1 - 2 * present) * alike).sum(dim=1)).clamp(min=0)
         return loss + self.share * hinge.mean()
 
