@@ -15,6 +15,7 @@ from course_utils.attention import (
     MultiDimensional,
     alignments,
     feature_related,
+    hard,
     query_related,
     scores,
 )
@@ -201,11 +202,15 @@ def test_the_choices_are_those_of_the_package():
 
     found = {part: {words(name) for name in names} for part, names in diagrams.CHOICES.items()}
     assert found["score"] == own(scores)
-    assert found["alignment"] == own(alignments) - {"allowed"}
+    assert found["alignment"] == own(alignments) - {"allowed"} | {
+        words(hard.__name__.split(".")[-1])
+    }
     kinds = {words(kind.__name__) for kind in (AttentionPooling, MultiDimensional)}
     modules = own(query_related) | own(feature_related)
-    results = {"attendedoften", "capsuled", "levelcontexts", "attendedbygroup", "blocks"}
-    assert found["kind"] == kinds | modules - results
+    results = {"attendedoften", "attendedbyclass", "capsuled", "rotatorycontexts"}
+    results |= {"levelcontexts", "attendedbygroup", "blocks"}
+    called = {"classqueries": "onequeryperclass"}
+    assert found["kind"] == {called.get(name, name) for name in kinds | modules - results}
 
 
 @pytest.mark.parametrize("part", diagrams.CHOICES)
