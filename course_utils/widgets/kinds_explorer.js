@@ -1,4 +1,4 @@
-/* KindsExplorer: eight kinds of attention on one scene, from the features and their parameters. */
+/* KindsExplorer: six kinds of attention on one scene, from the features and their parameters. */
 
 /** Read the parameters by name: a matrix as a list of rows, a vector as one row. */
 function unpacked(numbers, shapes) {
@@ -34,6 +34,26 @@ const combined = (weights, vectors, length) =>
 const KINDS = {
   learned_query: (p, x, { temperature }) => attend(p["learned_query.query"][0], x, temperature),
 
+  multi_dimensional(p, x, { feature, temperature }) {
+    const query = linear(p["multi_dimensional.project_query.weight"])(
+      p["multi_dimensional.query"][0],
+    );
+    const key = linear(
+      p["multi_dimensional.project_key.weight"],
+      p["multi_dimensional.project_key.bias"],
+    );
+    const row = p["multi_dimensional.score.weight"][feature];
+    return softmax(
+      x.map((vector) =>
+        dot(
+          row,
+          key(vector).map((value, j) => Math.tanh(value + query[j])),
+        ),
+      ),
+      temperature,
+    );
+  },
+
   self_attention: (p, x, { position, temperature }) =>
     attend(
       linear(p["self_attention.project_query.weight"])(x[position]),
@@ -64,97 +84,21 @@ const KINDS = {
     return weights;
   },
 
-  hierarchical(p, x, { groups, level, temperature }) {
-    const inner = p["hierarchical.within.query"][0];
-    const outer = p["hierarchical.over.query"][0];
-    const vectors = groups.map((group) => group.map((i) => x[i]));
-    const within = vectors.map((block) => attend(inner, block, temperature));
-    const over = attend(
-      outer,
-      vectors.map((block, g) => combined(within[g], block, outer.length)),
-      temperature,
-    );
-    const weights = new Float64Array(x.length);
-    groups.forEach((group, g) =>
-      group.forEach(
-        (i, j) => (weights[i] = [within[g][j] * over[g], within[g][j], over[g]][level]),
-      ),
-    );
-    return weights;
-  },
-
-  capsules: (p, x, { digit, temperature }) => attend(p["capsules.queries"][digit], x, temperature),
-
-  multi_dimensional(p, x, { feature, temperature }) {
-    const query = linear(p["multi_dimensional.project_query.weight"])(
-      p["multi_dimensional.query"][0],
-    );
-    const key = linear(
-      p["multi_dimensional.project_key.weight"],
-      p["multi_dimensional.project_key.bias"],
-    );
-    const row = p["multi_dimensional.score.weight"][feature];
-    return softmax(
-      x.map((vector) =>
-        dot(
-          row,
-          key(vector).map((value, j) => Math.tanh(value + query[j])),
-        ),
-      ),
-      temperature,
-    );
-  },
-
-  co_attention(p, x, { question, temperature }) {
-    const length = p["co_attention.words"].length / 10;
-    const words = p["co_attention.words"].slice(question * length, (question + 1) * length);
-    const asks = words.map(linear(p["co_attention.score.project.weight"]));
-    const from = words.map(linear(p["co_attention.project_y.weight"]));
-    const project = linear(p["co_attention.project_x.weight"]);
-    const row = p["co_attention.score_x.weight"][0];
-    return softmax(
-      x.map((vector) => {
-        const affinity = asks.map((ask) => Math.tanh(dot(ask, vector)));
-        return dot(
-          row,
-          project(vector).map((value, j) =>
-            Math.tanh(
-              value +
-                dot(
-                  affinity,
-                  from.map((y) => y[j]),
-                ),
-            ),
-          ),
-        );
-      }),
-      temperature,
-    );
-  },
+  class_queries: (p, x, { digit, temperature }) =>
+    attend(p["class_queries.queries"][digit], x, temperature),
 };
 
-/** The probability that a capsule gives its class. */
+/** The probability that a class is given, from its own context. */
 function probability(p, x, digit, weights) {
-  const row = p["capsules.weight"][digit];
-  return (
-    1 / (1 + Math.exp(-dot(row, combined(weights, x, row.length)) - p["capsules.bias"][0][digit]))
-  );
+  const row = p["class_queries.weight"][digit];
+  const logit = dot(row, combined(weights, x, row.length)) + p["class_queries.bias"][0][digit];
+  return 1 / (1 + Math.exp(-logit));
 }
 
 const ZOOM = 4;
 
 /** What the reader chooses, and what the kinds need to know of the scene; see KINDS. */
-const OPTIONS = [
-  "position",
-  "heads",
-  "head",
-  "hop",
-  "groups",
-  "level",
-  "digit",
-  "feature",
-  "question",
-];
+const OPTIONS = ["position", "heads", "head", "hop", "digit", "feature"];
 
 /** The traits that never change, as typed arrays where they are numbers. */
 function readTraits(model) {
@@ -202,18 +146,12 @@ function kindSettings(model, data) {
   return {
     multi_head: choice(model, "head", "Head", count(model.get("heads"), "head")),
     multi_hop: choice(model, "hop", "Hop", count(model.get("hops"), "hop")),
-    hierarchical: choice(model, "level", "Level", [
-      "both: the product",
-      "within the blocks",
-      "over the blocks",
-    ]),
-    capsules: choice(model, "digit", "Capsule of", digits),
+    class_queries: choice(model, "digit", "Query of the", digits),
     multi_dimensional: slider(model, "feature", "Feature", {
       min: 0,
       max: valueSize(data) - 1,
       show: (i) => i + 1,
     }),
-    co_attention: choice(model, "question", "Where is the", digits),
   };
 }
 
@@ -225,12 +163,9 @@ const TITLES = {
     `column ${(position % columns) + 1}`,
   multi_head: ({ head }) => `Multi-head, head ${head + 1}`,
   multi_hop: ({ hop }) => `Multi-hop, hop ${hop + 1}`,
-  hierarchical: ({ level }) =>
-    `Hierarchical, ${["both levels", "within the blocks", "over the blocks"][level]}`,
-  capsules: ({ digit }) => `Capsules, digit ${digit}`,
+  class_queries: ({ digit }) => `One query per class, query of the ${digit}`,
   multi_dimensional: ({ feature }, data) =>
     `Multi-dimensional, feature ${feature + 1} of ${valueSize(data)}`,
-  co_attention: ({ question }) => `Co-attention, asked for the ${question}`,
 };
 
 /** Compute everything that the widget shows, from the reader's choices. */
@@ -318,8 +253,8 @@ function described(data, { n, name, options, x, weights, shares, labels, chances
     `${right} on the right; chance is ${chances.map(percent).join(" and ")}. ` +
     `The weights sum to ${sum(weights).toFixed(2)}; the highest is ${short(highest)}, ` +
     `a uniform one would be ${short(1 / data.positions)}.` +
-    (name === "capsules"
-      ? ` The capsule gives the digit a probability of ` +
+    (name === "class_queries"
+      ? ` From this map, the digit gets a probability of ` +
         `${probability(data.learned, x, options.digit, weights).toFixed(2)}.`
       : "")
   );
@@ -359,13 +294,11 @@ function controls(model, { labels }, { settings }) {
   return controlRow(
     choice(model, "kind", "Kind", [
       "a learned query",
+      "multi-dimensional",
       "self-attention",
       "multi-head",
       "multi-hop",
-      "hierarchical",
-      "capsules",
-      "multi-dimensional",
-      "co-attention",
+      "one query per class",
     ]),
     ...Object.values(settings),
     slider(model, "image", "Scene", { min: 0, max: labels.length - 1, show: (i) => i + 1 }),
@@ -397,7 +330,7 @@ function render({ model, el }) {
   );
   onChange(
     model,
-    ["kind", "image", "power", "position", "head", "hop", "level", "digit", "feature", "question"],
+    ["kind", "image", "power", "position", "head", "hop", "digit", "feature"],
     () => draw(model, data, view),
   );
   draw(model, data, view);

@@ -1,4 +1,4 @@
-"""KindsExplorer: one scene under eight kinds of attention, each with its learned parameters."""
+"""KindsExplorer: one scene under six kinds of attention, each with its learned parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from course_utils.attention import alignments, scores
-from course_utils.attention.feature_related import Hierarchical, ParallelCoAttention
 from course_utils.attention.general import MultiDimensional
 from course_utils.attention.query_related import ClassQueries, MultiHead, MultiHop, SelfAttention
 from course_utils.core.boxes import box_regions
@@ -47,32 +46,30 @@ class WithQuery(NamedTuple, Generic[Module]):
 
 
 class Kinds(NamedTuple):
-    """Trained attention modules of eight kinds, in the order in which the widget lists them.
+    """Trained attention modules of six kinds, in the order in which the widget lists them.
 
-    All of them score by scaled dot products, except `MultiDimensional`, which has its own score,
-    and `ParallelCoAttention`, whose score is `scores.General`; all align by softmax. Each kind
-    reads either the features alone (size d), or the features and the coordinates (size d + 2).
+    All of them score by scaled dot products, except `MultiDimensional`, which has its own score;
+    all align by softmax. Each kind reads either the features alone (size d), or the features and
+    the coordinates (size d + 2).
 
     Attributes:
         learned_query: (d,), one learned query.
+        multi_dimensional: A query and multi-dimensional attention.
         self_attention: Self-attention.
         multi_head: A query and multi-head attention.
         multi_hop: A query and multi-hop attention.
-        hierarchical: Hierarchical attention over groups of the grid.
-        capsules: ClassQueries, one per digit.
-        multi_dimensional: A query and multi-dimensional attention.
-        co_attention: (10, T, d_y), the word vectors of ten questions, one per digit; and
-            co-attention of scenes and words.
+        class_queries: One query per digit.
     """
 
     learned_query: Float[Tensor, " d"]
+    multi_dimensional: WithQuery[MultiDimensional]
     self_attention: SelfAttention
     multi_head: WithQuery[MultiHead]
     multi_hop: WithQuery[MultiHop]
-    hierarchical: Hierarchical
-    capsules: ClassQueries
-    multi_dimensional: WithQuery[MultiDimensional]
-    co_attention: WithQuery[ParallelCoAttention]
+    class_queries: ClassQueries
+
+
+FIRST_SHOWN = Kinds._fields.index("multi_head")  # its two maps differ at first sight
 
 
 class KindsExplorer(anywidget.AnyWidget):
@@ -86,16 +83,14 @@ class KindsExplorer(anywidget.AnyWidget):
     _esm = module("kinds_explorer")
     _css = style()
 
-    kind = traitlets.Int(0, min=0, max=7, help="in the order of `Kinds`").tag(sync=True)
+    kind = traitlets.Int(FIRST_SHOWN, min=0, max=5, help="in the order of `Kinds`").tag(sync=True)
     image = traitlets.Int(0).tag(sync=True)
     power = traitlets.Float(0.0, help="the temperature is 2 to this power").tag(sync=True)
     position = traitlets.Int(0, help="of the query, in self-attention").tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
     hop = traitlets.Int(0).tag(sync=True)
-    level = traitlets.Int(0, help="0: both levels, 1: within, 2: over the blocks").tag(sync=True)
-    digit = traitlets.Int(0, help="class of the capsule").tag(sync=True)
+    digit = traitlets.Int(0, help="class whose query is shown").tag(sync=True)
     feature = traitlets.Int(0, help="feature of a value, if multi-dimensional").tag(sync=True)
-    question = traitlets.Int(0, help="digit that co-attention is asked for").tag(sync=True)
 
     size = traitlets.List(traitlets.Int(), help="H, W of a scene in pixels").tag(sync=True)
     grid = traitlets.List(traitlets.Int(), help="rows and columns of positions").tag(sync=True)
@@ -109,7 +104,6 @@ class KindsExplorer(anywidget.AnyWidget):
     inside = traitlets.Bytes(help="energy by position").tag(sync=True)  # (N, 2, K) float32
     hops = traitlets.Int().tag(sync=True)
     heads = traitlets.Int().tag(sync=True)
-    groups = traitlets.List(traitlets.Any()).tag(sync=True)  # (G, n)
     # A list of pairs and not a dict: notebooks sort the keys of the dicts that they store.
     shapes = traitlets.List(traitlets.Any(), help="name and shape of each parameter").tag(sync=True)
     parameters = traitlets.Bytes(help="in the order of `shapes`").tag(sync=True)  # float32
@@ -117,7 +111,7 @@ class KindsExplorer(anywidget.AnyWidget):
 
     @classmethod
     def from_kinds(cls, scenes: Scenes, kinds: Kinds) -> KindsExplorer:
-        """Show scenes under eight kinds of attention.
+        """Show scenes under six kinds of attention.
 
         Raises:
             ValueError: If the cells of the grid aren't square; if a feature is negative; if a scene
@@ -135,7 +129,6 @@ class KindsExplorer(anywidget.AnyWidget):
         # A square mask that covers the scene, cut to it: `box_regions` makes square masks only.
         regions = box_regions(scenes.boxes.flatten(0, 1), max(height, width))
         regions = regions[..., :height, :width]  # (2 · N, 1, H, W)
-        first_digit = int(scenes.labels[0, 0])
         return cls(
             size=[height, width],
             grid=[rows, columns],
@@ -148,11 +141,9 @@ class KindsExplorer(anywidget.AnyWidget):
             boxes=scenes.boxes.tolist(),
             chances=area_share(regions).view(n, 2).tolist(),
             inside=packing.floats(energy_by_position(regions, (rows, columns))),
-            digit=first_digit,
-            question=first_digit,
+            digit=int(scenes.labels[0, 0]),
             hops=kinds.multi_hop.attention.hops,
             heads=kinds.multi_head.attention.heads,
-            groups=kinds.hierarchical.groups.tolist(),
             shapes=[[name, list(part.shape)] for name, part in learned.items()],
             parameters=packing.floats(*learned.values()),
         )
@@ -182,40 +173,29 @@ def _check_scenes(scenes: Scenes) -> None:
 
 def _check_scores(kinds: Kinds) -> None:
     """Raise if a kind scores or aligns in another way than the page does."""
-    co_attention = kinds.co_attention.attention
-    multi_dimensional = kinds.multi_dimensional.attention
     inner = [
         kinds.self_attention.attention,
         kinds.multi_head.attention.attention,
         kinds.multi_hop.attention.attention,
-        kinds.hierarchical.within.attention,
-        kinds.hierarchical.over.attention,
-        kinds.capsules.attention,
+        kinds.class_queries.attention,
     ]
-    aligning = [*inner, co_attention, multi_dimensional]
+    aligning = [*inner, kinds.multi_dimensional.attention]
     if any(part.score is not scores.scaled_multiplicative for part in inner) or any(
         part.alignment is not alignments.softmax for part in aligning
     ):
         raise ValueError("expected scaled dot products and softmax in all kinds")
-    if type(co_attention.score) is not scores.General:
-        given = type(co_attention.score).__name__
-        raise ValueError(f"expected co-attention with scores.General, got {given}")
 
 
 def _learned(kinds: Kinds) -> dict[str, Tensor]:
     """Return the parameters of all kinds by name, as kind.part."""
-    words, co_attention = kinds.co_attention
     multi_dimensional_query, multi_dimensional = kinds.multi_dimensional
     return {
         "learned_query.query": kinds.learned_query,
+        **_named("multi_dimensional", multi_dimensional, multi_dimensional_query),
         **_named("self_attention", kinds.self_attention),
         **_named("multi_head", kinds.multi_head.attention, kinds.multi_head.query),
         "multi_hop.query": kinds.multi_hop.query,
-        **_named("hierarchical", kinds.hierarchical),
-        **_named("capsules", kinds.capsules),
-        **_named("multi_dimensional", multi_dimensional, multi_dimensional_query),
-        **_named("co_attention", co_attention),
-        "co_attention.words": words.flatten(0, 1),
+        **_named("class_queries", kinds.class_queries),
     }
 
 
@@ -229,13 +209,11 @@ def _named(kind: str, attention: nn.Module, query: Tensor | None = None) -> dict
 # For each kind, the parameter whose last dimension is the size of the vectors that it reads.
 READS = (
     "learned_query.query",
+    "multi_dimensional.project_key.weight",
     "self_attention.project_query.weight",
     "multi_head.query",
     "multi_hop.query",
-    "hierarchical.within.query",
-    "capsules.queries",
-    "multi_dimensional.project_key.weight",
-    "co_attention.project_x.weight",
+    "class_queries.queries",
 )
 
 

@@ -2,11 +2,11 @@
 
 import torch
 
-from course_utils.attention import feature_related, query_related, scores
-from course_utils.attention.general import Attention, AttentionPooling, MultiDimensional
+from course_utils.attention import query_related, scores
+from course_utils.attention.general import Attention, MultiDimensional
 from course_utils.widgets.kinds_explorer import Kinds, Scenes, WithQuery
 
-ROWS, COLUMNS, HEIGHT, WIDTH, N, D, T = 4, 8, 16, 32, 2, 4, 3
+ROWS, COLUMNS, HEIGHT, WIDTH, N, D = 4, 8, 16, 32, 2, 4
 K, SIZE = ROWS * COLUMNS, D + 2
 NAMES = Kinds._fields
 BOXES = torch.tensor([[[2, 3, 9, 12], [20, 1, 27, 9]], [[5, 6, 12, 16], [17, 4, 32, 8]]])
@@ -14,20 +14,14 @@ DOT = Attention(scores.scaled_multiplicative)
 
 
 def kinds():
-    """Eight kinds; some read the coordinates, some do not."""
-    hierarchical = feature_related.Hierarchical(
-        AttentionPooling(DOT, D), AttentionPooling(DOT, D), feature_related.blocks(4, 8, 2)
-    )
-    co_attention = feature_related.ParallelCoAttention(scores.General(5, SIZE), SIZE, 5, 6)
+    """Six kinds; some read the coordinates, some do not."""
     return Kinds(
         learned_query=torch.randn(D),
+        multi_dimensional=WithQuery(torch.randn(SIZE), MultiDimensional(SIZE, SIZE, SIZE, 7)),
         self_attention=query_related.SelfAttention(DOT, SIZE, 5, 3),
         multi_head=WithQuery(torch.randn(SIZE), query_related.MultiHead(DOT, SIZE, 2)),
         multi_hop=WithQuery(0.5 * torch.randn(D), query_related.MultiHop(DOT, 3)),
-        hierarchical=hierarchical,
-        capsules=query_related.ClassQueries(DOT, 10, D, D),
-        multi_dimensional=WithQuery(torch.randn(SIZE), MultiDimensional(SIZE, SIZE, SIZE, 7)),
-        co_attention=WithQuery(torch.randn(10, T, 5), co_attention),
+        class_queries=query_related.ClassQueries(DOT, 10, D, D),
     )
 
 

@@ -68,21 +68,14 @@ def expected(name, kinds, x, temperature, chosen):
         return dot(kind.double()[None, None], l, l).weights[0, 0]
     if name == "self_attention":
         return double(kind)(x).weights[0, chosen["position"]]
-    if name == "hierarchical":
-        tree = double(kind)(l)
-        order = kind.groups.flatten().argsort()
-        within, over = tree.within.flatten(1)[0, order], tree.over[0, 0].repeat_interleave(4)[order]
-        return (tree.weights[0, 0], within, over)[chosen["level"]]
-    if name == "capsules":
+    if name == "class_queries":
         return double(kind)(l).weights[0, chosen["digit"]]
     query, attention = kind.query.double(), double(kind.attention)
     if name == "multi_head":
         return attention(query[None, None], x, x).weights[0, chosen["head"], 0]
     if name == "multi_hop":
         return attention(query[None, None], l, l).weights[0, chosen["hop"], 0]
-    if name == "multi_dimensional":
-        return attention(query[None, None], x, x).weights[0, 0, :, chosen["feature"]]
-    return attention(x, query[[chosen["question"]]])[0].weights[0, 0]
+    return attention(query[None, None], x, x).weights[0, 0, :, chosen["feature"]]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +84,7 @@ def in_javascript(chromium):
     page = page_with_module(chromium, "kinds_explorer")
 
     def call(name, widget, x, **options):
-        options |= {"heads": widget.heads, "groups": widget.groups}
+        options |= {"heads": widget.heads}
         numbers = np.frombuffer(widget.parameters, np.float32).tolist()
         shapes = json.loads(json.dumps(widget.shapes, sort_keys=True))  # as a notebook stores them
         found = page.evaluate(
@@ -113,10 +106,8 @@ CHOICES = {
     "self_attention": [{"position": 0}, {"position": 21}],
     "multi_head": [{"head": 0}, {"head": 1}],
     "multi_hop": [{"hop": 0}, {"hop": 1}, {"hop": 2}],
-    "hierarchical": [{"level": 0}, {"level": 1}, {"level": 2}],
-    "capsules": [{"digit": 0}, {"digit": 9}],
+    "class_queries": [{"digit": 0}, {"digit": 9}],
     "multi_dimensional": [{"feature": 0}, {"feature": SIZE - 1}],
-    "co_attention": [{"question": 0}, {"question": 9}],
 }
 
 
@@ -133,9 +124,9 @@ def test_every_weight_is_the_packages(in_javascript, parts, name, temperature):
             )
             wanted = expected(name, kinds, x[n : n + 1], temperature, chosen)
             assert_close(found, wanted.detach(), atol=1e-12, rtol=1e-8)
-            if name == "capsules":
-                capsules = tempered(kinds.capsules, temperature)(x[n : n + 1, :, :D])
-                sure = capsules.probabilities[0, chosen["digit"]].item()
+            if name == "class_queries":
+                by_class = tempered(kinds.class_queries, temperature)(x[n : n + 1, :, :D])
+                sure = by_class.probabilities[0, chosen["digit"]].item()
                 assert probability == pytest.approx(sure, rel=1e-7)
 
 
@@ -144,11 +135,8 @@ SETTINGS = [
     ("self_attention", {"position": 13, "image": 1}),
     ("multi_head", {"head": 1, "power": -2.0}),
     ("multi_hop", {"hop": 2, "image": 1, "power": 1.5}),
-    ("hierarchical", {"level": 0}),
-    ("hierarchical", {"level": 1, "power": -1.0}),
-    ("capsules", {"digit": 7}),
+    ("class_queries", {"digit": 7}),
     ("multi_dimensional", {"feature": 4, "image": 1}),
-    ("co_attention", {"question": 5, "power": -3.0}),
 ]
 
 
@@ -179,10 +167,10 @@ def test_it_displays_what_the_package_computes(show_widget, parts, name, traits)
     assert found[:7] == (str(n + 1), shares[0], left, shares[1], right, *chances)
     assert float(found[7]) == pytest.approx(weights.sum().item(), abs=0.006)
     assert float(found[8]) == pytest.approx(weights.max().item(), rel=0.06)
-    if name == "capsules":
-        capsules = tempered(kinds.capsules, 2**widget.power)(x[n : n + 1, :, :D])
-        sure = capsules.probabilities[0, widget.digit]
-        assert f"gives the digit a probability of {sure:.2f}" in status
+    if name == "class_queries":
+        by_class = tempered(kinds.class_queries, 2**widget.power)(x[n : n + 1, :, :D])
+        sure = by_class.probabilities[0, widget.digit]
+        assert f"the digit gets a probability of {sure:.2f}" in status
     else:
         assert "probability" not in status
 
@@ -193,30 +181,28 @@ def test_each_kind_has_its_own_control_and_answers_to_it(show_widget, parts):
         widget.locator(".course-status"),
         widget.get_by_role("combobox", name="Kind", exact=True),
     )
-    names = ("Head", "Hop", "Level", "Capsule of", "Where is the")
+    names = ("Head", "Hop", "Query of the")
     controls = {name: widget.get_by_role("combobox", name=name, exact=True) for name in names}
     controls["Feature"] = widget.get_by_role("slider", name=re.compile("^Feature"))
-    own = {
-        "2": "Head",
-        "3": "Hop",
-        "4": "Level",
-        "5": "Capsule of",
-        "6": "Feature",
-        "7": "Where is the",
-    }
-    for value in map(str, range(8)):
+    own = {"1": "Feature", "3": "Head", "4": "Hop", "5": "Query of the"}
+    for value in map(str, range(6)):
         kind.select_option(value)
         visible = [name for name, control in controls.items() if control.is_visible()]
         assert visible == ([own[value]] if value in own else [])
         if value in own:
             before, control = status.inner_text(), controls[own[value]]
-            control.press("End") if value == "6" else control.select_option(index=1)
+            control.press("End") if value == "1" else control.select_option(index=1)
             assert status.inner_text() != before
+
+
+def test_it_opens_on_several_heads(show_widget, parts):
+    status = show_widget(KindsExplorer.from_kinds(*parts)).locator(".course-status")
+    assert status.inner_text().startswith("Multi-head, head 1: on scene 1")
 
 
 def test_keyboard_and_pointer_move_the_position_that_asks(show_widget, parts):
     explorer = KindsExplorer.from_kinds(*parts)
-    explorer.kind, explorer.position = 1, 2 * COLUMNS + 3
+    explorer.kind, explorer.position = 2, 2 * COLUMNS + 3
     widget = show_widget(explorer)
     status, picture = widget.locator(".course-status"), widget.get_by_role("application")
     assert "query at row 3, column 4:" in status.inner_text()
@@ -246,7 +232,7 @@ def kinds_with(field, change):
     return apply
 
 
-BIASED = scores.BiasedGeneral(5, SIZE)
+SIGMOID = alignments.sigmoid
 COSINE = query_related.ClassQueries(Attention(scores.cosine), 10, D, D)
 
 
@@ -260,18 +246,14 @@ COSINE = query_related.ClassQueries(Attention(scores.cosine), 10, D, D)
         (scenes_with("images", lambda images: images[:1]), r"got \[1, 2, 2, 2, 2\]"),
         (scenes_with("labels", lambda labels: labels[:, :1]), r"got \[2, 2, 2, 2, 1\]"),
         (scenes_with("local", lambda l: l[..., 1:]), r"read 3 features, or 5 .*, got \[4, 6"),
-        (kinds_with("capsules", lambda _: COSINE), "scaled dot products and softmax"),
+        (kinds_with("class_queries", lambda _: COSINE), "scaled dot products and softmax"),
         (
             kinds_with("multi_hop", lambda k: setattr(k[1].attention, "score", scores.cosine)),
             "scaled dot products and softmax",
         ),
         (
-            kinds_with("co_attention", lambda k: setattr(k[1], "alignment", alignments.sigmoid)),
+            kinds_with("multi_dimensional", lambda k: setattr(k[1], "alignment", SIGMOID)),
             "scaled dot products and softmax",
-        ),
-        (
-            kinds_with("co_attention", lambda k: setattr(k[1], "score", BIASED)),
-            "scores.General, got BiasedGeneral",
         ),
     ],
 )
