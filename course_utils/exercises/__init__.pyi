@@ -7,6 +7,7 @@ from . import bugs_in_training as bugs_in_training
 from . import channel_and_spatial_attention as channel_and_spatial_attention
 from . import gallery_of_kinds as gallery_of_kinds
 from . import grad_cam as grad_cam
+from . import hard_attention as hard_attention
 from . import kinds_of_attention as kinds_of_attention
 from . import learn_to_pay_attention as learn_to_pay_attention
 from . import results as results

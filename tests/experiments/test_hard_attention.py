@@ -10,12 +10,13 @@ def runs(monkeypatch, tmp_path):
     """The experiment on few images, with two networks, two rates and three seeds."""
     tiny = ClutteredDigits("train", 40, canvas=64)
     few = {name: study.VARIANTS[name] for name in ("first look only", "soft")}
-    monkeypatch.setattr(experiment, "images", lambda: ([tiny, tiny], tiny, tiny))
+    monkeypatch.setattr(experiment, "images", lambda _: ([tiny, tiny], tiny, tiny))
     monkeypatch.setattr(experiment, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(study, "VARIANTS", few)
     monkeypatch.setattr(study, "RATES", (0.001, 0.01))
     monkeypatch.setattr(study, "SEEDS", (0, 1, 2))
-    (tmp_path / "runs").mkdir()
+    monkeypatch.setattr(study, "LONGER", ("soft",))
+    (tmp_path / "runs" / "longer").mkdir(parents=True)
     return tmp_path
 
 
@@ -33,15 +34,18 @@ def test_runs_are_kept_and_collected_at_the_chosen_rates(runs):
     later = [(name, rates[name], 2) for name in study.VARIANTS]
     for key in later:
         experiment.one(*key)
+    for seed in study.SEEDS:
+        experiment.one("soft", rates["soft"], seed, longer=True)
     experiment.collect(first + later, runs)
     best = study.at_best(study.runs(runs))
     assert best.groupby("variant").seed.apply(sorted).to_dict() == {
         "first look only": [0, 1, 2],
         "soft": [0, 1, 2],
     }
+    longer = study.longer(runs)
+    assert longer[["variant", "seed"]].to_numpy().tolist() == [["soft", n] for n in range(3)]
     curves = study.curves(runs)
     assert curves.groupby(["variant", "seed"]).epoch.apply(list).tolist() == [[0, 1]] * 6
     windows = study.shipped_windows(runs)
     assert set(windows.variant) == {"soft"}
-    assert set(windows.seed) == {0}
-    assert len(windows) == 40
+    assert windows.groupby("seed").image.apply(list).tolist() == [list(range(12))] * 3
