@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -96,11 +96,11 @@ class Attention(nn.Module):
 class AttentionPooling(nn.Module):
     """Pool a set of vectors into one, with a learned query that is the same for every input."""
 
-    def __init__(self, attention: Attention, d_q: int):
+    def __init__(self, attention: nn.Module, d_q: int):
         """Create the learned query.
 
         Args:
-            attention: Attention that uses the query.
+            attention: `Attention`, or another kind with the same arguments, such as `MultiHead`.
             d_q: Size of the query.
         """
         super().__init__()
@@ -112,8 +112,8 @@ class AttentionPooling(nn.Module):
         keys: Float[Tensor, "B K d_k"],
         values: Float[Tensor, "B K d_v"] | None = None,
         mask: Mask | None = None,
-    ) -> Attended:
-        """Pool the values. There is one query per input, so Q = 1.
+    ) -> Any:
+        """Return what the attention returns: for `Attention`, an `Attended` with one query.
 
         The arguments are those of `Attention.forward`.
 

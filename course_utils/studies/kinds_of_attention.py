@@ -142,10 +142,10 @@ class Unplaced(nn.Module):
     def __init__(self, attention: nn.Module):
         """Wrap an attention for vectors of 34 features, of which the last two are positions."""
         super().__init__()
-        self.asked = AttentionPooling(attention, PLACED)  # type: ignore[arg-type]
+        self.asked = AttentionPooling(attention, PLACED)
 
-    def forward(self, x: Float[Tensor, "B K 34"]) -> Attended:
-        """Return the context, in which the last two features are 0."""
+    def forward(self, x: Float[Tensor, "B K 34"]) -> Any:
+        """Return what the attention returns; the last two features of the context are 0."""
         nameless = torch.cat([x[..., :SIZE], torch.zeros_like(x[..., SIZE:])], dim=-1)
         return self.asked(x, nameless)
 
@@ -198,10 +198,10 @@ class Heads(nn.Module):
         super().__init__()
         self.project = nn.Linear(size, projected)
         heads_of = query_related.MultiHead(dot(), projected, heads)
-        self.asked = AttentionPooling(heads_of, projected)  # type: ignore[arg-type]
+        self.asked = AttentionPooling(heads_of, projected)
 
-    def forward(self, x: Float[Tensor, "B K d"]) -> Attended:
-        """Return the context (B, 1, projected)."""
+    def forward(self, x: Float[Tensor, "B K d"]) -> query_related.AttendedOften:
+        """Return the context (B, 1, projected), and the weights of each head."""
         return self.asked(self.project(x))
 
 
@@ -228,7 +228,7 @@ class Hops(nn.Module):
         hopping = query_related.MultiHop(dot(), hops)
         at_once = query_related.MultiHead(dot(), SIZE, heads)
         attention: nn.Module = hopping if heads == 1 else at_once
-        self.asked = AttentionPooling(attention, SIZE)  # type: ignore[arg-type]
+        self.asked = AttentionPooling(attention, SIZE)
 
     def forward(self, x: Float[Tensor, "B 10 75"]) -> query_related.AttendedOften:
         """Return the last context, and the weights of each hop or head."""
@@ -475,7 +475,7 @@ def _shared(make: Callable[[], nn.Module], size: int) -> Callable[[], nn.Module]
 
 
 def _asked(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    return lambda: Reader(AttentionPooling(make(), SIZE), SIZE, 10)  # type: ignore[arg-type]
+    return lambda: Reader(AttentionPooling(make(), SIZE), SIZE, 10)
 
 
 def _alone(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -483,7 +483,7 @@ def _alone(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
 
 def _learned(attention: nn.Module) -> nn.Module:
-    return AttentionPooling(attention, SIZE)  # type: ignore[arg-type]
+    return AttentionPooling(attention, SIZE)
 
 
 def one_vector_weight(hidden: int = PLACED) -> Attention:
@@ -658,7 +658,7 @@ def best_rate(table: pd.DataFrame) -> float:
     Args:
         table: The `choices` of one task and kind.
     """
-    return float(table.groupby("rate")["accuracy"].mean().idxmax())  # type: ignore[arg-type]
+    return float(table.groupby("rate")["accuracy"].mean().idxmax())
 
 
 def of(table: pd.DataFrame, task: str) -> pd.DataFrame:
