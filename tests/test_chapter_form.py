@@ -9,7 +9,13 @@ from bs4 import BeautifulSoup
 from book.tools import minutes
 from tests.paths import ROOT
 
-REFOUNDED = ("00_start_here", "01_what_is_attention", "02_score_functions")
+REFOUNDED = (
+    "00_start_here",
+    "01_what_is_attention",
+    "02_score_functions",
+    "04_hard_attention",
+    "05b_gallery_of_kinds",
+)
 LONGEST_CELL = 10  # lines
 LONGEST_CORE = 45  # minutes
 HINTS = ("Hint 1: a nudge", "Hint 2: the first step")
