@@ -328,10 +328,8 @@ function render({ model, el }) {
       view.status,
     ),
   );
-  onChange(
-    model,
-    ["kind", "image", "power", "position", "head", "hop", "digit", "feature"],
-    () => draw(model, data, view),
+  onChange(model, ["kind", "image", "power", "position", "head", "hop", "digit", "feature"], () =>
+    draw(model, data, view),
   );
   draw(model, data, view);
 }
