@@ -20,6 +20,8 @@ LONGEST_CELL = 10  # lines
 LONGEST_CORE = 45  # minutes
 HINTS = ("Hint 1: a nudge", "Hint 2: the first step")
 
+ALL = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
 each = pytest.mark.parametrize("stem", REFOUNDED)
 
 
@@ -97,6 +99,11 @@ def test_anchors_are_unique_and_links_to_them_resolve(stem):
     names = [drawn(cell)[0]["name"] for cell in code(stem) if drawn(cell)[0]]
     assert len(names) == len(set(names))
     assert set(re.findall(r"\]\(#((?:fig|tab)-[^)]+)\)", text(stem))) <= set(names)
+
+
+def test_no_two_chapters_have_the_same_anchor():
+    names = [drawn(cell)[0]["name"] for stem in ALL for cell in code(stem) if drawn(cell)[0]]
+    assert [name for name in names if names.count(name) > 1] == []
 
 
 @each
