@@ -1,5 +1,6 @@
 """Drawings of kinds of attention: their maps and their shapes are those of the run."""
 
+import itertools
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -20,6 +21,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 DOT = Attention(scores.scaled_multiplicative)
 X = torch.randn(2, 8, 6, generator=torch.Generator().manual_seed(0))  # on a grid of 2 × 4
 Q = torch.randn(2, 1, 6, generator=torch.Generator().manual_seed(1))
+SCORES = X[0, :, 0]  # (8,)
+NAMES = ["multi_dimensional", "self_attention", "heads", "hops", "class_queries", "soft_and_hard"]
 
 
 def draw(name, **changed):
@@ -33,13 +36,14 @@ def draw(name, **changed):
         return mechanisms.heads(query_related.MultiHead(DOT, 6, 3), Q, X, X, **grid)
     if name == "hops":
         return mechanisms.hops(query_related.MultiHop(DOT, 2), Q, X, X, **grid)
+    if name == "soft_and_hard":
+        weights = SCORES.softmax(dim=0)
+        return mechanisms.soft_and_hard(SCORES, weights, **{"drawn": 5} | grid)
     return mechanisms.class_queries(query_related.ClassQueries(DOT, 4, 6, 6), X, **grid)
 
 
 def texts(drawing):
-    return ["".join(node.itertext()) for node in drawing.svg.iter(f"{SVG}text")] or [
-        "".join(node.itertext()) for node in drawing.svg.iter("text")
-    ]
+    return ["".join(node.itertext()) for node in drawing.svg.iter("text")]
 
 
 def shades(drawing):
@@ -51,11 +55,11 @@ def shades(drawing):
 @pytest.mark.parametrize(
     ("name", "maps", "shown"),
     [
-        ("multi_dimensional", 3, ["query (2, 1, 6)", "keys (2, 8, 6)", "feature 0", "(2, 1, 6)"]),
+        ("multi_dimensional", 3, ["(2, 1, 6)", "(2, 8, 6)", "(2, 1, 8, 6)", "feature 0"]),
         ("self_attention", 1, ["(2, 8, 6)", "(2, 8, 8)", "(2, 8, 5)"]),
-        ("heads", 3, ["values (2, 8, 6)", "head 3", "2 features each"]),
+        ("heads", 3, ["(2, 8, 6)", "(2, 1, 6)", "head 3", "2 features"]),
         ("hops", 2, ["the same keys and values, (2, 8, 6)", "hop 2", "(2, 1, 6)"]),
-        ("class_queries", 3, ["weights a, (2, 4, 8)", "is there a 2?"]),
+        ("class_queries", 3, ["4 maps a", "(2, 4, 8)", "(2, 4)", "is there a 2?"]),
     ],
 )
 def test_a_drawing_has_the_maps_and_shapes_of_the_run(name, maps, shown):
@@ -80,12 +84,134 @@ def test_the_maps_are_those_of_the_first_input():
 
 def test_only_the_chosen_features_and_classes_are_drawn():
     by_feature = Counter(texts(draw("multi_dimensional", features=(5,))))
-    assert by_feature["feature 5"] == 2  # above the map, and what is averaged with it
+    assert by_feature["feature 5"] == 1
     assert not any(re.fullmatch("feature [0-4]", text) for text in by_feature)
     assert "is there a 3?" in texts(draw("class_queries", classes=(3, 1)))
 
 
-@pytest.mark.parametrize("name", ["multi_dimensional", "heads", "hops", "class_queries"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "self_attention"])
 def test_positions_that_form_no_grid_are_refused(name):
     with pytest.raises(ValueError, match="divide 8 positions, got 3 rows"):
         draw(name, rows=3)
+
+
+def test_features_and_classes_and_positions_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match=r"features from 0 to 5, got \[6\]"):
+        draw("multi_dimensional", features=[6])
+    with pytest.raises(ValueError, match=r"classes from 0 to 3, got \[\]"):
+        draw("class_queries", classes=[])
+    with pytest.raises(ValueError, match=r"position from 0 to 7, got \[8\]"):
+        draw("soft_and_hard", drawn=8)
+
+
+def test_more_hops_than_fit_are_refused():
+    with pytest.raises(ValueError, match="at most 4 hops, got 5"):
+        mechanisms.hops(query_related.MultiHop(DOT, 5), Q, X, X, rows=2, caption="")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_each_score_needs_a_weight():
+    with pytest.raises(ValueError, match=r"got \(7\) weights and \(8\) scores"):
+        mechanisms.soft_and_hard(SCORES, SCORES[1:], 0, rows=1, caption="")
+
+
+@pytest.mark.parametrize("drawn", [0, 5])
+def test_hard_attention_marks_the_position_that_was_drawn(drawn):
+    drawing = draw("soft_and_hard", drawn=drawn)
+    _, soft, hard = shades(drawing)
+    weights = SCORES.softmax(dim=0)
+    expected = 0.05 + 0.95 * weights / weights.max()
+    assert soft == pytest.approx(expected.tolist(), abs=0.01)
+    assert hard == [float(i == drawn) for i in range(8)]
+
+
+# Geometry: what a reader would see if a word were cut off, or two things lay over each other.
+
+
+def area(node):
+    """Left, top, right and bottom of a rectangle or a group of them, or of a line of text."""
+    if node.tag == "g":
+        parts = [area(part) for part in node]
+        return (
+            *(min(p[i] for p in parts) for i in (0, 1)),
+            *(max(p[i] for p in parts) for i in (2, 3)),
+        )
+    x, y = float(node.get("x")), float(node.get("y"))
+    if node.tag == "rect":
+        return x, y, x + float(node.get("width")), y + float(node.get("height"))
+    size = float(node.get("font-size"))
+    width = 0.52 * size * len("".join(node.itertext()))  # about that of Arial
+    left = x - width * {"start": 0, "middle": 0.5, "end": 1}[node.get("text-anchor")]
+    return left, y - 0.75 * size, left + width, y
+
+
+def meet(one, other, margin=0.0):
+    (a, b, c, d), (e, f, g, h) = one, other
+    return a < g + margin and e < c + margin and b < h + margin and f < d + margin
+
+
+def layouts():
+    """Drawings of square, wide and flat grids, with few maps and with many."""
+    generator = torch.Generator().manual_seed(0)
+    for rows, columns in ((8, 8), (8, 16), (1, 10)):
+        x = torch.randn(100, rows * columns, 24, generator=generator)
+        q = torch.randn(100, 1, 24, generator=generator)
+        grid = {"rows": rows, "caption": ""}
+        by_feature, by_class = (
+            MultiDimensional(24, 24, 24, 24),
+            query_related.ClassQueries(DOT, 10, 24, 24),
+        )
+        for n in (1, 2, 4):
+            heads, hops = query_related.MultiHead(DOT, 24, n), query_related.MultiHop(DOT, n)
+            yield mechanisms.heads(heads, q, x, x, **grid)
+            yield mechanisms.hops(hops, q, x, x, **grid)
+            yield mechanisms.multi_dimensional(by_feature, q, x, x, features=range(n), **grid)
+            yield mechanisms.class_queries(by_class, x, classes=range(n), **grid)
+        yield mechanisms.soft_and_hard(x[0, :, 0], x[0, :, 0].softmax(0), 0, **grid)
+        yield mechanisms.self_attention(SelfAttention(DOT, 24, 24, 24), x, caption="")
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    torch.manual_seed(0)
+    return list(layouts())
+
+
+def test_nothing_is_cut_off(drawn):
+    for drawing in drawn:
+        width, height = map(float, drawing.svg.get("viewBox").split()[2:])
+        assert width == 740
+        for node in drawing.svg:
+            if node.tag in ("g", "rect", "text"):
+                left, top, right, bottom = area(node)
+                assert min(left, top, width - right, height - bottom) >= 0, "".join(node.itertext())
+            for x, y in points(node):
+                assert 0 <= x <= width
+                assert 0 <= y <= height
+
+
+def test_no_text_lies_over_another_one_or_over_a_map(drawn):
+    for drawing in drawn:
+        words = [node for node in drawing.svg if node.tag == "text"]
+        for one, other in itertools.combinations(words, 2):
+            assert not meet(area(one), area(other)), ["".join(n.itertext()) for n in (one, other)]
+        for word, grid in itertools.product(words, drawing.svg.iter("g")):
+            assert not meet(area(word), area(grid)), "".join(word.itertext())
+
+
+def test_maps_do_not_touch(drawn):
+    for drawing in drawn:
+        for one, other in itertools.combinations(list(drawing.svg.iter("g")), 2):
+            assert not meet(area(one), area(other), margin=4)
+
+
+def points(node):
+    return [tuple(map(float, p.split(","))) for p in (node.get("points") or "").split()]
+
+
+def test_every_arrow_ends_at_something(drawn):
+    for drawing in drawn:
+        ends = [area(node) for node in drawing.svg if node.tag in ("g", "rect", "text")]
+        for head in drawing.svg.iter("polygon"):
+            x, y = points(head)[0]
+            assert any(meet((x, y, x, y), end, margin=8) for end in ends), (x, y)
