@@ -1,9 +1,9 @@
 """Train and score the kinds of attention of the chapter, and their controls.
 
 `python -m experiments.kinds_of_attention` chooses the learning rate of each kind from three seeds
-on validation images, and then trains the kind from ten seeds. It takes about half an hour on one
-core, and puts two tables into the package. A kind that is finished is kept, so the same command
-again completes the experiment.
+on validation images, and then trains the kind from ten seeds. It takes about an hour on one core,
+and puts two tables into the package. A kind that is finished is kept, so the same command again
+completes the experiment.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def one(task: str, kind: str, home: Path) -> None:
     train, _, test = features()
     chosen = choose(task, kind)
     rate, rows = study.best_rate(chosen), []
-    for seed in study.SEEDS:
+    for seed in study.seeds_of(task):
         model = study.train(task, kind, train, rate=rate, seed=seed)
         row = {"rate": rate, "seed": seed, "parameters": study.parameters(model)}
         row |= study.judge(task, model, test)

@@ -6,6 +6,7 @@ features g and its place in the row.
 - ``both``: a scene. Which digit is on the left, and which on the right? Only the keys of attention
   hold positions, not the values.
 - ``twins``: a row of five digits, each there twice. At which place is the twin of each image?
+- ``twins_longer``: the same with more steps, for the two best controls.
 - ``chain``: a row with a flag at one image, whose digit names a place. Which digit is there?
 - ``present``: a scene. Which two digits are in it?
 - ``single``: one image. Which digit is it?
@@ -46,7 +47,7 @@ from course_utils.studies.scenes import PLACED, SIDE, SIZE, PlainAverage, Reader
 SHIPPED = Path(__file__).parents[1] / "shipped" / "kinds_of_attention"
 SEEDS = tuple(range(10))
 CHOOSING = SEEDS[:3]  # the seeds whose validation scores choose a learning rate
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)  # outer ones if a neighbour is best
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)  # outer ones if a neighbour is best
 ROW = 10  # images in a row, as many as there are digits
 IN_ROW = 64 + ROW  # features of an image in a row: g and its place
 HIDDEN = 48  # units of a classifier with a hidden layer
@@ -501,6 +502,13 @@ def heads_of(n: int, size: int = PLACED) -> query_related.MultiHead:
     return query_related.MultiHead(dot(), size, n)
 
 
+TWINS_SHARED = {
+    "plain average": _shared(PlainAverage, IN_ROW),
+    "average of a small network": _shared(partial(DeepSet, IN_ROW, 64), 64),
+    "one learned query": _shared(partial(Heads, IN_ROW, 64, 1), 64),
+    "4 heads": _shared(partial(Heads, IN_ROW, 64, 4), 64),
+    "10 heads": _shared(partial(Heads, IN_ROW, 80, 10), 80),
+}
 BY_CLASS = "one query per class"
 BY_CLASS_ALONE = "one query per class, single images"
 TASKS = {
@@ -522,15 +530,15 @@ TASKS = {
         draw_twins,
         loss_of_twins,
         judge_twins,
-        {
-            "self-attention": lambda: Twins(Among(), SIZE),
-            "plain average": _shared(PlainAverage, IN_ROW),
-            "average of a small network": _shared(partial(DeepSet, IN_ROW, 64), 64),
-            "one learned query": _shared(partial(Heads, IN_ROW, 64, 1), 64),
-            "4 heads": _shared(partial(Heads, IN_ROW, 64, 4), 64),
-            "10 heads": _shared(partial(Heads, IN_ROW, 80, 10), 80),
-        },
+        {"self-attention": lambda: Twins(Among(), SIZE), **TWINS_SHARED},
         1200,
+    ),
+    "twins_longer": Task(
+        draw_twins,
+        loss_of_twins,
+        judge_twins,
+        {name: TWINS_SHARED[name] for name in ("average of a small network", "4 heads")},
+        3000,
     ),
     "chain": Task(
         draw_chain,
@@ -610,6 +618,11 @@ def train(
 
     steps = about.steps if steps is None else steps
     return scenes.learn(about.kinds[kind], draw, about.loss, rate=rate, seed=seed, steps=steps)
+
+
+def seeds_of(task: str) -> tuple[int, ...]:
+    """Return the seeds that a task is learned from once the learning rates are chosen."""
+    return SEEDS[:5] if task == "twins_longer" else SEEDS
 
 
 def fresh(task: str, kind: str, seed: int) -> nn.Module:

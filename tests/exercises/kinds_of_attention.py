@@ -1,11 +1,12 @@
-from collections import namedtuple
+import copy
+import math
 
 import torch
+from torch import nn
 
+from course_utils.attention import Attention, scores
+from course_utils.attention.query_related import MultiHead
 from tests.exercises.cases import Case
-
-Projections = namedtuple("Projections", "query key value")
-ZERO, ONE = torch.zeros(32, 32), torch.eye(32)
 
 
 def same(row):
@@ -21,23 +22,42 @@ def neighbours(height, width):
     return (i[:, None] - i).abs() < width
 
 
+def heads(cut=2, project=True, root=lambda part, d: math.sqrt(part), order=1, transposed=False):
+    """Attention with two heads, with one mistake."""
+
+    def two_heads(q, k, v, W_q, W_k, W_v, W_o):
+        d = q.shape[-1]
+        matrices = [W if transposed else W.T for W in (W_q, W_k, W_v)]
+        q, k, v = (x @ W for x, W in zip((q, k, v), matrices))
+        contexts = []
+        for one_q, one_k, one_v in zip(*(x.chunk(cut, dim=-1) for x in (q, k, v))):
+            a = (one_q @ one_k.mT / root(one_q.shape[-1], d)).softmax(dim=-1)
+            contexts.append(a @ one_v)
+        joined = torch.cat(contexts[::order], dim=-1)
+        return joined @ (W_o if transposed else W_o.T) if project else joined
+
+    return two_heads
+
+
+def by_hand(q, k, v, W_q, W_k, W_v, W_o):
+    layer = nn.MultiheadAttention(6, 2, bias=False, batch_first=True)
+    with torch.no_grad():
+        layer.in_proj_weight.copy_(torch.cat([W_q, W_k, W_v]))
+        layer.out_proj.weight.copy_(W_o)
+    return layer(q, k, v)[0].detach()
+
+
+def one_head(two):
+    return MultiHead(two.attention, two.combine.in_features, 1)
+
+
+def copied(two):
+    one = copy.deepcopy(two)
+    one.heads = 1
+    return one
+
+
 CASES = {
-    "average": Case(
-        wrong=[
-            ((ONE, ONE, ONE), r"nine positions range from"),
-            ((ZERO, ZERO, ZERO), "all contexts are 0"),
-            ((ZERO, ONE, ONE / 64), r"each context is 0\.0156 times the average"),
-            ((ZERO, ONE, torch.ones(32, 32)), "values they average are not the input"),
-            ((ZERO, ONE, ONE[:16]), r"^W_v should have the shape \(32, 32\), not \(16, 32\)"),
-            ((0, ONE, ONE), r"^W_q should be a tensor of shape \(32, 32\), not an int"),
-        ],
-        right=[
-            (ZERO, torch.randn(32, 32), ONE),
-            (torch.randn(32, 32), ZERO, ONE.double()),
-            [ZERO, ZERO, ONE],
-            Projections(ZERO, ZERO, ONE),
-        ],
-    ),
     "row_mask": Case(
         wrong=[
             (lambda h, w: same(torch.arange(h * w) % w), "sees its column"),
@@ -54,22 +74,56 @@ CASES = {
             (neighbours, "position 1 sees position 5, which is in another row"),
             (
                 lambda h, w: rows(h, w).tril(),
-                "position 0 does not see position 1, which is in its own row",
+                "position 0 doesn't see position 1, which is in its own row",
             ),
         ],
         right=[rows, lambda h, w: torch.block_diag(*[torch.ones(w, w)] * h) > 0],
     ),
+    "two_heads": Case(
+        wrong=[
+            (heads(cut=1), "Your heads see all features"),
+            (heads(project=False), "projection of the joined contexts is missing"),
+            (heads(root=lambda part, d: math.sqrt(d)), "the root of its own size"),
+            (heads(root=lambda part, d: 1), "aren't divided"),
+            (heads(order=-1), "the first head comes first"),
+            (heads(transposed=True), "from the other side"),
+            (heads(root=lambda part, d: 7), "Follow the drawing"),
+            (lambda q, k, v, *W: heads()(q, k, v, *W)[0], r"shape \(2, 3, 6\), not \(3, 6\)"),
+        ],
+        right=[heads(), by_hand],
+    ),
+    "fair_control": Case(
+        wrong=[
+            (lambda two: two, "itself"),
+            (lambda two: MultiHead(two.attention, 6, 1), "fewer than the 624"),
+            (lambda two: MultiHead(two.attention, 24, 1), "more than the 624"),
+            (lambda two: MultiHead(two.attention, 12, 2), "has 2 heads"),
+            (lambda two: two.attention, "not a Attention|should be a MultiHead"),
+            (lambda two: "one head", "of type str"),
+            (copied, "what the two heads have learned"),
+            (lambda two: one_head(two).requires_grad_(False), "frozen"),
+            (
+                lambda two: MultiHead(Attention(scores.cosine), 12, 1),
+                "another score or alignment",
+            ),
+        ],
+        right=[one_head, lambda two: MultiHead(Attention(scores.scaled_multiplicative), 12, 1)],
+    ),
     "gigabyte": Case(
         wrong=[
-            (10**9 // 32, "one per pair"),
-            (15811, "one head, but there are eight"),
-            (11180, "weights of one byte"),
-            (5792, "2³⁰ bytes"),
-            (5591, r"need 1\.0003 · 10⁹ bytes"),
-            (5000, "one more position would fit"),
-            (5590.17, "yours is 5590.17"),
-            (0, "yours is 0"),
+            ((10**9 // 32, 296), "one per pair"),
+            ((15811, 296), "one head, but there are eight"),
+            ((11180, 296), "weights of one byte"),
+            ((5792, 296), "2³⁰ bytes"),
+            ((5591, 296), r"need 1\.0003 · 10⁹ bytes"),
+            ((5000, 296), "one more position would fit"),
+            ((5590.17, 296), "yours is 5590.17"),
+            ((0, 296), "yours is 0"),
+            ((5590, 74), "each is 4 pixels wide"),
+            ((5590, 22360), "not in a single row"),
+            ((5590, 4 * math.sqrt(5590)), "a whole number of positions"),
+            ((5590, 300), "a square of 300 pixels"),
         ],
-        right=[5590, 5590.0, torch.tensor(5590)],
+        right=[(5590, 296), (5590.0, 296.0), [torch.tensor(5590), 296]],
     ),
 }
