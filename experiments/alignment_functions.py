@@ -2,7 +2,7 @@
 
 `python -m experiments.alignment_functions` trains probes with ten alignments, each at nine scales
 of the scores and three learning rates of the classifier, and the control at seven learning rates,
-from ten seeds. It takes about forty minutes on one core, and puts two tables into the package. What
+from ten seeds. It takes about forty minutes on one core, and puts its tables into the package. What
 is finished is kept, so the same command again completes the experiment.
 """
 
@@ -48,11 +48,25 @@ def one(name: str, seed: int, home: Path) -> None:
     common.write_csv(table, path, index=False, float_format="%.5g")
 
 
+def equally_sharp(table: pd.DataFrame) -> pd.DataFrame:
+    """Train the probes that are best for pointing once more, and make their maps equally sharp."""
+    train, _, test = features()
+    best = study.at_best(table[table.alignment != "average"], "pointing")
+    rows = []
+    for *setting, seed in best[[*study.Setting._fields, "seed"]].itertuples(index=False):
+        probe = study.train(study.Setting(*setting), train, seed=seed)
+        row = dict(zip(study.Setting._fields, setting)) | {"seed": seed}
+        rows.append(row | study.sharpened(probe, test))
+    return pd.DataFrame(rows)
+
+
 def collect(home: Path, into: Path) -> None:
-    """Put all tables together, and score the map that needs no training."""
+    """Put all tables together, and compare the best maps with each other and with the lengths."""
     pairs = itertools.product(NAMES, study.SEEDS)
     table = pd.concat([pd.read_csv(path_of(*pair, home)) for pair in pairs])
     common.write_csv(table, into / "runs.csv", index=False, float_format="%.5g")
+    sharp = equally_sharp(table)
+    common.write_csv(sharp, into / "equal_sharpness.csv", index=False, float_format="%.5g")
     common.write_json(study.length_reference(*features()[1:]), into / "length.json")
 
 

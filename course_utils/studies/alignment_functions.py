@@ -270,30 +270,37 @@ def judge(probe: probes.Probe, val: probes.Features, test: probes.Features) -> d
 
     Returns:
         What `score_functions.judge` returns; and of the first 1,000 test images ``zeros``, the
-        share of the weights that are exactly 0, ``total``, the mean sum of an image's weights, and
-        ``equal``, the energy once all maps are as sharp as each other (see `equal_energy`).
+        share of the weights that are exactly 0, and ``total``, the mean sum of an image's weights.
     """
     first = probes.Features(*(column[:1000] for column in test))
     weights = probe(first.local, first.g)[1]
-    equal = math.nan
-    if not isinstance(probe.pool, probes.Average):
-        by_policy = isinstance(probe.pool, (Local, Subset))
-        # Log-weights are scores, too, and those of a window or a subset have all that decides.
-        r = weights.log() if by_policy else score_of(probe.pool, first)
-        equal = equal_energy(r, first.regions)
     more = {
         "zeros": (weights == 0).double().mean().item(),
         "total": weights.sum(dim=-1).mean().item(),
-        "equal": equal,
     }
     return score_functions.judge(probe, val, test) | more
 
 
-def equal_energy(r: Float[Tensor, "N 1 K"], regions: Tensor, positions: float = EQUAL) -> float:
-    """Return the energy of softmax maps whose temperature gives them all the same sharpness.
+@torch.inference_mode()
+def sharpened(probe: probes.Probe, features: probes.Features) -> dict[str, float]:
+    """Return what `equally_sharp` returns for the scores of a trained probe."""
+    if isinstance(probe.pool, (Local, Subset)):
+        # Log-weights are scores, too, and they know the window or the subset.
+        r = probe(features.local, features.g)[1].log()
+    else:
+        r = score_of(probe.pool, features)
+    return equally_sharp(r, features.regions)
 
-    Energy rises if a map that points at the object is made sharper. Here softmax turns the scores
-    into maps at the one temperature at which the median image effectively uses so many positions.
+
+def equally_sharp(
+    r: Float[Tensor, "N 1 K"], regions: Tensor, positions: float = EQUAL
+) -> dict[str, float]:
+    """Return the scores of softmax maps whose temperature gives them all the same sharpness.
+
+    Energy rises if a map that points at the object is made sharper. Pointing depends on sharpness a
+    little: before it looks for the maximum, it upsamples the map, and a single position at the edge
+    of a box lies partly outside. Here softmax turns the scores into maps at the one temperature at
+    which the median image effectively uses so many positions.
 
     Args:
         r: Scores, one row per image.
@@ -301,28 +308,32 @@ def equal_energy(r: Float[Tensor, "N 1 K"], regions: Tensor, positions: float = 
         positions: Effective number of positions.
 
     Returns:
-        The mean energy, or NaN if no temperature gives so many positions.
+        The means ``equal_pointing`` and ``equal_energy``, or NaN if no temperature gives so many
+        positions.
     """
     low, high = -16.0, 16.0  # the temperature is 2 to this power
     for _ in range(24):
         middle = (low + high) / 2
         maps = to_maps(alignments.softmax(r, temperature=2.0**middle), probes.GRID)
-        used = POSITIONS * metrics.effective_share(maps).median().item()
+        used = POSITIONS * metrics.effective_share(maps).nanmedian().item()
         low, high = (middle, high) if used < positions else (low, middle)
     if not math.isclose(used, positions, rel_tol=1e-2):
-        return math.nan
-    return metrics.energy_inside(maps, regions).double().mean().item()
+        return {"equal_pointing": math.nan, "equal_energy": math.nan}
+    return {
+        "equal_pointing": metrics.pointing_game(maps, regions).double().mean().item(),
+        "equal_energy": metrics.energy_inside(maps, regions).double().mean().item(),
+    }
 
 
 @torch.inference_mode()
 def length_reference(val: probes.Features, test: probes.Features) -> dict[str, float]:
     """Return the scores of a map that nobody trained: softmax of the length of each feature.
 
-    Its scale, one of `LENGTHS`, is the one with the highest energy on the validation images. The
-    pointing doesn't depend on it.
+    Its scale, one of `LENGTHS`, is the one with the highest energy on the validation images.
 
     Returns:
-        ``scale``, and on the test images ``pointing``, ``energy``, ``positions`` and ``equal``.
+        ``scale``, on the test images ``pointing`` and ``energy`` at this scale, and what
+        `equally_sharp` returns.
     """
 
     def maps_of(features: probes.Features, scale: float) -> Tensor:
@@ -332,13 +343,12 @@ def length_reference(val: probes.Features, test: probes.Features) -> dict[str, f
 
     of_val = {s: metrics.energy_inside(maps_of(val, s), val.regions).mean() for s in LENGTHS}
     scale = max(of_val, key=lambda s: of_val[s].item())
-    maps, first = maps_of(test, scale), test.local[:1000].norm(dim=-1)[:, None]
+    maps = maps_of(test, scale)
     return {
         "scale": scale,
         "pointing": metrics.pointing_game(maps, test.regions).double().mean().item(),
         "energy": metrics.energy_inside(maps, test.regions).double().mean().item(),
-        "positions": POSITIONS * metrics.effective_share(maps[:1000]).median().item(),
-        "equal": equal_energy(first, test.regions[:1000]),
+        **equally_sharp(test.local.norm(dim=-1)[:, None], test.regions),
     }
 
 
@@ -352,6 +362,18 @@ def runs(folder: Path | str = SHIPPED) -> pd.DataFrame:
         The columns of `Setting`, ``seed``, and what `judge` returns.
     """
     return pd.read_csv(Path(folder) / "runs.csv")
+
+
+def equal_sharpness(folder: Path | str = SHIPPED) -> pd.DataFrame:
+    """Return one row per alignment and seed, at the setting that is best for pointing.
+
+    Args:
+        folder: Folder of the results; by default those that the package ships.
+
+    Returns:
+        The columns of `Setting`, ``seed``, and what `sharpened` returns for the test images.
+    """
+    return pd.read_csv(Path(folder) / "equal_sharpness.csv")
 
 
 def length(folder: Path | str = SHIPPED) -> dict[str, float]:

@@ -38,3 +38,5 @@ def test_what_is_finished_is_kept_and_what_is_missing_is_added(runs, monkeypatch
     assert table.alignment.tolist() == ["average"] * 2 + ["subset"] * 3
     assert table.seed.tolist() == [0, 1, 0, 0, 1]
     assert study.length(runs / "collected")["scale"] in study.LENGTHS
+    equal = study.equal_sharpness(runs / "collected")
+    assert set(equal.alignment) == {"subset"}

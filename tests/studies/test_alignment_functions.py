@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from course_utils.attention import to_maps
+from course_utils.attention import alignments, to_maps
 from course_utils.data.splits import load
 from course_utils.explain import metrics
 from course_utils.studies import alignment_functions as study
@@ -104,28 +104,39 @@ def test_training_is_reproducible_and_leaves_the_random_state_alone(features):
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters()))
 
 
-def test_energy_at_equal_sharpness_ignores_the_temperature(features):
+def test_equal_sharpness_ignores_the_temperature(features):
     r = features.local.norm(dim=-1)[:, None]
-    energy = study.equal_energy(r, features.regions)
-    assert study.equal_energy(100 * r, features.regions) == pytest.approx(energy, abs=1e-3)
-    sharp, flat = (study.equal_energy(r, features.regions, n) for n in (2.0, 100.0))
-    assert sharp > energy > flat
+    equal = study.equally_sharp(r, features.regions)
+    assert study.equally_sharp(100 * r, features.regions) == pytest.approx(equal, abs=1e-3)
+    sharp, flat = (study.equally_sharp(r, features.regions, n) for n in (2.0, 100.0))
+    assert sharp["equal_energy"] > equal["equal_energy"] > flat["equal_energy"]
+    maps = to_maps(alignments.softmax(r), probes.GRID)
+    assert equal["equal_pointing"] == pytest.approx(
+        metrics.pointing_game(maps, features.regions).mean().item(), abs=0.05
+    )
     alone = torch.full((64, 1, 256), -math.inf)
     alone[..., 7] = 1.0
-    assert math.isnan(study.equal_energy(alone, features.regions))  # one position is never eight
+    never = study.equally_sharp(alone, features.regions)  # one position is never eight
+    assert all(math.isnan(value) for value in never.values())
 
 
-def test_judging_adds_zeros_total_and_equal_energy(features):
+@pytest.mark.parametrize("name", ["sigmoid, mean", "REINFORCE", "local", "subset"])
+def test_a_probe_is_sharpened_by_its_scores(features, name):
+    probe = study.build(Setting(name, 1.0), features).eval()
+    r = study.score_of(probe.pool, features)
+    if name in ("local", "subset"):  # what is outside the window or the subset stays outside
+        r = probe(features.local, features.g)[1].detach().log()
+    expected = study.equally_sharp(r.detach(), features.regions)
+    assert study.sharpened(probe, features) == pytest.approx(expected, nan_ok=True)
+
+
+def test_judging_adds_zeros_and_total(features):
     probe = study.build(Setting("sparsemax", 1.0), features)
     judged = study.judge(probe, features, features)
     weights = probe(features.local, features.g)[1]
     assert judged["zeros"] == (weights == 0).double().mean() > 0.5
     assert judged["total"] == pytest.approx(1, abs=1e-5)
-    r = study.score_of(probe.pool, features)
-    assert judged["equal"] == pytest.approx(study.equal_energy(r, features.regions))
-    control = study.judge(study.build(Setting("average"), features), features, features)
-    assert math.isnan(control["equal"])
-    assert control["zeros"] == 0
+    assert study.judge(study.build(Setting("average"), features), features, features)["zeros"] == 0
 
 
 def test_the_length_is_judged_at_the_scale_with_the_highest_energy(features):
@@ -135,8 +146,6 @@ def test_the_length_is_judged_at_the_scale_with_the_highest_energy(features):
     for scale in study.LENGTHS:
         maps = to_maps((scale * length / length.std(dim=-1).mean()).softmax(dim=-1), probes.GRID)
         energies[scale] = metrics.energy_inside(maps, features.regions).mean().item()
-        pointing = metrics.pointing_game(maps, features.regions).mean().item()
-        assert pointing == pytest.approx(reference["pointing"], abs=0.02)
     assert reference["scale"] == max(energies, key=energies.get)
     assert reference["energy"] == pytest.approx(max(energies.values()), abs=1e-6)
 
@@ -197,3 +206,13 @@ def test_all_alignments_have_the_same_grid_and_the_control_a_finer_one():
         own = table[table.alignment == name]
         means = own.groupby(["scale", "rate"], dropna=False).val_pointing.mean()
         assert rows.val_pointing.mean() == pytest.approx(means.max())
+
+
+def test_the_best_maps_of_all_seeds_are_compared_at_equal_sharpness():
+    best = study.at_best(study.runs(), "pointing")
+    equal = study.equal_sharpness().set_index(["alignment", "seed"])
+    assert equal.index.is_unique
+    assert len(equal) == len(study.ALIGNMENTS) * len(study.SEEDS)
+    same = best.set_index(["alignment", "seed"]).loc[equal.index]
+    assert_close(torch.tensor(same.scale.to_numpy()), torch.tensor(equal.scale.to_numpy()))
+    assert equal[["equal_pointing", "equal_energy"]].notna().all(axis=None)
