@@ -192,7 +192,8 @@ def build(setting: Setting, features: probes.Features, *, seed: int = 0) -> prob
         first = probes.Features(*(column[:256] for column in features))
         with torch.no_grad():
             natural = score_of(pool, first).std(dim=-1).mean().item()
-        pool.attention.score.temperature = natural / setting.scale
+        score = cast(Divided, cast(Attention, pool.attention).score)
+        score.temperature = natural / setting.scale
     return probe
 
 
