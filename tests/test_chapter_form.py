@@ -13,7 +13,9 @@ REFOUNDED = (
     "00_start_here",
     "01_what_is_attention",
     "02_score_functions",
+    "03_alignment_functions",
     "04_hard_attention",
+    "05_kinds_of_attention",
     "05b_gallery_of_kinds",
 )
 LONGEST_CELL = 10  # lines
