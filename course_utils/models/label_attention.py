@@ -60,7 +60,7 @@ class LabelAttention(nn.Module):
     - ``average_softmax``: the control of ``dual``, with a uniform map of ones instead of the
       sigmoid;
     - ``by_class``: one map per class, from one query per class, with softmax:
-      `attention.query_related.ClassQueries`.
+      `query_related.ClassQueries`.
     """
 
     least_size = 4  # pixels: after two halvings, one position is left
