@@ -1,7 +1,7 @@
 """The kinds of attention in the gallery, each on a task of its own.
 
-The kinds read frozen features on a grid of 8 × 8 positions. A *scene* is two images with different
-digits side by side, so it has 128 positions, each with its row and column as two more features.
+The kinds read frozen features on a grid of 8 × 8 positions, and *scenes* of two digits; see
+`scenes`.
 
 - ``words``: a question, "where is the 7", and a scene. Which side?
 - ``cue``: another image of one of the two digits, and a scene. On which side is that digit?
@@ -39,7 +39,8 @@ from course_utils.attention.general import (
 )
 from course_utils.explain import metrics
 from course_utils.models import POOLS
-from course_utils.studies import shipped
+from course_utils.studies import scenes, shipped
+from course_utils.studies.scenes import PLACED, SIDE, PlainAverage, Reader
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "gallery_of_kinds"
 SEEDS = tuple(range(10))
@@ -48,7 +49,6 @@ FINALISTS = 3  # settings that are tried from all seeds, for the kinds that read
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # outer ones if a neighbour is best
 DEVIATIONS = (0.1, 0.3, 1.0)  # of the word vectors, before training
 SHARES = (0.001, 0.01, 0.1, 1.0)  # of the reconstruction in the loss; 1 as in its source
-SIDE, PLACED = 8, 34  # positions on each side of an image; features of a position in a scene
 WORDS = ("where", "is", "the", *map(str, range(10)))
 REPRESENTATIONS = {"pixels": 64, "block 2": 16, "block 3": 32, "block 4": 64}  # with their sizes
 
@@ -101,35 +101,6 @@ def scaled(train: Material, *others: Material) -> list[Material]:
     ]
 
 
-# Scenes
-
-
-def pairs(labels: Int[Tensor, " N"], n: int, generator: torch.Generator) -> Int[Tensor, "n 2"]:
-    """Draw pairs of images with different digits."""
-    i = torch.randint(len(labels), (2 * n + 20, 2), generator=generator)
-    return i[labels[i[:, 0]] != labels[i[:, 1]]][:n]
-
-
-def places(columns: int = 2 * SIDE) -> Float[Tensor, "K 2"]:
-    """Return row and column of each position, from −2 to 2 over the side of an image."""
-    across = torch.linspace(-columns / 4, columns / 4, columns)
-    return torch.cartesian_prod(torch.linspace(-2, 2, SIDE), across)
-
-
-def scenes(local: Float[Tensor, "N 64 32"], i: Int[Tensor, "n 2"]) -> Float[Tensor, "n 128 34"]:
-    """Put two images side by side, and add row and column to each position."""
-    left, right = (local[j].unflatten(1, (SIDE, SIDE)) for j in i.T)
-    both = torch.cat([left, right], dim=2).flatten(1, 2)
-    return torch.cat([both, places().expand(len(i), -1, -1)], dim=-1)
-
-
-def regions_of(m: Material, i: Int[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
-    """Return the filled box of the left digit and that of the right one, each (n, 1, 64, 128)."""
-    left, right = m.regions[i[:, 0]], m.regions[i[:, 1]]
-    nothing = torch.zeros_like(left)
-    return torch.cat([left, nothing], dim=-1), torch.cat([nothing, right], dim=-1)
-
-
 # Pools: each returns a context of one query, and the weights that make its map
 
 
@@ -144,15 +115,6 @@ class Scaled(scores.General):
 def general(d_q: int, d_k: int) -> Attention:
     """Return attention with a general score over √d: the score of all kinds but the parallel."""
     return Attention(Scaled(d_q, d_k))
-
-
-class Mean(nn.Module):
-    """The control: the plain average."""
-
-    def forward(self, x: Float[Tensor, "B K d"], *others: Tensor) -> Attended:
-        """Return the mean, and uniform weights."""
-        weights = x.new_full((len(x), 1, x.shape[1]), 1 / x.shape[1])
-        return Attended(weights @ x, weights)
 
 
 class Blind(nn.Module):
@@ -290,19 +252,6 @@ class Mixed(nn.Module):
         return Attended(mixed.mean(dim=1, keepdim=True), weights)
 
 
-class Reader(nn.Module):
-    """A pool, and a linear classifier that reads its context."""
-
-    def __init__(self, pool: nn.Module, size: int, answers: int):
-        """Create the classifier, given the size of the context."""
-        super().__init__()
-        self.pool, self.classifier = pool, nn.Linear(size, answers)
-
-    def forward(self, *inputs: Tensor) -> Float[Tensor, "B answers"]:
-        """Return the logits."""
-        return self.classifier(self.pool(*inputs).context[:, 0])
-
-
 class ByClass(nn.Module):
     """One query per class: capsules, with or without the reconstruction of their source."""
 
@@ -339,24 +288,24 @@ Drawn = tuple[tuple[Tensor, ...], Tensor, dict[str, Any]]  # inputs, answers, wh
 
 def ask_words(m: Material, n: int, generator: torch.Generator) -> Drawn:
     """Draw scenes, and ask for one digit of each in words."""
-    i = pairs(m.labels, n, generator)
+    i = scenes.draw_pairs(m.labels, n, generator)
     side = torch.randint(2, (len(i),), generator=generator)
     asked = m.labels[i].gather(1, side[:, None])
     sentences = torch.cat([torch.arange(3).expand(len(i), 3), 3 + asked], dim=1)
-    return (scenes(m.local, i), sentences), side, {"i": i, "asked": side}
+    return (scenes.join(m.local, i), sentences), side, {"i": i, "asked": side}
 
 
 def ask_cue(m: Material, n: int, generator: torch.Generator) -> Drawn:
     """Draw scenes, and ask for one digit of each by another image of that digit."""
-    i = pairs(m.labels, n, generator)
+    i = scenes.draw_pairs(m.labels, n, generator)
     side = torch.randint(2, (len(i),), generator=generator)
     asked = m.labels[i].gather(1, side[:, None])
     order = torch.rand(len(i), len(m.labels), generator=generator)
     order = order.masked_fill(m.labels != asked, 0)  # another image of the same digit
     order = order.scatter(1, i, 0)
     cue = m.local[order.argmax(dim=1)]
-    cue = torch.cat([cue, places(SIDE).expand(len(i), -1, -1)], dim=-1)
-    return (scenes(m.local, i), cue), side, {"i": i, "asked": side}
+    cue = torch.cat([cue, scenes.positions(SIDE).expand(len(i), -1, -1)], dim=-1)
+    return (scenes.join(m.local, i), cue), side, {"i": i, "asked": side}
 
 
 def draw_images(m: Material, n: int, generator: torch.Generator) -> Drawn:
@@ -373,9 +322,9 @@ def draw_levels(m: Material, n: int, generator: torch.Generator) -> Drawn:
 
 def draw_digits(m: Material, n: int, generator: torch.Generator) -> Drawn:
     """Draw scenes without places, with a 1 for each digit that is present."""
-    i = pairs(m.labels, n, generator)
+    i = scenes.draw_pairs(m.labels, n, generator)
     present = F.one_hot(m.labels[i], 10).sum(dim=1).float()
-    return (scenes(m.local, i)[..., :32],), present, {"i": i}
+    return (scenes.join(m.local, i)[..., :32],), present, {"i": i}
 
 
 Make = Callable[[float], nn.Module]  # from the knob of `knobs`
@@ -422,7 +371,7 @@ TASKS = {
     "levels": Task(
         draw_images,
         {
-            "plain average": _read(Mean),
+            "plain average": _read(PlainAverage),
             "fine": _read(Levels, "fine"),
             "coarse": _read(Levels, "coarse"),
             "both, not linked": _read(Levels, "both, not linked", size=64),
@@ -542,7 +491,7 @@ def of_scene_maps(
     if weights.shape[1] > 1:  # one map per class
         weights = weights[torch.arange(len(i)), m.labels[i[:, 0]]][:, None]
     maps = weights.unflatten(2, (SIDE, 2 * SIDE))  # (n, 1, 8, 16)
-    boxes = regions_of(m, i)
+    boxes = scenes.regions(m.regions, i)
     energy = torch.stack([metrics.energy_inside(maps, box) for box in boxes], dim=1)
     point = torch.stack([metrics.pointing_game(maps, box).double() for box in boxes], dim=1)
     rolled = torch.stack([metrics.energy_inside(maps.roll(1, 0), box) for box in boxes], dim=1)

@@ -8,6 +8,7 @@ from course_utils.attention import scores
 from course_utils.attention.general import Attention
 from course_utils.data.splits import load
 from course_utils.studies import gallery_of_kinds as study
+from course_utils.studies import scenes
 
 PAIRS = [(task, kind) for task, parts in study.TASKS.items() for kind in parts.kinds]
 each = pytest.mark.parametrize(("task", "kind"), PAIRS)
@@ -27,26 +28,6 @@ def test_each_representation_has_standard_deviation_1(material):
     assert [level.shape[-1] for level in material.levels] == list(study.REPRESENTATIONS.values())
     for level in (*material.levels, material.g):
         assert level.std().item() == pytest.approx(1, rel=1e-4)
-
-
-def test_pairs_have_different_digits(material):
-    i = study.pairs(material.labels, 50, source())
-    assert i.shape == (50, 2)
-    assert (material.labels[i[:, 0]] != material.labels[i[:, 1]]).all()
-
-
-def test_a_scene_has_the_left_image_on_the_left(material):
-    i = torch.tensor([[3, 5]])
-    x = study.scenes(material.local, i).view(8, 16, 34)
-    for j, part in ((3, x[:, :8]), (5, x[:, 8:])):
-        assert_close(part[..., :32], material.local[j].view(8, 8, 32))
-    assert x[..., 33].diff(dim=1).min() > 0  # columns grow to the right
-    assert x[..., 32].diff(dim=0).min() > 0
-    left, right = study.regions_of(material, i)
-    assert left.any()
-    assert not left[..., 64:].any()
-    assert right.any()
-    assert not right[..., :64].any()
 
 
 def test_the_answer_is_the_side_of_the_digit_that_is_asked_for(material):
@@ -164,9 +145,9 @@ def test_a_model_is_judged_the_same_twice_and_its_maps_become_text(material, tas
 
 
 def test_a_map_on_the_other_digit_is_told_from_one_on_the_digit(material):
-    i = study.pairs(material.labels, 10, source())
+    i = scenes.draw_pairs(material.labels, 10, source())
     side = torch.arange(10) % 2
-    regions = torch.stack(study.regions_of(material, i), dim=1)[torch.arange(10), 1 - side]
+    regions = torch.stack(scenes.regions(material.regions, i), dim=1)[torch.arange(10), 1 - side]
     weights = F.adaptive_avg_pool2d(regions.float(), (8, 16)).flatten(2)  # on the other digit
     weights = weights / weights.sum(dim=-1, keepdim=True)
     result = study.of_scene_maps(weights, material, {"i": i, "asked": side})
