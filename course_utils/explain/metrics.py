@@ -90,6 +90,41 @@ def energy_by_position(regions: Regions, grid: tuple[int, int]) -> Float[Tensor,
     )
 
 
+def grid_ceiling(
+    regions: Regions, grid: tuple[int, int]
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Return the best scores that a map with all weight on one position of a grid can reach.
+
+    Maps on different grids can be compared with them in mind: on a coarse grid even the best map
+    has some of its weight outside a small object. No map on the grid has more energy inside, if the
+    grid divides the size of the regions; the maximum of a map that isn't all on one position may
+    lie a pixel nearer to the object.
+
+    Args:
+        regions: One mask per image.
+        grid: Height and width of the maps.
+
+    Returns:
+        For each region, the best `pointing_game` and the best `energy_inside`, in [0, 1].
+
+    Raises:
+        ValueError: If the grid has no position, or a region has values other than 0 and 1.
+    """
+    inside = as_masks("masks", regions).flatten(1).float()  # (B, HW)
+    h, w = grid
+    if h < 1 or w < 1:
+        raise ValueError(f"expected a grid of at least 1 × 1 position, got {h} × {w}")
+    one_position = torch.eye(h * w, device=regions.device).view(h * w, 1, h, w)
+    maps = F.interpolate(one_position, size=regions.shape[-2:], mode="bilinear").flatten(1)
+    highest = (maps >= maps.amax(dim=1, keepdim=True) * ALMOST_ONE).float()  # (hw, HW)
+    # A row of `marked` sums to 1, so the product is the share of it that lies in each region.
+    pointing, energy = (
+        (inside @ (marked / marked.sum(dim=1, keepdim=True)).T).amax(dim=1)
+        for marked in (highest, maps)
+    )
+    return pointing, energy
+
+
 def iou(
     maps: Float[Tensor, "B 1 h w"], regions: Regions, threshold: float = 0.5
 ) -> Float[Tensor, " B"]:

@@ -16,18 +16,26 @@ from course_utils.plots.canvas import DPI, MAP_COLOURS, WIDTH, finished
 from course_utils.plots.escapes import printable
 from course_utils.plots.text import drawable, shortened
 
+CEILING = "ceiling of "  # starts the names of the scores that `training.score` adds
 LONGEST = 40  # characters in the name of a row or column
 
 
 def score_table(rows: Mapping[str, pd.Series]) -> Styler:
     """Put the results of `training.evaluate` into one table, one row per network.
 
-    The chance level is the last column. A dash marks a score that a network doesn't have.
+    The chance level is the last column. A dash marks a score that a network doesn't have. If the
+    rows have ceilings, each score of a map is printed with the best that its grid allows: "0.719 of
+    0.87".
     """
     # Columns in order of first appearance; pandas would sort them if it were given the mapping.
     table = pd.DataFrame([row.to_dict() for row in rows.values()], index=[*map(printable, rows)])
+    ceilings = table.filter(regex=f"^{CEILING}").rename(columns=lambda name: name[len(CEILING) :])
+    table = table.drop(columns=CEILING + ceilings.columns)
     last = table.columns.intersection(["chance"])
     styled = table[[*table.columns.drop(last), *last]].style.format("{:.3f}", na_rep="–")
+    for name, row in ceilings.iterrows():
+        for column, ceiling in row.dropna().items():
+            styled.format(f"{{:.3f}} of {ceiling:.2f}", subset=([name], [column]))
     # Names of networks are text, neither HTML nor formulas.
     styled.set_table_attributes('class="mathjax_ignore tex2jax_ignore"')
     return styled.format_index(escape="html").format_index(escape="html", axis=1)

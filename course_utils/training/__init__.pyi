@@ -4,7 +4,9 @@ from .classification import confusion_matrix as confusion_matrix
 from .classification import mean_average_precision as mean_average_precision
 from .evaluation import evaluate as evaluate
 from .evaluation import predict as predict
+from .losses import dice_loss as dice_loss
 from .losses import heads_loss as heads_loss
+from .losses import maps_loss as maps_loss
 from .recipes import RECIPES as RECIPES
 from .recipes import Recipe as Recipe
 from .run import Run as Run

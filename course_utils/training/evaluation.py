@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from course_utils.core.eval_mode import evaluating
 from course_utils.data.parts import SizedDataset
-from course_utils.explain.metrics import area_share, energy_inside, pointing_game
+from course_utils.explain.metrics import area_share, energy_inside, grid_ceiling, pointing_game
 from course_utils.models import Output
 
 EVALUATION_BATCH = 100  # at full width and 224 pixels, a batch takes a few gigabytes
@@ -63,24 +63,35 @@ def predict(
     return output, torch.cat(labels), torch.cat(regions) if regions else None
 
 
-def evaluate(model: nn.Module, dataset: SizedDataset) -> pd.Series:
+def evaluate(model: nn.Module, dataset: SizedDataset, *, ceilings: bool = False) -> pd.Series:
     """Return the scores of a model on a data set, see `score`.
 
     Raises:
         ValueError: See `predict`.
     """
-    return score(*predict(model, dataset))
+    return score(*predict(model, dataset), ceilings=ceilings)
 
 
 def score(
-    output: Output, labels: Int[Tensor, " N"], regions: Shaped[Tensor, "N 1 H W"] | None = None
+    output: Output,
+    labels: Int[Tensor, " N"],
+    regions: Shaped[Tensor, "N 1 H W"] | None = None,
+    *,
+    ceilings: bool = False,
 ) -> pd.Series:
     """Return the accuracy of predictions and, if the regions are known, the scores of the maps.
+
+    Args:
+        output: What a network returned for N images.
+        labels: Their true classes.
+        regions: Where their objects are, if that is known.
+        ceilings: Add the best score that each grid allows, see `grid_ceiling`.
 
     Returns:
         ``accuracy``; then, with regions, ``chance`` (their mean share of the image, which a uniform
         map scores) and ``pointing 1``, ``energy 1``, ``pointing 2`` … for the maps in their order;
-        all in [0, 1]. An empty region counts as missed: it scores 0.
+        with ceilings, each of these is followed by ``ceiling of pointing 1`` and so on; all in
+        [0, 1]. An empty region counts as missed: it scores 0.
 
     Raises:
         ValueError: See `fit_to`.
@@ -89,8 +100,11 @@ def score(
     if regions is not None:
         scores["chance"] = area_share(regions)
         for tap, maps in enumerate(output.maps, start=1):
-            scores[f"pointing {tap}"] = pointing_game(maps, regions)
-            scores[f"energy {tap}"] = energy_inside(maps, regions)
+            names = f"pointing {tap}", f"energy {tap}"
+            scores |= zip(names, (pointing_game(maps, regions), energy_inside(maps, regions)))
+            if ceilings:
+                best = grid_ceiling(regions, (maps.shape[-2], maps.shape[-1]))
+                scores |= zip((f"ceiling of {name}" for name in names), best)
     return pd.Series({name: values.double().mean().item() for name, values in scores.items()})
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from course_utils.core.checks import check_choice
@@ -65,6 +66,62 @@ def heads_loss(
     # derivative of a power below 1 is infinite, so the smallest positive value stands in for it.
     missing = (-torch.expm1(-losses)).clamp(min=torch.finfo(losses.dtype).tiny)
     return (missing**gamma * losses).mean()
+
+
+def dice_loss(maps: Float[Tensor, "B 1 h w"], masks: Float[Tensor, "B 1 h w"]) -> Float[Tensor, ""]:
+    r"""Return the Dice loss of attention maps, which is 0 if they equal their masks of 0 and 1.
+
+    .. math:: 1 - \frac{2 \sum_i a_i m_i}{\sum_i a_i + \sum_i m_i}
+
+    The sums run over all positions of all images, as in the published code of Yan et al. 2019
+    (``ISIC/loss.py``), so an image counts in proportion to its map and its mask. The maps should
+    range to 1, as those of a sigmoid do; softmax maps have a sum of 1, whatever the mask.
+
+    Args:
+        maps: Attention weights a, at least 0.
+        masks: Share m of each position that belongs to the object, in [0, 1].
+
+    Returns:
+        The loss, in [0, 1]; 1 if maps and masks are all zero.
+    """
+    total = maps.sum() + masks.sum()
+    return 1 - 2 * (maps * masks).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def maps_loss(
+    maps: Sequence[Float[Tensor, "B 1 _ _"]],
+    regions: Shaped[Tensor, "B 1 H W"],
+    weights: Sequence[float],
+) -> Float[Tensor, ""]:
+    """Compare attention maps with the regions of the objects: the weighted sum of `dice_loss`.
+
+    Each region is averaged down to the grid of the map. An image whose region is empty is left out,
+    which is how a data set says that it has no mask for it.
+
+    Source: Yan, Kawahara and Hamarneh 2019, "Melanoma Recognition via Visual Attention", the
+    regularised models. Their code (``ISIC/train_seg.py``) weights the first map by 0.001 and the
+    second by 0.01.
+
+    Args:
+        maps: The attention maps of a network, one tensor per tap.
+        regions: One mask per image, with values 0 and 1.
+        weights: One weight per tap.
+
+    Returns:
+        The loss; 0 if no image has a region.
+
+    Raises:
+        ValueError: If the number of weights isn't that of the maps.
+    """
+    if len(weights) != len(maps):
+        raise ValueError(f"expected one weight per map, got {len(weights)} for {len(maps)} maps")
+    has_mask = regions.flatten(1).any(dim=1)  # (B)
+    known = regions[has_mask]
+    losses = []
+    for a, weight in zip(maps, weights):
+        masks = F.adaptive_avg_pool2d(known.to(a), (a.shape[-2], a.shape[-1]))
+        losses.append(weight * dice_loss(a[has_mask], masks))
+    return torch.stack(losses).sum() * has_mask.any()
 
 
 def _check_labels(labels: Tensor, *, classes: int) -> None:

@@ -45,6 +45,8 @@ class Recipe:
         loss: ``cross_entropy`` (one class is right) or ``binary_cross_entropy`` (yes or no for each
             class).
         augment: Mirror and shift the training images, see `mirror_and_shift`.
+        map_weights: Weight of the `maps_loss` of each attention map, in the order of the maps. If
+            empty, training never sees where the object is.
 
     Raises:
         ValueError: If a value is out of its range or a name is unknown; the message says which.
@@ -65,6 +67,7 @@ class Recipe:
     patience: int | None = None
     loss: Loss = "cross_entropy"
     augment: bool = False
+    map_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, Optimizer)
@@ -81,9 +84,15 @@ class Recipe:
             ("factor", self.factor > 0, "positive"),
             ("clip", self.clip is None or self.clip > 0, "positive or None"),
             ("patience", self.patience is None or self.patience >= 1, "at least 1 or None"),
+            ("map_weights", all(0 <= w < math.inf for w in self.map_weights), "at least 0"),
         ):
             if not good:
                 raise ValueError(f"{name} must be {expected}, got {getattr(self, name)}")
+        if self.augment and self.map_weights:
+            raise ValueError(
+                f"map_weights {self.map_weights} can't be combined with augment: the images are "
+                "shifted and the regions aren't"
+            )
 
     def optimizers(
         self, parameters: Iterable[nn.Parameter], epochs: int, steps: int

@@ -45,7 +45,7 @@ from course_utils.training.checkpointing import (
     check_run_folder,
 )
 from course_utils.training.datamodule import SplitsDataModule, processes
-from course_utils.training.losses import heads_loss
+from course_utils.training.losses import heads_loss, maps_loss
 from course_utils.training.recipes import Recipe
 from course_utils.training.resuming import ResumePoint, best_weights, log_files, resume_point
 from course_utils.training.run import HISTORY_COLUMNS, Run
@@ -89,10 +89,13 @@ class Classifier(L.LightningModule):
             )
 
     def training_step(self, batch: Sequence[Tensor], _: int) -> Tensor:
-        images, labels, *_regions = batch  # training never sees where the object is
+        images, labels, *regions = batch
         if self.recipe.augment:
             images = mirror_and_shift(images)
-        loss = self._loss(self.model(images), labels)
+        output = self.model(images)
+        loss = self._loss(output, labels)
+        if self.recipe.map_weights:  # if not, training never sees where the object is
+            loss = loss + maps_loss(output.maps, regions[0], self.recipe.map_weights)
         self.log(
             "train_loss",
             loss,
@@ -177,7 +180,8 @@ def fit(
             reverse.
         ValueError: If the seed is out of range; if another run wrote into the folder at the same
             time; if there are no images to train or to validate on; if the processes can't share
-            a batch evenly; if a network with batch norm gets a single image per step; if the
+            a batch evenly; if a network with batch norm gets a single image per step; if the recipe
+            has map weights and the network or the data don't fit them; if the
             training loss is NaN or infinite; or if the run can't be resumed, because both
             checkpoints are damaged, a later version of the course wrote them, or the recipe, the
             seed, ``about``, the images or the network have changed.
@@ -193,7 +197,7 @@ def fit(
         model.train()
     _check_batch_norm(model, len(data.train), recipe.batch_size)
     L.seed_everything(seed, verbose=False)
-    _check_model(model, data)  # first, so that a mistake deletes no earlier run
+    _check_model(model, data, recipe)  # first, so that a mistake deletes no earlier run
     settings = dict(recipe=asdict(recipe), seed=seed, about=about, data=fingerprints(data))
     start = resume_point(folder, settings, model) if resume else ResumePoint()
     rank_zero_only(delete_leftovers)(folder)
@@ -254,11 +258,17 @@ def _check_batch_norm(model: nn.Module, images: int, batch_size: int) -> None:
         )
 
 
-def _check_model(model: nn.Module, data: Splits) -> None:
+def _check_model(model: nn.Module, data: Splits, recipe: Recipe) -> None:
     """Run the model on one image, which raises an error if the two don't fit together."""
-    image, *_ = data.val[0]
+    image, _, *regions = data.train[0]
     with evaluating(model):
-        model(image[None].to(next(model.parameters()).device))
+        output = model(image[None].to(next(model.parameters()).device))
+    if recipe.map_weights and (len(output.maps) != len(recipe.map_weights) or not regions):
+        raise ValueError(
+            f"map_weights {recipe.map_weights} expects {len(recipe.map_weights)} attention maps "
+            f"and images with regions, got {len(output.maps)} maps "
+            f"and images {'with' if regions else 'without'} regions"
+        )
 
 
 def _lightning_trainer(

@@ -19,6 +19,7 @@ from course_utils.explain.metrics import (
     energy_inside,
     entropy,
     fit_to,
+    grid_ceiling,
     iou,
     pointing_game,
 )
@@ -274,3 +275,40 @@ def test_regions_with_other_values_are_refused(regions, message):
     for call in [*calls, area_share, lambda r: energy_by_position(r, (2, 2))]:
         with pytest.raises(ValueError, match=message):
             call(regions)
+
+
+def test_the_ceiling_of_a_grid_is_the_best_of_its_positions_one_by_one():
+    generator = torch.Generator().manual_seed(0)
+    regions = torch.zeros(6, 1, 24, 24, dtype=torch.bool)
+    for r in regions:
+        x, y = torch.randint(16, (2,), generator=generator).tolist()
+        r[:, y : y + 7, x : x + 5] = True
+    pointing, energy = grid_ceiling(regions, (4, 6))
+    best_pointing, best_energy = torch.zeros(6), torch.zeros(6)
+    for row in range(4):
+        for column in range(6):
+            maps = torch.zeros(6, 1, 4, 6)
+            maps[:, :, row, column] = 1
+            best_pointing = best_pointing.maximum(pointing_game(maps, regions))
+            best_energy = best_energy.maximum(energy_inside(maps, regions))
+    torch.testing.assert_close(pointing, best_pointing)
+    torch.testing.assert_close(energy, best_energy)
+    assert 0 < energy.min() < energy.max() < 1
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10_000), st.sampled_from([(2, 2), (4, 4), (8, 8), (4, 8)]))
+def test_no_map_has_more_energy_inside_than_the_ceiling_of_its_grid(seed, grid):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.rand(3, 1, *grid, generator=generator) ** 8  # some of them nearly one position
+    regions = torch.rand(3, 1, 16, 16, generator=generator) > 0.7
+    _, ceiling = grid_ceiling(regions, grid)
+    assert (energy_inside(maps, regions) <= ceiling + 1e-5).all()
+    assert (energy_by_position(regions, grid).amax(dim=1) - ceiling).abs().max() < 1e-5
+
+
+def test_a_grid_as_fine_as_the_region_has_no_ceiling_below_one():
+    pointing, energy = grid_ceiling(region(), (4, 4))
+    assert (pointing.item(), energy.item()) == (1, 1)
+    with pytest.raises(ValueError, match="got 0 × 4"):
+        grid_ceiling(region(), (0, 4))

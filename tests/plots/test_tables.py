@@ -24,6 +24,19 @@ def test_scores_are_in_one_table_with_chance_last():
     ]
 
 
+def test_a_score_of_a_map_is_printed_with_the_ceiling_of_its_grid():
+    coarse = {"accuracy": 0.9, "energy 1": 0.348, "ceiling of energy 1": 0.421, "chance": 0.06}
+    fine = coarse | {"energy 1": 0.948, "ceiling of energy 1": 0.99}
+    plain = {"accuracy": 0.8, "chance": 0.06}
+    rows = {"coarse": pd.Series(coarse), "fine": pd.Series(fine), "plain": pd.Series(plain)}
+    table = plots.score_table(rows)
+    assert table.columns.tolist() == ["accuracy", "energy 1", "chance"]
+    text = table.to_html()
+    assert "0.348 of 0.42" in text
+    assert "0.948 of 0.99" in text
+    assert "nan" not in text
+
+
 def test_a_heat_map_colours_the_values_and_writes_the_text():
     table = pd.DataFrame([[0.25, 0.75], [1.0, 0.0]], index=["a", "b"], columns=["x", "y"])
     table = table.rename_axis(index="truth", columns="answer")

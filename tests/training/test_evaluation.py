@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from course_utils.explain.metrics import energy_inside, pointing_game
+from course_utils.explain.metrics import energy_inside, grid_ceiling, pointing_game
 from course_utils.models import AttnVGG
 from course_utils.training import evaluation
 from course_utils.training.evaluation import evaluate, predict
@@ -37,6 +37,19 @@ def test_evaluate_averages_over_images_whatever_the_batch_size(digits, monkeypat
     assert list(evaluate(tiny(alignment=None), digits.test).index) == ["accuracy", "chance"]
     without_regions = TensorDataset(images, labels)
     assert list(evaluate(model, without_regions).index) == ["accuracy"]
+
+
+def test_each_score_of_a_map_can_stand_beside_the_ceiling_of_its_grid(digits):
+    model = tiny()
+    plain, scores = (evaluate(model, digits.test, ceilings=wanted) for wanted in (False, True))
+    assert scores[plain.index].equals(plain)
+    output, _, regions = predict(model, digits.test)
+    grids = [tuple(maps.shape[-2:]) for maps in output.maps]
+    assert grids[0] != grids[1]
+    for tap, grid in enumerate(grids, start=1):
+        pointing, energy = (best.mean().item() for best in grid_ceiling(regions, grid))
+        assert scores[f"ceiling of pointing {tap}"] == pytest.approx(pointing)
+        assert scores[f"ceiling of energy {tap}"] == pytest.approx(energy)
 
 
 def test_predict_keeps_the_order_of_the_images(digits):

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from course_utils.models import Output
-from course_utils.training.losses import heads_loss
+from course_utils.training.losses import dice_loss, heads_loss, maps_loss
 
 
 def test_heads_loss_by_hand():
@@ -81,3 +81,69 @@ def test_labels_that_are_no_class_are_refused(wrong, loss):
     low, high = min(0, wrong), max(1, wrong)
     with pytest.raises(ValueError, match=f"from 0 to 2, got labels from {low} to {high}"):
         head([0, 1, wrong], 2.0, loss=loss)
+
+
+def masks_and_maps(seed=0):
+    """Three regions of 8 × 8 pixels and maps on two grids, in double precision."""
+    generator = torch.Generator().manual_seed(seed)
+    regions = torch.rand(3, 1, 8, 8, generator=generator) > 0.6
+    maps = [torch.rand(3, 1, side, side, generator=generator).double() for side in (4, 2)]
+    return regions, maps
+
+
+def dice_by_loops(maps, regions):
+    """The Dice loss over a whole batch, position by position."""
+    cell = regions.shape[-1] // maps.shape[-1]  # pixels
+    both, total = 0.0, 0.0
+    for a, region in zip(maps[:, 0], regions[:, 0]):
+        for y in range(a.shape[0]):
+            for x in range(a.shape[1]):
+                pixels = [
+                    region[cell * y + dy, cell * x + dx].item()
+                    for dy in range(cell)
+                    for dx in range(cell)
+                ]
+                m = sum(pixels) / len(pixels)
+                both += a[y, x].item() * m
+                total += a[y, x].item() + m
+    return 1 - 2 * both / total
+
+
+def test_the_loss_of_maps_is_the_weighted_sum_of_dice_losses_by_loops():
+    regions, maps = masks_and_maps()
+    expected = 0.5 * dice_by_loops(maps[0], regions) + 2 * dice_by_loops(maps[1], regions)
+    assert maps_loss(maps, regions, (0.5, 2.0)).item() == pytest.approx(expected)
+
+
+def test_dice_by_hand():
+    maps = torch.tensor([[[[1.0, 0.5]]], [[[0.0, 0.0]]]])
+    masks = torch.tensor([[[[1.0, 0.0]]], [[[1.0, 0.0]]]])
+    assert dice_loss(maps, masks).item() == pytest.approx(1 - 2 * 1 / (1.5 + 2))
+    assert dice_loss(masks, masks).item() == 0
+    assert dice_loss(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)).item() == 1
+
+
+def test_an_image_without_a_region_is_left_out():
+    regions, maps = masks_and_maps()
+    regions[1] = False
+    maps = [m.requires_grad_() for m in maps]
+    loss = maps_loss(maps, regions, (1.0, 1.0))
+    some = torch.tensor([0, 2])
+    torch.testing.assert_close(loss, maps_loss([m[some] for m in maps], regions[some], (1.0, 1.0)))
+    loss.backward()
+    assert all(m.grad[1].abs().max() == 0 < m.grad[some].abs().min() for m in maps)
+
+
+def test_without_any_region_the_loss_of_maps_is_zero_and_so_is_its_gradient():
+    _, maps = masks_and_maps()
+    maps = [m.requires_grad_() for m in maps]
+    loss = maps_loss(maps, torch.zeros(3, 1, 8, 8, dtype=torch.bool), (1.0, 1.0))
+    loss.backward()
+    assert loss.item() == 0
+    assert all((m.grad == 0).all() for m in maps)
+
+
+def test_every_map_needs_a_weight():
+    regions, maps = masks_and_maps()
+    with pytest.raises(ValueError, match="got 1 for 2 maps"):
+        maps_loss(maps, regions, (1.0,))

@@ -291,6 +291,28 @@ def test_gamma_of_a_recipe_changes_the_loss_and_the_steps(one_epoch, digits, tmp
     assert not torch.equal(focal.weights[name], run.weights[name])
 
 
+def test_map_weights_of_a_recipe_train_the_maps(digits, tmp_path):
+    """The true regions are in the batches; a recipe without weights never looks at them."""
+    energies = {}
+    for weights in ((), (0.0, 0.0), (3.0, 3.0)):
+        model = tiny(alignment="sigmoid")
+        recipe = Recipe(epochs=1, batch_size=8, schedule="constant", map_weights=weights)
+        run = fit(model, digits, recipe, folder=tmp_path / str(weights))
+        energies[weights] = evaluate(model, digits.test)["energy 1"]
+        assert run.history.train_loss.notna().all()
+    assert energies[()] == energies[0.0, 0.0] < energies[3.0, 3.0]
+
+
+def test_map_weights_that_do_not_fit_are_reported_before_training(digits, tmp_path):
+    recipe = Recipe(epochs=1, batch_size=32, map_weights=(0.1, 0.1))
+    with pytest.raises(ValueError, match="got 0 maps and images with regions"):
+        fit(tiny(alignment=None), digits, recipe, folder=tmp_path)
+    images, labels = (torch.stack(column) for column in list(zip(*digits.train))[:2])
+    plain = digits._replace(train=TensorDataset(images, labels))
+    with pytest.raises(ValueError, match="got 2 maps and images without regions"):
+        fit(tiny(), plain, recipe, folder=tmp_path)
+
+
 def test_a_run_that_is_out_of_patience_ends_and_stays_ended(digits, tmp_path):
     """The first epoch is the best, the next two are no better, and resuming changes nothing."""
     for _ in range(2):
