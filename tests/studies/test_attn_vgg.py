@@ -43,14 +43,6 @@ def test_new_images_of_an_epoch_have_masks_of_the_same_digits(images):
     assert not torch.equal(fresh.digits.masks, images.masks)
 
 
-def test_masks_of_other_images_are_never_the_own_ones(images):
-    own, other = (study.MaskedDigits(images, 4000, own=own) for own in (True, False))
-    assert other.fresh(1).own is False
-    pairs = [(own[i][2], other[i][2]) for i in range(len(own))]
-    assert not any(torch.equal(a, b) for a, b in pairs)
-    assert torch.equal(pairs[-1][1], pairs[0][0])
-
-
 def test_unused_maps_change_no_logit_and_supervised_networks_start_alike():
     start, unused = (
         study.SUPERVISION[name].build(TINY, seed=3).eval() for name in ("masks ×1", "maps not used")
