@@ -8,6 +8,8 @@ from . import scores as scores
 from . import simple_pools as simple_pools
 from .crops import centre as centre
 from .crops import crop as crop
+from .gates import ECA as ECA
+from .gates import CoordinateAttention as CoordinateAttention
 from .gates import FlatGate as FlatGate
 from .gates import SecondOrder as SecondOrder
 from .gates import SqueezeExcitation as SqueezeExcitation

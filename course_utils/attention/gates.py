@@ -10,20 +10,23 @@ Gate                   One weight per           computed from
 `FlatGate`             entry of a flat vector   the whole vector
 `ConvGate`             channel and position     the channels at that position
 `SqueezeExcitation`    channel                  the means of the channels
+`ECA`                  channel                  the means of k neighbouring channels
 `ChannelAttention`     channel                  the means and the maxima of the channels
 `SpatialAttention`     position                 mean and maximum over the channels, in a window
 `Streamlined`          channel                  the means of the channels
 `SecondOrder`          channel                  the covariance of the channels
+`CoordinateAttention`  channel and position     the means of that row and of that column
 =====================  =======================  ====================================================
 
 `CBAM` is `ChannelAttention` followed by `SpatialAttention`. The weights lie in (0, 1), except those
 of `Streamlined`, which can be any real numbers.
 
-`observe` returns the weights of all gates inside a network.
+`observe` returns the weights of all gates inside a network, and those of the blocks of `non_local`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
@@ -40,7 +43,15 @@ Map = Float[Tensor, "B C H W"]
 GateAlignment = Literal["sigmoid", "softmax"]
 
 
-class FlatGate(nn.Module):
+class Observable(nn.Module):
+    """Base class of layers whose weights `observe` can return."""
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the weights that the layer computes from its input."""
+        raise NotImplementedError
+
+
+class FlatGate(Observable):
     r"""Soft gate on a flattened vector x: :math:`\sigma(w \odot \mathrm{ReLU}(W x + b)) \odot x`.
 
     The design of the source has two faults, which `ConvGate` repairs. W has N² parameters for a
@@ -78,7 +89,7 @@ class FlatGate(nn.Module):
         return self.weights(x) * x
 
 
-class Gate(nn.Module):
+class Gate(Observable):
     """Base class of gates on feature maps; a subclass computes the weights."""
 
     def weights(self, x: Map) -> Float[Tensor, "B #C #H #W"]:
@@ -148,6 +159,46 @@ class SqueezeExcitation(Gate):
         return self.excite(means).sigmoid()[..., None, None]  # (B, C, 1, 1)
 
 
+class ECA(Gate):
+    r"""Efficient channel attention: a convolution that slides over the channels' means z.
+
+    .. math:: a_j = \sigma\Big(\sum_{i=1}^{k} w_i\, z_{j + i - (k + 1) / 2}\Big)
+
+    It is `SqueezeExcitation` without a bottleneck. All channels share the k weights, and means
+    beyond the first and the last channel count as 0. A gate therefore has k parameters: 86 for all
+    gates of a ResNet-50 together (the paper's abstract has 80, which is k = 5 in each of the 16).
+
+    Which channels are neighbours means nothing in a freshly initialised network. Training can only
+    move what belongs together into neighbouring channels.
+
+    Source: Wang et al. 2020, "ECA-Net", section 3.2.
+    """
+
+    def __init__(self, channels: int, kernel: int | None = None):
+        """Create the convolution, without bias.
+
+        Args:
+            channels: Channels C of the features.
+            kernel: Number k of neighbouring channels, which must be odd. If None, the odd number
+                nearest to (log2(C) + 1) / 2, and the larger one of two, as in the paper (γ = 2,
+                b = 1).
+
+        Raises:
+            ValueError: If there are no channels, or the kernel is even or less than 1.
+        """
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"expected at least one channel, got {channels}")
+        if kernel is None:
+            kernel = 2 * int((math.log2(channels) + 1) / 4) + 1
+        self.slide = nn.Conv1d(1, 1, _odd(kernel), padding=kernel // 2, bias=False)
+
+    def weights(self, x: Map) -> Float[Tensor, "B C 1 1"]:
+        """Return one weight per channel."""
+        means = x.mean(dim=(2, 3))[:, None]  # (B, 1, C)
+        return self.slide(means).sigmoid()[:, 0, :, None, None]  # (B, C, 1, 1)
+
+
 class ChannelAttention(Gate):
     """Channel gate of CBAM: squeeze-and-excitation of the channels' means and of their maxima.
 
@@ -181,9 +232,7 @@ class SpatialAttention(Gate):
             ValueError: If the side is even or less than 1.
         """
         super().__init__()
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"expected an odd side of the window, got {kernel}")
-        self.score = nn.Conv2d(2, 1, kernel, padding=kernel // 2)
+        self.score = nn.Conv2d(2, 1, _odd(kernel), padding=kernel // 2)
 
     def weights(self, x: Map) -> Float[Tensor, "B 1 H W"]:
         """Return one weight per position."""
@@ -242,7 +291,7 @@ class SecondOrder(Gate):
             ValueError: If the reduction is less than 1.
         """
         super().__init__()
-        mixtures = _reduced(channels, reduction)
+        mixtures = reduced(channels, reduction)
         self.reduce = nn.Conv2d(channels, mixtures, 1, bias=False)
         self.rows = nn.Parameter(torch.randn(mixtures, mixtures) / mixtures**0.5)
         self.expand = nn.Linear(mixtures, channels)
@@ -260,6 +309,55 @@ class SecondOrder(Gate):
         return self.expand(s).sigmoid()[..., None, None]  # (B, C, 1, 1)
 
 
+class CoordinateAttention(Gate):
+    r"""One weight per channel and position: that of its row times that of its column.
+
+    .. math::
+        [f^h; f^w] = \mathrm{hswish}(\mathrm{norm}(W * [z^h; z^w])), \quad
+        a_{cij} = \sigma(W_h f^h_i + b_h)_c \; \sigma(W_w f^w_j + b_w)_c
+
+    :math:`z^h_i` is the mean of row i and :math:`z^w_j` the mean of column j. A channel gate
+    suppresses a channel everywhere; this one can keep it in some rows and columns only. The weights
+    of a channel are an outer product, so if they are large at two positions, they are also large at
+    the other two corners of the rectangle between them.
+
+    All convolutions are 1 × 1, so if you permute the rows or the columns of the features, the
+    weights are permuted alike: the gate sees what is in a row, but not where the row is.
+
+    Source: Hou, Zhou and Feng 2021, "Coordinate Attention for Efficient Mobile Network Design",
+    eq. 4 to 9. The published code has one more bias, before the batch norm, which cancels it.
+    """
+
+    def __init__(self, channels: int, reduction: int = 32):
+        """Create the convolutions.
+
+        Args:
+            channels: Channels of the features.
+            reduction: The rows and columns are mixed in channels / reduction hidden channels, but
+                at least 8, as in the published code.
+
+        Raises:
+            ValueError: If the reduction is less than 1.
+        """
+        super().__init__()
+        hidden = max(8, reduced(channels, reduction))
+        self.squeeze = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.Hardswish()
+        )
+        self.rows = nn.Conv2d(hidden, channels, 1)
+        self.columns = nn.Conv2d(hidden, channels, 1)
+
+    def weights(self, x: Map) -> Map:
+        """Return one weight per channel and position."""
+        height, width = x.shape[-2:]
+        rows = x.mean(dim=3, keepdim=True)  # (B, C, H, 1)
+        columns = x.mean(dim=2, keepdim=True).mT  # (B, C, W, 1)
+        # One pass, so the batch norm has the same statistics for rows and columns.
+        hidden = self.squeeze(torch.cat([rows, columns], dim=2))  # (B, hidden, H + W, 1)
+        rows, columns = hidden.split([height, width], dim=2)
+        return self.rows(rows).sigmoid() * self.columns(columns.mT).sigmoid()  # (B, C, H, W)
+
+
 def observe(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Run a network in evaluation mode, and return the weights of each of its gates.
 
@@ -268,21 +366,21 @@ def observe(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     mode is restored and the hooks are removed, even if the forward pass raises.
 
     Args:
-        network: A network with any number of gates.
+        network: A network with any number of gates, or of the blocks of `non_local`.
         images: Input of the network.
 
     Returns:
-        Weights for these images, by the name of the gate in the network.
+        Weights for these images, by the name of the gate or block in the network.
     """
     seen: dict[str, Tensor] = {}
 
-    def watch(name: str, gate: Gate | FlatGate, inputs: tuple[Tensor]) -> None:
+    def watch(name: str, gate: Observable, inputs: tuple[Tensor]) -> None:
         seen[name] = gate.weights(*inputs)
 
     hooks = [
         module.register_forward_pre_hook(partial(watch, name))
         for name, module in network.named_modules()
-        if isinstance(module, Gate | FlatGate)
+        if isinstance(module, Observable)
     ]
     try:
         with evaluating(network):
@@ -301,14 +399,25 @@ def _alignment(name: GateAlignment) -> Callable[[Tensor], Tensor]:
 
 def _bottleneck(channels: int, reduction: int) -> nn.Sequential:
     """Return two matrices with a narrow hidden layer and a ReLU between them."""
-    hidden = _reduced(channels, reduction)
+    hidden = reduced(channels, reduction)
     return nn.Sequential(
         nn.Linear(channels, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, channels, bias=False)
     )
 
 
-def _reduced(channels: int, reduction: int) -> int:
-    """Return the number of units that the channels are reduced to."""
+def reduced(channels: int, reduction: int) -> int:
+    """Return the number of units that the channels are reduced to, at least 1.
+
+    Raises:
+        ValueError: If the reduction is less than 1.
+    """
     if reduction < 1:
         raise ValueError(f"expected a reduction of at least 1, got {reduction}")
     return max(1, channels // reduction)
+
+
+def _odd(kernel: int) -> int:
+    """Return the size of a window, if it has a middle."""
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"expected an odd window, so that it has a middle, got {kernel}")
+    return kernel

@@ -23,16 +23,18 @@ KINDS = {
     "cbam": lambda: gates.CBAM(C, 2, 3),
     "streamlined": lambda: gates.Streamlined(C),
     "second order": lambda: gates.SecondOrder(C, 2),
+    "eca": lambda: gates.ECA(C, 3),
+    "coordinate": lambda: gates.CoordinateAttention(C, 2),
 }
 every = pytest.mark.parametrize("kind", KINDS)
 
 
 def made(kind):
-    return cases.made(KINDS[kind])
+    return cases.made(KINDS[kind]).eval()  # a batch norm must not mix the images
 
 
 def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+    return 1 / (1 + np.exp(-np.asarray(x)))
 
 
 # The formulas of the weights, for one image (C, H, W), in loops and with parameters as arrays.
@@ -79,6 +81,36 @@ def second_order_weights(x, rows, W_r, W, b):
     return channel(sigmoid(W @ np.array([u @ row for u, row in zip(rows, covariance)]) + b))
 
 
+def eca_weights(x, w):
+    """One window per channel, with zeros beyond the first and the last channel."""
+    k = w.shape[-1]
+    z = [0.0] * (k // 2) + list(means(x)) + [0.0] * (k // 2)
+    return channel(sigmoid([sum(w[0, 0, i] * z[j + i] for i in range(k)) for j in range(len(x))]))
+
+
+def normalised(y, gamma, beta, mean=0.0, var=1.0):
+    return gamma * (y - mean) / np.sqrt(var + 1e-5) + beta
+
+
+def hard_swish(y):
+    return y * np.minimum(np.maximum(y + 3, 0), 6) / 6
+
+
+def coordinate_weights(x, W, gamma, beta, W_h, b_h, W_w, b_w, **statistics):
+    W, W_h, W_w = (each[:, :, 0, 0] for each in (W, W_h, W_w))
+    rows = [x[:, i, :].mean(axis=1) for i in range(x.shape[1])]
+    columns = [x[:, :, j].mean(axis=1) for j in range(x.shape[2])]
+
+    def weights(z, W_out, b_out):
+        return sigmoid(W_out @ hard_swish(normalised(W @ z, gamma, beta, **statistics)) + b_out)
+
+    a = np.zeros_like(x)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            a[:, i, j] = weights(row, W_h, b_h) * weights(column, W_w, b_w)
+    return a
+
+
 FORMULAS = {
     "conv": conv_weights,
     "squeeze and excitation": lambda x, W_1, W_2: channel(sigmoid(excite(means(x), W_1, W_2))),
@@ -88,6 +120,8 @@ FORMULAS = {
     "spatial": spatial_weights,
     "streamlined": lambda x, W: channel(W @ means(x)),
     "second order": second_order_weights,
+    "eca": eca_weights,
+    "coordinate": coordinate_weights,
 }
 
 
@@ -109,6 +143,37 @@ def test_squeeze_and_excitation_equals_torchvisions():
         torch.nn.init.zeros_(conv.bias)
     x = torch.randn(2, 32, 5, 7)
     assert_close(ours(x), theirs(x))
+
+
+def test_coordinate_attention_normalises_rows_and_columns_of_a_batch_together():
+    """In training, the statistics are those of all H + W vectors of all images."""
+    gate, (x,) = made("coordinate").train(), normal(7, (3, C, 4, 5))
+    rows_and_columns = [
+        each.mT @ gate.squeeze[0].weight[:, :, 0, 0].T for each in (x.mean(3), x.mean(2))
+    ]
+    hidden = torch.cat(rows_and_columns, dim=1).flatten(0, 1)  # (3 (4 + 5), hidden)
+    mean, var = numpy(hidden.mean(dim=0), hidden.var(dim=0, unbiased=False))
+    parameters = numpy(*gate.parameters())
+    expected = [coordinate_weights(image, *parameters, mean=mean, var=var) for image in x.numpy()]
+    assert_close(gate.weights(x), torch.from_numpy(np.stack(expected)), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel"),
+    [(1, 1), (7, 1), (8, 3), (64, 3), (127, 3), (128, 5), (512, 5), (1024, 5), (2048, 7)],
+)
+def test_kernel_of_eca_is_the_odd_number_nearest_to_that_of_the_paper(channels, kernel):
+    target = (math.log2(channels) + 1) / 2
+    assert min((1, 3, 5, 7, 9), key=lambda k: (round(abs(k - target), 9), -k)) == kernel
+    assert gates.ECA(channels).slide.kernel_size == (kernel,)
+
+
+def test_a_weight_of_eca_depends_on_k_neighbouring_channels_only():
+    gate, (x,) = made("eca"), normal(8, (1, C, 2, 2))
+    changed = x.clone()
+    changed[:, 2] += 1
+    differs = (gate.weights(x) != gate.weights(changed)).flatten()
+    assert differs.tolist() == [False, True, True, True, False, False]
 
 
 def test_cbam_is_channels_then_positions():
@@ -162,18 +227,33 @@ def test_second_order_gate_depends_on_the_covariance_and_the_first_order_gates_d
 
 @few
 @given(seed=st.integers(0, 100))
-def test_arrangement_of_positions_matters_only_to_the_spatial_gate(seed):
+def test_arrangement_of_positions_matters_only_to_gates_that_see_neighbours_or_rows(seed):
     (x,) = normal(seed, (1, C, 4, 4))
     order = torch.randperm(16, generator=torch.Generator().manual_seed(seed))
 
     def shuffled(features):
         return features.flatten(2)[:, :, order].view_as(features)
 
-    for kind in [kind for kind in KINDS if kind not in ("spatial", "cbam")]:
+    for kind in [kind for kind in KINDS if kind not in ("spatial", "cbam", "coordinate")]:
         gate = made(kind)
         assert_close(gate(shuffled(x)), shuffled(gate(x)), rtol=0, atol=1e-12)
-    spatial = made("spatial")
-    assert not torch.allclose(spatial(shuffled(x)), shuffled(spatial(x)))
+    for kind in ("spatial", "coordinate"):
+        gate = made(kind)
+        assert not torch.allclose(gate(shuffled(x)), shuffled(gate(x)))
+
+
+@few
+@given(rows=st.permutations(range(4)), columns=st.permutations(range(5)), seed=cases.seeds)
+def test_coordinate_attention_sees_what_is_in_a_row_but_not_where_the_row_is(rows, columns, seed):
+    gate, (x,) = made("coordinate"), normal(seed, (1, C, 4, 5))
+    expected = gate(x)[:, :, rows][..., columns]
+    assert_close(gate(x[:, :, rows][..., columns]), expected, rtol=0, atol=1e-12)
+
+
+def test_the_weights_of_coordinate_attention_are_an_outer_product():
+    weights = made("coordinate").weights(*normal(9, (1, C, 6, 7)))
+    ranks = torch.linalg.matrix_rank(weights[0], rtol=1e-9)
+    assert ranks.tolist() == [1] * C
 
 
 def test_flat_gate_equals_its_formula_and_half_of_its_weights_are_one_half():
@@ -204,12 +284,26 @@ def test_parameters_are_those_of_the_sources():
 
         assert round(added(gates.Streamlined) / 1e6, 1) == 20.1
         assert round(added(gates.SqueezeExcitation) / 1e6, 1) == 2.5
+        assert added(gates.ECA) == 86
+        # The paper's abstract says 80, which is k = 5 in all 16 blocks; by its own rule, 2,048
+        # channels have k = 7, and 3 × (7 − 5) = 6 are missing.
+        assert added(lambda channels: gates.ECA(channels, 5)) == 80
+        hidden = {256: 8, 512: 16, 1024: 32, 2048: 64}
+        assert added(gates.CoordinateAttention) == sum(
+            3 * c * hidden[c] + 2 * hidden[c] + 2 * c for c in blocks
+        )
 
 
 @pytest.mark.parametrize("kernel", [0, 4, -1])
 def test_window_without_a_middle_is_refused(kernel):
-    with pytest.raises(ValueError, match=f"odd .* got {kernel}"):
-        gates.SpatialAttention(kernel)
+    for build in (gates.SpatialAttention, lambda kernel: gates.ECA(C, kernel)):
+        with pytest.raises(ValueError, match=f"odd .* got {kernel}"):
+            build(kernel)
+
+
+def test_eca_without_channels_is_refused():
+    with pytest.raises(ValueError, match="got 0"):
+        gates.ECA(0)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -221,7 +315,14 @@ def test_features_of_another_rank_are_refused(kind, shape):
 
 
 @pytest.mark.parametrize(
-    "kind", [gates.SqueezeExcitation, gates.ChannelAttention, gates.SecondOrder, gates.CBAM]
+    "kind",
+    [
+        gates.SqueezeExcitation,
+        gates.ChannelAttention,
+        gates.SecondOrder,
+        gates.CBAM,
+        gates.CoordinateAttention,
+    ],
 )
 def test_reduction_below_1_is_refused(kind):
     with pytest.raises(ValueError, match=r"reduction .* got 0"):
