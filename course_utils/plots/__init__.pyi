@@ -1,3 +1,4 @@
+from . import attention_blocks as attention_blocks
 from . import diagrams as diagrams
 from . import mechanisms as mechanisms
 from .canvas import BOX_COLOUR as BOX_COLOUR

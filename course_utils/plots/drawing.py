@@ -175,7 +175,8 @@ class Diagram:
         cell = side / max(rows, columns)
         left, top = x - columns * cell / 2, y - rows * cell / 2
         size = {"width": f"{cell:g}", "height": f"{cell:g}"}
-        cells = self._shape("g", symbol, stroke_width=0.5, stroke_opacity=0.5)
+        line = min(0.5, cell / 12)  # thinner around small cells, whose shade it would hide
+        cells = self._shape("g", symbol, stroke_width=line, stroke_opacity=0.5)
         for row, line in enumerate(shades.tolist()):
             for column, shade in enumerate(line):
                 corner = {"x": f"{left + column * cell:g}", "y": f"{top + row * cell:g}"}

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import xml.etree.ElementTree as ET
 from collections import Counter
 
 import pytest
@@ -16,8 +15,8 @@ from course_utils.attention import (
     scores,
 )
 from course_utils.plots import mechanisms
+from tests.svg import area, meet, points, shades, texts
 
-SVG = "{http://www.w3.org/2000/svg}"
 DOT = Attention(scores.scaled_multiplicative)
 X = torch.randn(2, 8, 6, generator=torch.Generator().manual_seed(0))  # on a grid of 2 × 4
 Q = torch.randn(2, 1, 6, generator=torch.Generator().manual_seed(1))
@@ -40,16 +39,6 @@ def draw(name, **changed):
         weights = SCORES.softmax(dim=0)
         return mechanisms.soft_and_hard(SCORES, weights, **{"drawn": 5} | grid)
     return mechanisms.class_queries(query_related.ClassQueries(DOT, 4, 6, 6), X, **grid)
-
-
-def texts(drawing):
-    return ["".join(node.itertext()) for node in drawing.svg.iter("text")]
-
-
-def shades(drawing):
-    """The opacities of the cells of each grid."""
-    groups = [g for g in ET.fromstring(str(drawing)).iter(f"{SVG}g")]
-    return [[float(cell.get("fill-opacity")) for cell in g] for g in groups]
 
 
 @pytest.mark.parametrize(
@@ -128,28 +117,6 @@ def test_hard_attention_marks_the_position_that_was_drawn(drawn):
 # Geometry: what a reader would see if a word were cut off, or two things lay over each other.
 
 
-def area(node):
-    """Left, top, right and bottom of a rectangle or a group of them, or of a line of text."""
-    if node.tag == "g":
-        parts = [area(part) for part in node]
-        return (
-            *(min(p[i] for p in parts) for i in (0, 1)),
-            *(max(p[i] for p in parts) for i in (2, 3)),
-        )
-    x, y = float(node.get("x")), float(node.get("y"))
-    if node.tag == "rect":
-        return x, y, x + float(node.get("width")), y + float(node.get("height"))
-    size = float(node.get("font-size"))
-    width = 0.52 * size * len("".join(node.itertext()))  # about that of Arial
-    left = x - width * {"start": 0, "middle": 0.5, "end": 1}[node.get("text-anchor")]
-    return left, y - 0.75 * size, left + width, y
-
-
-def meet(one, other, margin=0.0):
-    (a, b, c, d), (e, f, g, h) = one, other
-    return a < g + margin and e < c + margin and b < h + margin and f < d + margin
-
-
 def layouts():
     """Drawings of square, wide and flat grids, with few maps and with many."""
     generator = torch.Generator().manual_seed(0)
@@ -203,10 +170,6 @@ def test_maps_do_not_touch(drawn):
     for drawing in drawn:
         for one, other in itertools.combinations(list(drawing.svg.iter("g")), 2):
             assert not meet(area(one), area(other), margin=4)
-
-
-def points(node):
-    return [tuple(map(float, p.split(","))) for p in (node.get("points") or "").split()]
 
 
 def test_every_arrow_ends_at_something(drawn):

@@ -1,0 +1,42 @@
+"""What a drawing of the course holds: its text, its grids, and where each part lies."""
+
+import xml.etree.ElementTree as ET
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(drawing):
+    return ["".join(node.itertext()) for node in drawing.svg.iter("text")]
+
+
+def shades(drawing):
+    """The opacities of the cells of each grid."""
+    groups = [g for g in ET.fromstring(str(drawing)).iter(f"{SVG}g")]
+    return [[float(cell.get("fill-opacity")) for cell in g] for g in groups]
+
+
+def area(node):
+    """Left, top, right and bottom of a rectangle or a group of them, or of a line of text."""
+    if node.tag == "g":
+        parts = [area(part) for part in node]
+        return (
+            *(min(p[i] for p in parts) for i in (0, 1)),
+            *(max(p[i] for p in parts) for i in (2, 3)),
+        )
+    x, y = float(node.get("x")), float(node.get("y"))
+    if node.tag == "rect":
+        return x, y, x + float(node.get("width")), y + float(node.get("height"))
+    size = float(node.get("font-size"))
+    text = "".join(node.itertext())
+    width = size * sum(0.2 if letter == "\u2009" else 0.52 for letter in text)  # about Arial's
+    left = x - width * {"start": 0, "middle": 0.5, "end": 1}[node.get("text-anchor")]
+    return left, y - 0.75 * size, left + width, y
+
+
+def meet(one, other, margin=0.0):
+    (a, b, c, d), (e, f, g, h) = one, other
+    return a < g + margin and e < c + margin and b < h + margin and f < d + margin
+
+
+def points(node):
+    return [tuple(map(float, p.split(","))) for p in (node.get("points") or "").split()]
