@@ -10,6 +10,7 @@
 - `feature_related`: several inputs, levels or representations.
 - `spatial`: attention over the positions of a feature map.
 - `gates`: layers that rescale the channels or positions of a feature map.
+- `non_local`: blocks that add a context to every position: self-attention inside a CNN.
 - `crops`: crop the window that a map points at, with gradients.
 """
 

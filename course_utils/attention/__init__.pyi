@@ -3,6 +3,7 @@ from . import feature_related as feature_related
 from . import gates as gates
 from . import glimpses as glimpses
 from . import hard as hard
+from . import non_local as non_local
 from . import query_related as query_related
 from . import scores as scores
 from . import simple_pools as simple_pools
@@ -20,6 +21,8 @@ from .general import AttentionPooling as AttentionPooling
 from .general import MultiDimensional as MultiDimensional
 from .general import to_maps as to_maps
 from .general import to_sequence as to_sequence
+from .non_local import GlobalContext as GlobalContext
+from .non_local import NonLocal as NonLocal
 from .query_related import SelfAttention as SelfAttention
 from .scores import BiasedGeneral as BiasedGeneral
 from .scores import scaled_multiplicative as scaled_multiplicative
