@@ -1,4 +1,4 @@
-"""The study of the chapter Kinds of attention: five tasks, each with a kind that needs its map.
+"""The study of the chapter Kinds of attention: five tasks, the kinds made for them, and controls.
 
 All models read frozen features; see `scenes`. A *row* is ten images, each given by its global
 features g and its place in the row.
@@ -6,10 +6,11 @@ features g and its place in the row.
 - ``both``: a scene. Which digit is on the left, and which on the right? Only the keys of attention
   hold positions, not the values.
 - ``twins``: a row of five digits, each there twice. At which place is the twin of each image?
-- ``twins_longer``: the same with more steps, for the two best controls.
 - ``chain``: a row with a flag at one image, whose digit names a place. Which digit is there?
 - ``present``: a scene. Which two digits are in it?
 - ``single``: one image. Which digit is it?
+- ``both_longer``, ``twins_longer``: the same with more steps, for controls that may not have
+  converged.
 
 Every kind and every control is trained by `scenes.learn`, and its learning rate is chosen on scenes
 and rows of validation images, with the same budget.
@@ -50,6 +51,7 @@ CHOOSING = SEEDS[:3]  # the seeds whose validation scores choose a learning rate
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)  # outer ones if a neighbour is best
 ROW = 10  # images in a row, as many as there are digits
 IN_ROW = 64 + ROW  # features of an image in a row: g and its place
+LONGER = 3000  # steps of the longer tasks
 HIDDEN = 48  # units of a classifier with a hidden layer
 
 
@@ -502,13 +504,6 @@ def heads_of(n: int, size: int = PLACED) -> query_related.MultiHead:
     return query_related.MultiHead(dot(), size, n)
 
 
-TWINS_SHARED = {
-    "plain average": _shared(PlainAverage, IN_ROW),
-    "average of a small network": _shared(partial(DeepSet, IN_ROW, 64), 64),
-    "one learned query": _shared(partial(Heads, IN_ROW, 64, 1), 64),
-    "4 heads": _shared(partial(Heads, IN_ROW, 64, 4), 64),
-    "10 heads": _shared(partial(Heads, IN_ROW, 80, 10), 80),
-}
 BY_CLASS = "one query per class"
 BY_CLASS_ALONE = "one query per class, single images"
 TASKS = {
@@ -530,15 +525,15 @@ TASKS = {
         draw_twins,
         loss_of_twins,
         judge_twins,
-        {"self-attention": lambda: Twins(Among(), SIZE), **TWINS_SHARED},
+        {
+            "self-attention": lambda: Twins(Among(), SIZE),
+            "plain average": _shared(PlainAverage, IN_ROW),
+            "average of a small network": _shared(partial(DeepSet, IN_ROW, 64), 64),
+            "one learned query": _shared(partial(Heads, IN_ROW, 64, 1), 64),
+            "4 heads": _shared(partial(Heads, IN_ROW, 64, 4), 64),
+            "10 heads": _shared(partial(Heads, IN_ROW, 80, 10), 80),
+        },
         1200,
-    ),
-    "twins_longer": Task(
-        draw_twins,
-        loss_of_twins,
-        judge_twins,
-        {name: TWINS_SHARED[name] for name in ("average of a small network", "4 heads")},
-        3000,
     ),
     "chain": Task(
         draw_chain,
@@ -586,6 +581,17 @@ TASKS = {
         },
         400,
     ),
+}
+
+
+def _longer(task: str, *names: str) -> Task:
+    about = TASKS[task]
+    return about._replace(kinds={name: about.kinds[name] for name in names}, steps=LONGER)
+
+
+TASKS |= {
+    "both_longer": _longer("both", "one head, hidden layer", "two heads"),
+    "twins_longer": _longer("twins", "average of a small network", "4 heads"),
 }
 
 

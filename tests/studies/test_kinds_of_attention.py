@@ -109,6 +109,14 @@ def test_heads_are_compared_with_as_many_parameters():
     assert chain["one hop"] == chain["two hops"] == chain["three hops"]
 
 
+@pytest.mark.parametrize("task", ["both", "twins"])
+def test_a_longer_task_differs_in_its_steps_only(task):
+    short, long = study.TASKS[task], study.TASKS[f"{task}_longer"]
+    assert long.steps == study.LONGER > short.steps
+    assert long.kinds.items() <= short.kinds.items()
+    assert long._replace(kinds=short.kinds, steps=short.steps) == short
+
+
 def test_overlap_by_hand():
     apart = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]])
     assert study.overlap(apart) == 0
