@@ -10,9 +10,10 @@ completes the experiment.
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,8 +22,17 @@ from course_utils.studies.presets import PRESETS, Preset
 from experiments import _shipped_variants, common
 
 STEM = "attn_vgg"
-VARIANTS = {"ablation": tuple(attn_vgg.ABLATION), "supervision": tuple(attn_vgg.SUPERVISION)}
+VARIANTS: dict[str, Mapping[str, Any]] = {
+    "ablation": attn_vgg.ABLATION,
+    "supervision": attn_vgg.SUPERVISION,
+}
 TRAIN = {"ablation": attn_vgg.train_ablation, "supervision": attn_vgg.train_supervised}
+
+
+def runs_of(table: str) -> list[tuple[str, int]]:
+    """Return the networks of a table with their seeds, the first seed of each network first."""
+    pairs = [(name, seed) for name, how in VARIANTS[table].items() for seed in how.seeds]
+    return sorted(pairs, key=lambda pair: pair[1])
 
 
 def one(table: str, name: str, seed: int, preset: Preset, home: Path) -> None:
@@ -40,13 +50,10 @@ def one(table: str, name: str, seed: int, preset: Preset, home: Path) -> None:
 
 def collect(table: str, home: Path, into: Path) -> None:
     """Put the scores of a table into one file, one row per network."""
-    rows = [
-        {"variant": name, "seed": seed}
-        | pd.read_csv(home / table / f"{name}_{seed}" / "scores.csv", index_col=0)[
-            "value"
-        ].to_dict()
-        for name, seed in itertools.product(VARIANTS[table], attn_vgg.SEEDS)
-    ]
+    rows = []
+    for name, seed in runs_of(table):
+        scores = pd.read_csv(home / table / f"{name}_{seed}" / "scores.csv", index_col="score")
+        rows.append({"variant": name, "seed": seed} | scores["value"].to_dict())
     common.write_csv(pd.DataFrame(rows), into / f"{table}.csv", index=False, float_format="%.5f")
 
 
@@ -58,14 +65,15 @@ def main() -> None:
     home = common.RUNS / STEM / preset.name
     jobs = {
         f"{table}: {name}, seed {seed}": partial(one, table, name, seed, preset, home)
-        for table, variants in VARIANTS.items()
-        for name, seed in itertools.product(variants, options.seeds)
+        for table in VARIANTS
+        for name, seed in runs_of(table)
+        if seed in options.seeds
     }
     common.run_jobs(jobs, options.workers)
     into = common.destination(options, shipped.SHIPPED / STEM, home / "collected")
-    for table, variants in VARIANTS.items():
-        pairs = itertools.product(variants, attn_vgg.SEEDS)
-        needed = [home / table / f"{name}_{seed}" / "scores.csv" for name, seed in pairs]
+    for table in VARIANTS:
+        folders = [home / table / f"{name}_{seed}" for name, seed in runs_of(table)]
+        needed = [folder / "scores.csv" for folder in folders]
         common.collect_if_whole(needed, partial(collect, table, home), into)
 
 
