@@ -6,45 +6,42 @@ import torch
 from torch import Tensor
 
 from course_utils.attention import alignments
-from course_utils.attention.spatial import PayAttention, attend
+from course_utils.attention.spatial import attend
 from course_utils.exercises._feedback import as_bool, as_tensor, is_close, refuse, require
 
 
-def first_tap(function) -> str:
-    """Write the pc scores of a tap whose local features have half as many channels as g."""
-    layer = PayAttention(32, 64, "pc").requires_grad_(False)
-    l, g = torch.randn(3, 32, 5, 6), torch.randn(3, 64)
-    u = layer.u.weight.flatten()
-    W_g = layer.get_parameter("project_global.weight")
-    r = function(l, g, u, W_g)
-    refuse(
-        getattr(r, "shape", None) == (3, 1, 5, 6),
-        "The score tensor should have no axis of size 1: its shape is (B, H, W).",
-    )
-    r, expected = as_tensor(r, (3, 5, 6), "The score tensor"), layer.scores(l, g)[:, 0]
-    refuse(
-        is_close(r, _softmax(expected).view_as(expected)),
-        "Those are the weights already. The scores are the input of softmax.",
-    )
-    from_l = _read(l, u)
-    from_g = expected - from_l
-    refuse(is_close(r, from_l), "g is missing: these scores depend on the local features alone.")
-    refuse(
-        is_close(r, from_g),
-        "The local features are missing: the scores are the same at every position.",
-    )
-    dot_product = torch.einsum("bchw,bc->bhw", l, g @ W_g.T)
-    refuse(
-        is_close(r, dot_product),
-        "That is dp, the dot product of l and g. In pc, the vector u is multiplied by their sum.",
-    )
-    require(
-        is_close(r, expected),
-        "The scores are wrong. Which vector has to change its size, "
-        "and what is u multiplied by then?",
-    )
-    shifts = ", ".join(f"{shift:.2f}" for shift in from_g[:, 0, 0])
-    return f"Right. All that g does is add one number to the scores of each image: {shifts}."
+def control(function) -> str:
+    """Give each image the g of an image with another digit, and use every g exactly once."""
+    even = torch.arange(10).repeat(6)
+    uneven = torch.tensor([3] * 30 + [7] * 9 + [1] * 15 + [0] * 6)  # half of the images are a 3
+    for name, digits in (("equally frequent digits", even), ("unequally frequent digits", uneven)):
+        labels = digits[torch.randperm(len(digits))]
+        given = torch.randn(len(labels), 8)
+        result = as_tensor(function(given.clone(), labels.clone()), given.shape, "The new g")
+        distance = (result[:, None] - given).abs().amax(dim=-1)  # new g × given g
+        closest, donors = distance.min(dim=1)
+        refuse(
+            is_close(result, given.mean(dim=0).expand_as(given)),
+            "That's the mean of all g. It says nothing about any image, so no image gets the "
+            "wrong one.",
+        )
+        refuse(
+            closest.max() > 1e-4,
+            "Some rows aren't the g of any image. A vector that the network has never seen "
+            "could hurt for that reason alone.",
+        )
+        kept = int((donors == torch.arange(len(labels))).sum())
+        refuse(kept > 0, f"With {name}, {kept} of {len(labels)} images keep their own g.")
+        same = int((labels[donors] == labels).sum())
+        refuse(
+            same > 0, f"With {name}, {same} of {len(labels)} images get the g of the same digit."
+        )
+        missing = len(labels) - len(donors.unique())
+        refuse(
+            missing > 0,
+            f"With {name}, {missing} of {len(labels)} g are never used, and others more than once.",
+        )
+    return "Right: only the pairing has changed, and no image has the g of its own digit."
 
 
 def other_alignments(answers) -> str:

@@ -1,19 +1,35 @@
-"""The networks of the chapter Learn to Pay Attention, and the controls for each of its parts.
+"""The networks of the chapter Learn to Pay Attention, their controls, and how they are taken apart.
 
 Their trained weights are shipped; ``python -m experiments.learn_to_pay_attention`` makes them.
+
+In these networks the global vector g is computed behind the last tap and reaches the classifier
+through the attention scores only. So a network can be cut there: `dissect` returns the local
+features and g, and `attend_and_classify` goes on from them, with this g or any other.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from course_utils.models import PayAttentionVGG
+from course_utils.models.learn_to_pay_attention import TAP_POOLS
+from course_utils.models.output import Output, as_rgb
+from course_utils.models.vgg import tapped
 from course_utils.studies.presets import Preset
 from course_utils.studies.variants import Variant
 
 SEEDS = (0, 1, 2)
 IMAGE_SIZE = 32  # pixels; the network of Jetley et al. (2018) is made for images of CIFAR
 EPOCHS = 6  # at most: on small images the loss settles sooner
+BATCH = 100  # images that are computed at a time
 
 
 def _pay(**options) -> Variant:
@@ -31,6 +47,16 @@ VARIANTS = {
     "pay_plain": _pay(levels=0),
 }
 
+BEHIND_LAST_TAP = TAP_POOLS[-1]  # where convolutions 14 and 15 begin among the layers
+_BLOCKS = {
+    "block 1": slice(0, 6),
+    "block 2": slice(6, 12),
+    "block 3, tapped": slice(12, TAP_POOLS[0]),
+    "block 4, tapped": slice(TAP_POOLS[0], TAP_POOLS[1]),
+    "block 5, tapped": slice(TAP_POOLS[1], BEHIND_LAST_TAP),
+    "blocks 6, 7": slice(BEHIND_LAST_TAP, None),
+}
+
 
 def adapt(preset: Preset) -> Preset:
     """Return the preset with images of 32 pixels, without a curriculum, and with fewer epochs."""
@@ -40,3 +66,212 @@ def adapt(preset: Preset) -> Preset:
         data=preset.data | {"zoom": zoom, "curriculum": ()},
         recipe=replace(preset.recipe, epochs=min(preset.recipe.epochs, EPOCHS)),
     )
+
+
+def parts(network: PayAttentionVGG) -> dict[str, nn.Module]:
+    """Return the convolutional blocks and the dense layer by name, from the image to g.
+
+    The last two compute g and nothing else. A pool belongs to the block that follows it.
+    """
+    blocks: dict[str, nn.Module] = {
+        name: network.features[layers] for name, layers in _BLOCKS.items()
+    }
+    return blocks | {"dense layer": network.dense}
+
+
+class Dissected(NamedTuple):
+    """A network cut behind its last tap.
+
+    Attributes:
+        local: The local features of each tap, each (B, C, H, W).
+        g: The global vector, (B, size).
+    """
+
+    local: list[Float[Tensor, "B _ _ _"]]
+    g: Float[Tensor, "B _"]
+
+
+class Answer(NamedTuple):
+    """What the rest of a network computes from local features and a global vector.
+
+    Attributes:
+        output: Logits and maps.
+        contexts: One per tap, each (B, C).
+    """
+
+    output: Output
+    contexts: tuple[Float[Tensor, "B _"], ...]
+
+
+def global_vector(network: PayAttentionVGG, last: Float[Tensor, "B C H W"]) -> Tensor:
+    """Return g (B, size), computed from the local features of the last tap."""
+    return network.dense(network.features[BEHIND_LAST_TAP:](last).mean(dim=(2, 3)))
+
+
+@torch.no_grad()
+def dissect(network: PayAttentionVGG, images: Float[Tensor, "B C H W"]) -> Dissected:
+    """Return the local features of all taps and the global vector of a network."""
+    batches = []
+    for batch in images.split(BATCH):
+        x = as_rgb(batch, network.least_size)
+        local, _ = tapped(network.features[: BEHIND_LAST_TAP + 1], x, network.pools, network.taps)
+        batches.append((*local, global_vector(network, local[-1])))
+    *local, g = (torch.cat(column) for column in zip(*batches))
+    return Dissected(local, g)
+
+
+def attend_and_classify(network: PayAttentionVGG, local: Sequence[Tensor], g: Tensor) -> Answer:
+    """Return what a network answers to local features and any global vector.
+
+    Args:
+        network: A network with attention.
+        local: The local features of each tap, as `dissect` returns them.
+        g: One vector per image (B, size).
+    """
+    attended = [layer(l, g) for layer, l in zip(network.attention, local)]
+    contexts, maps = zip(*attended)
+    return Answer(network.classifiers(_descriptors(network, contexts), maps), contexts)
+
+
+def _descriptors(network: PayAttentionVGG, contexts: Sequence[Tensor]) -> list[Tensor]:
+    """Return what the classifiers read: batch norm and ReLU on each context."""
+    if network.norms is None:
+        return list(contexts)
+    return [F.relu(norm(c)) for norm, c in zip(network.norms, contexts)]
+
+
+@torch.no_grad()
+def without_context(
+    network: PayAttentionVGG, contexts: Sequence[Tensor], tap: int
+) -> Float[Tensor, "B classes"]:
+    """Return the logits when one context is replaced by its mean over the images.
+
+    Args:
+        network: A network with attention.
+        contexts: One per tap, of all images.
+        tap: Index of the context that is replaced.
+
+    Raises:
+        ValueError: If there is no such tap.
+    """
+    if not 0 <= tap < len(contexts):
+        raise ValueError(f"expected a tap from 0 to {len(contexts) - 1}, got {tap}")
+    kept = [c.mean(dim=0).expand_as(c) if i == tap else c for i, c in enumerate(contexts)]
+    return network.classifiers(_descriptors(network, kept), ()).logits
+
+
+def with_fresh_layers(network: PayAttentionVGG, fresh: PayAttentionVGG) -> PayAttentionVGG:
+    """Return a copy of a network whose layers behind the last tap are those of another one."""
+    other = copy.deepcopy(network)
+    other.features[BEHIND_LAST_TAP:].load_state_dict(fresh.features[BEHIND_LAST_TAP:].state_dict())
+    other.dense.load_state_dict(fresh.dense.state_dict())
+    return other
+
+
+@torch.no_grad()
+def logits_by_g(
+    network: PayAttentionVGG,
+    others: Iterable[PayAttentionVGG],
+    images: Float[Tensor, "B C H W"],
+) -> Float[Tensor, "versions B classes"]:
+    """Return the logits with the network's own g, and with g from the layers of each other one.
+
+    All networks compute g from the local features of the first. Everything behind the last tap is
+    computed in double precision, so that an effect which is zero on paper can be recognised.
+
+    Args:
+        network: The network that answers.
+        others: Networks that lend their layers behind the last tap.
+        images: Images in single precision.
+    """
+    exact, *lenders = (copy.deepcopy(n).double().eval() for n in (network, *others))
+    batches = []
+    for batch in images.split(BATCH):
+        local = [l.double() for l in dissect(network, batch).local]
+        guides = [global_vector(lender, local[-1]) for lender in (exact, *lenders)]
+        answers = [attend_and_classify(exact, local, g).output.logits for g in guides]
+        batches.append(torch.stack(answers))
+    return torch.cat(batches, dim=1)
+
+
+def gradient_norms(
+    network: PayAttentionVGG, images: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"]
+) -> dict[str, float]:
+    """Return the norm of the loss's gradient in each of the `parts`, in double precision."""
+    exact = copy.deepcopy(network).double()
+    F.cross_entropy(exact(images.double()).logits, labels).backward()
+    return {name: _norm(p.grad for p in part.parameters()) for name, part in parts(exact).items()}
+
+
+def _norm(tensors: Iterable[Tensor | None]) -> float:
+    """Return the norm of all tensors together."""
+    return torch.cat([t.detach().flatten() for t in tensors if t is not None]).norm().item()
+
+
+def distances(network: PayAttentionVGG, start: PayAttentionVGG) -> dict[str, float]:
+    """Return how far each of the `parts` is from where it started, relative to its start.
+
+    The distance is the norm of the difference of all parameters, divided by their norm at the
+    start.
+    """
+    found = {}
+    for (name, part), origin in zip(parts(network).items(), parts(start).values()):
+        pairs = list(zip(part.parameters(), origin.parameters()))
+        found[name] = _norm(p - q for p, q in pairs) / _norm(q for _, q in pairs)
+    return found
+
+
+def few_steps(
+    network: PayAttentionVGG,
+    images: Float[Tensor, "B C H W"],
+    labels: Int[Tensor, " B"],
+    make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+    *,
+    batch_size: int = 8,
+) -> PayAttentionVGG:
+    """Train a copy of a network for one pass over some images, and return the copy.
+
+    Args:
+        network: A network in training mode, of any precision.
+        images: Images; they are converted to the precision of the network.
+        labels: Their classes.
+        make_optimizer: Returns an optimizer of the parameters that it is called with.
+        batch_size: Images per step.
+    """
+    trained = copy.deepcopy(network)
+    optimizer = make_optimizer(trained.parameters())
+    images = images.to(next(trained.parameters()).dtype)
+    for x, y in zip(images.split(batch_size), labels.split(batch_size)):
+        optimizer.zero_grad()
+        F.cross_entropy(trained(x).logits, y).backward()
+        optimizer.step()
+    return trained
+
+
+def offset(
+    maps: Float[Tensor, "B 1 h w"], boxes: Int[Tensor, "B 4"], size: int
+) -> tuple[float, float]:
+    """Return where the highest point of a map lies, seen from the middle of the box.
+
+    Args:
+        maps: One map per image.
+        boxes: x0, y0, x1, y1 in pixels of the image.
+        size: Height and width of the image, in pixels.
+
+    Returns:
+        The median over the images to the right and downwards, in cells of the map.
+    """
+    height, width = maps.shape[-2:]
+    highest = maps.flatten(1).argmax(dim=1)
+    found = torch.stack([highest % width, highest // width], dim=1) + 0.5  # centre of the cell
+    cells = torch.tensor([width, height]) / size
+    middle = boxes.view(-1, 2, 2).float().mean(dim=1) * cells
+    right, down = (found - middle).median(dim=0).values.tolist()
+    return right, down
+
+
+def brightness(maps: Float[Tensor, "B 1 h w"], images: Float[Tensor, "B 1 H W"]) -> float:
+    """Return how bright images are where their maps look: the mean pixel, weighted by the map."""
+    pixels = F.adaptive_avg_pool2d(images, (maps.shape[2], maps.shape[3]))
+    share = (maps * pixels).sum(dim=(1, 2, 3)) / maps.sum(dim=(1, 2, 3))
+    return share.mean().item()

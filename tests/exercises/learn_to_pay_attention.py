@@ -22,33 +22,50 @@ def nothing_scores_0(r):
     return torch.cat([r, r.new_zeros(1)]).softmax(dim=0)[:-1]
 
 
+def shifted(g, labels, steps):
+    """Give each image the g of one that is some steps away when they are sorted by digit."""
+    order = labels.argsort()
+    donors = torch.empty_like(order)
+    donors[order] = order.roll(steps)
+    return g[donors]
+
+
+def most_frequent(g, labels):
+    return shifted(g, labels, -int(labels.bincount().max()))
+
+
+def next_image(g, labels):
+    return g.roll(1, dims=0)
+
+
+def one_donor(g, labels):
+    """Give each image the first g of another digit."""
+    return g[[int((labels != label).nonzero()[0]) for label in labels]]
+
+
+def random_pairing(g, labels):
+    """Swap pairs of images until no image has the g of its own digit."""
+    donors = torch.arange(len(labels))
+    while (same := labels[donors] == labels).any():
+        i = int(same.nonzero()[0])
+        j = int(torch.randint(len(labels), ()))
+        donors[[i, j]] = donors[[j, i]]
+    return g[donors]
+
+
 CASES = {
-    "first_tap": Case(
+    "control": Case(
         wrong=[
-            (lambda l, g, u, W_g: torch.einsum("bchw,c->bhw", l, u), "^g is missing"),
-            (
-                lambda l, g, u, W_g: torch.einsum("bchw,bc->bhw", l, g @ W_g.T),
-                "dp, the dot product",
-            ),
-            (lambda l, g, u, W_g: pc(l, g @ W_g.T, u)[:, None], "no axis of size 1"),
-            (
-                lambda l, g, u, W_g: pc(l, g @ W_g.T, u).flatten(1),
-                r"should have the shape \(3, 5, 6\)",
-            ),
-            (
-                lambda l, g, u, W_g: pc(l, g @ W_g.T, u).flatten(1).softmax(1).view(3, 5, 6),
-                "weights already",
-            ),
-            (lambda l, g, u, W_g: pc(0 * l, g @ W_g.T, u), "local features are missing"),
-            (lambda l, g, u, W_g: pc(l, g[:, :32], u), "scores are wrong"),
-            (lambda l, g, u, W_g: pc(l, g, u), "stops with RuntimeError"),
+            (lambda g, labels: g, "images keep their own g"),
+            (next_image, "get the g of the same digit|images keep their own g"),
+            (lambda g, labels: shifted(g, labels, len(labels) // 10), "^With unequally frequent"),
+            (lambda g, labels: g.mean(dim=0).expand_as(g), "^That's the mean of all g"),
+            (lambda g, labels: torch.randn_like(g), "aren't the g of any image"),
+            (one_donor, "are never used"),
+            (lambda g, labels: g[1:], r"should have the shape \(60, 8\)"),
+            (lambda g, labels: labels, r"should have the shape \(60, 8\), not \(60\)"),
         ],
-        right=[
-            lambda l, g, u, W_g: F.conv2d(
-                l + (g @ W_g.T)[..., None, None], u.view(1, -1, 1, 1)
-            ).squeeze(1),
-            lambda l, g, u, W_g: torch.einsum("bchw,c->bhw", l, u) + (g @ W_g.T @ u)[:, None, None],
-        ],
+        right=[most_frequent, random_pairing],
     ),
     "other_alignments": Case(
         wrong=[
