@@ -323,6 +323,7 @@ def test_the_readmes_commands_run_as_written(photos, tmp_path, monkeypatch):
     [
         ("soft_attention", {"width": 0.125}, ["before the gate", "after the gate"]),
         ("resnet", {"width": 0.5, "gate": "cbam"}, ["class activation"]),
+        ("resnet", {"width": 0.5, "gate": "eca", "between": "non_local"}, ["class activation"]),
         ("pay_attention", {"width": 0.0625}, ["map 1", "map 2", "map 3"]),
         ("vgg", {"width": 0.0625, "head": "dense"}, ["Grad-CAM at features.42"]),
     ],
@@ -344,6 +345,13 @@ def test_every_network_is_described_saved_built_again_and_drawn(
     if columns == ["before the gate", "after the gate"]:
         scales = [axis.images[0].get_clim() for axis in figure.axes[1:]]
         assert scales[0] == scales[1]
+
+
+def test_modules_of_a_resnet_are_chosen_on_the_command_line():
+    options = cli._options("resnet", ["gate=eca", "between=non_local_relative", "depth=14"])
+    network = checkpoints.Description("resnet", ("a", "b"), 32, options).build()
+    kinds = [type(module).__name__ for module in network.modules()]
+    assert (kinds.count("ECA"), kinds.count("RelativePositions")) == (6, 1)
 
 
 def test_a_gate_is_named_and_nothing_is_fetched_for_a_checkpoint():
@@ -575,6 +583,10 @@ NOWHERE = ["--data-folder", "nowhere"]
         (
             ["train", "--data-folder", "{photos}", "--model", "resnet", "--set", "gate=se"],
             "choose one of cbam",
+        ),
+        (
+            ["train", *NOWHERE, "--model", "resnet", "--set", "between=cbam"],
+            "unknown between 'cbam': choose one of global_context, non_local",
         ),
         (["evaluate", "--checkpoint", "nowhere"], "there is no file nowhere"),
         (

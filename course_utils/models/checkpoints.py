@@ -7,7 +7,9 @@ a file from an unknown source can't run anything.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from inspect import signature
 from math import inf
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from torch import nn
 
 from course_utils.attention import gates
+from course_utils.attention.non_local import GlobalContext, NonLocal
 from course_utils.core.tensor_files import read_tensors, write_tensors
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet, SoftAttentionCNN
 from course_utils.models.weights import halved, load_weights
@@ -29,12 +32,24 @@ NETWORKS = {
     "soft_attention": SoftAttentionCNN,
     "vgg": VGG,
 }
-RESNET_GATES = {
+RESNET_GATES: dict[str, Callable[[int], nn.Module]] = {
     "cbam": gates.CBAM,
+    "coordinate_attention": gates.CoordinateAttention,
+    "eca": gates.ECA,
+    "global_context": GlobalContext,
     "second_order": gates.SecondOrder,
     "squeeze_excitation": gates.SqueezeExcitation,
     "streamlined": gates.Streamlined,
 }
+RESNET_BLOCKS: dict[str, Callable[[int], nn.Module]] = {
+    "global_context": GlobalContext,
+    "non_local": NonLocal,
+    "non_local_dot_product": partial(NonLocal, similarity="dot_product"),
+    # All offsets of the 16 × 16 map that an image of 64 pixels has there
+    "non_local_relative": partial(NonLocal, reach=15),
+}
+# Options of a `ResNet` that are functions, which a file can only name
+_NAMED = {"gate": RESNET_GATES, "between": RESNET_BLOCKS}
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,8 @@ class Description:
         network: Name of the network, a key of `NETWORKS`.
         classes: Names of the classes, in the order of the logits.
         image_size: Side of the training images, in pixels.
-        options: Options of the network, by name; the gate of a `ResNet` is a key of `RESNET_GATES`.
+        options: Options of the network, by name. The gate of a `ResNet` is a key of `RESNET_GATES`,
+            and its block between is a key of `RESNET_BLOCKS`.
     """
 
     network: str
@@ -57,14 +73,15 @@ class Description:
         """Build the network, freshly initialised.
 
         Raises:
-            ValueError: If the network, its gate or an option is unknown, or an option has a value
-                of the wrong type; the message lists the valid ones.
+            ValueError: If the network, its gate, its block between or an option is unknown, or an
+                option has a value of the wrong type; the message lists the valid ones.
         """
         check_options(self.network, self.options)
         kind = NETWORKS[self.network]
         options = dict(self.options)
-        if kind is ResNet and options.get("gate") is not None:
-            options["gate"] = RESNET_GATES[options["gate"]]
+        for option, builders in _NAMED.items():
+            if kind is ResNet and options.get(option) is not None:
+                options[option] = builders[options[option]]
         return kind(len(self.classes), **options)
 
 
@@ -80,13 +97,13 @@ def option_names(network: str) -> list[str]:
 
 
 def check_options(network: str, options: dict[str, Any]) -> None:
-    """Check the names of a network's options, its gate, and the options that are no names.
+    """Check the names of a network's options and gates, and the options that are no names.
 
     The networks themselves check options such as the alignment and ranges such as the dropout's.
 
     Raises:
-        ValueError: If the network, its gate or an option is unknown, or an option has a value of
-            the wrong type.
+        ValueError: If the network, its gate, its block between or an option is unknown, or an
+            option has a value of the wrong type.
     """
     valid = option_names(network)
     if unknown := set(options) - set(valid):
@@ -104,9 +121,10 @@ def check_options(network: str, options: dict[str, Any]) -> None:
         }.get(parameters[name].annotation, (True, ""))
         if not fits:
             raise ValueError(f"expected {name} to be {expected}, got {value!r}")
-    gate = options.get("gate") if network == "resnet" else None
-    if gate is not None and gate not in list(RESNET_GATES):
-        raise ValueError(f"unknown gate {gate!r}: choose one of {', '.join(RESNET_GATES)}")
+    for option, builders in _NAMED.items() if network == "resnet" else ():
+        given = options.get(option)
+        if given is not None and given not in list(builders):
+            raise ValueError(f"unknown {option} {given!r}: choose one of {', '.join(builders)}")
 
 
 def write(

@@ -1,9 +1,9 @@
-"""Residual networks with a gate in every block, before the residual addition."""
+"""Residual networks with a gate in every block, and self-attention between two blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -23,8 +23,15 @@ class ResNet(nn.Module):
 
     The output of a block is x + gate(F(x)). This is the position of the gate in the streamlined
     module (myspace-img/streamlined-attention), in squeeze-and-excitation (Hu et al. 2018) and in
-    CBAM (Woo et al. 2018); see `attention.gates`. The classifier is one linear layer; the
+    CBAM (Woo et al. 2018); see `attention.gates`. A global-context block (Cao et al. 2019) has the
+    same position, but its paper leaves out the first stage. The classifier is one linear layer; the
     streamlined repository has three.
+
+    Self-attention costs more, so it has a place of its own, once in the network: in the last stage
+    but one, right before the last residual block (Wang et al. 2018, for a single non-local block).
+    At depth 8, where a stage has only one residual block, it comes right after that block. It
+    always sees the map of that stage, with 1/16 of the image's side at depths 50 and above, and
+    1/4 at depths 8, 14 and 20.
 
     Depths 50, 101 and 152 are torchvision's. Depths 8, 14 and 20 are for laptops: three stages of
     16, 32 and 64 channels with two-layer blocks, as He et al. have them for CIFAR (section 4.2).
@@ -38,6 +45,7 @@ class ResNet(nn.Module):
         *,
         depth: Depth = 8,
         gate: Callable[[int], nn.Module] | None = None,
+        between: Callable[[int], nn.Module] | None = None,
         width: float = 1.0,
         pretrained: bool = False,
     ):
@@ -48,10 +56,12 @@ class ResNet(nn.Module):
             depth: Number of layers: 8, 14, 20, 50, 101 or 152.
             gate: Builds the gate for a number of channels, such as `SqueezeExcitation`; None for
                 the plain network.
+            between: Builds the block between two residual blocks for a number of channels, such as
+                `NonLocal`; None for the network without it.
             width: Factor on every channel count, at depths 8, 14 and 20.
             pretrained: Start from torchvision's ImageNet weights, at depths 50, 101 and 152. The
-                gates are freshly initialised. The weights expect images that are normalised as in
-                their ``transforms()``.
+                gates and the block between are freshly initialised. The weights expect images that
+                are normalised as in their ``transforms()``.
 
         Raises:
             ValueError: If the depth is unknown, or does not allow this width or ImageNet weights.
@@ -72,6 +82,8 @@ class ResNet(nn.Module):
             channels = scaled(64, width)
         if gate is not None:
             insert(nn.ModuleList(stages), gate)
+        if between is not None:
+            _insert_between(stages[-2], between)
         self.features = nn.Sequential(stem, *stages)
         # In pixels: after five or three halvings, one position is left.
         self.least_size = 32 if depth in TORCHVISION else 8
@@ -105,6 +117,16 @@ def insert(network: nn.Module, gate: Callable[[int], nn.Module]) -> None:
         )
     for block, name, norm in zip(blocks, last, norms):
         setattr(block, name, nn.Sequential(norm, gate(norm.num_features)))
+
+
+def _insert_between(stage: nn.Sequential, build: Callable[[int], nn.Module]) -> None:
+    """Insert a block before the last residual block of a stage, or after its only one.
+
+    The first residual block halves the map and sets the channels, so nothing is inserted before it.
+    """
+    first = cast(BasicBlock | Bottleneck, stage[0])
+    channels = first.conv1.out_channels * first.expansion
+    stage.insert(max(1, len(stage) - 1), build(channels))
 
 
 def _large(depth: int, pretrained: bool) -> tuple[nn.Sequential, list[nn.Sequential], int]:

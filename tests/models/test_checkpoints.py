@@ -16,6 +16,7 @@ from course_utils.models.weights import halved
         ("attn_vgg", {"width": 0.0625, "pretrained": False}),
         ("pay_attention", {"width": 0.0625}),
         ("resnet", {"width": 0.5, "gate": "cbam"}),
+        ("resnet", {"width": 0.5, "gate": "coordinate_attention", "between": "non_local_relative"}),
         ("soft_attention", {"width": 0.125}),
         ("vgg", {"width": 0.0625, "head": "dense"}),
     ],
@@ -29,6 +30,16 @@ def test_every_network_is_the_same_after_saving_and_loading(network, options, tm
     assert not again.training
     images = torch.rand(1, 3, 32, 32)
     torch.testing.assert_close(again(images), model(images))
+
+
+@pytest.mark.parametrize("option", ["gate", "between"])
+def test_every_module_of_a_resnet_is_built_by_its_name(option):
+    builders = {"gate": checkpoints.RESNET_GATES, "between": checkpoints.RESNET_BLOCKS}[option]
+    for name, build in builders.items():
+        description = checkpoints.Description("resnet", ("a", "b"), 32, {option: name})
+        modules = list(description.build().modules())
+        kind = type(build(16))
+        assert sum(type(module) is kind for module in modules) == {"gate": 3, "between": 1}[option]
 
 
 def test_half_precision_halves_the_file_and_hardly_changes_the_logits(tmp_path):
@@ -113,7 +124,18 @@ def test_other_users_may_read_the_file(tmp_path):
     [
         ("vit", {}, r"'vit'.* attn_vgg, pay_attention, resnet, soft_attention, vgg"),
         ("vgg", {"gate": "cbam"}, r"vgg .*'gate'.* width, head, pretrained"),
-        ("resnet", {"gate": "se"}, r"'se'.* cbam, second_order, squeeze_excitation, streamlined"),
+        (
+            "resnet",
+            {"gate": "se"},
+            r"gate 'se'.* cbam, coordinate_attention, eca, global_context, "
+            r"second_order, squeeze_excitation, streamlined",
+        ),
+        (
+            "resnet",
+            {"between": "cbam"},
+            r"between 'cbam'.* global_context, non_local, "
+            r"non_local_dot_product, non_local_relative",
+        ),
         ("resnet", {"gate": ["cbam"]}, r"gate \['cbam'\]: choose"),
         ("vgg", {"width": "abc"}, "expected width to be a finite number, got 'abc'"),
         ("resnet", {"width": None}, "expected width to be a finite number, got None"),

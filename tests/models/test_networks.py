@@ -5,9 +5,21 @@ import torch
 from torch import nn
 
 from course_utils.attention import gates
+from course_utils.attention.non_local import GlobalContext, NonLocal
 from course_utils.models import VGG, AttnVGG, Output, PayAttentionVGG, ResNet, SoftAttentionCNN
 
 PAY = {"width": 0.0625, "dropout": 0.0}
+
+
+def adding(network):
+    """A network whose blocks add something, as if they were trained; fresh ones add nothing."""
+    for module in network.modules():
+        if isinstance(module, NonLocal | GlobalContext):
+            last = module.norm if isinstance(module, NonLocal) else module.transform[-1]
+            nn.init.normal_(last.weight, std=0.3)
+    return network
+
+
 NETWORKS = {
     "vgg": lambda: VGG(4, width=0.0625),
     "vgg, dense": lambda: VGG(4, width=0.0625, head="dense"),
@@ -34,6 +46,13 @@ NETWORKS = {
     ),
     "resnet, streamlined": lambda: ResNet(4, width=0.5, gate=gates.Streamlined),
     "resnet, second order": lambda: ResNet(4, width=0.5, gate=gates.SecondOrder),
+    "resnet, eca": lambda: ResNet(4, width=0.5, gate=gates.ECA),
+    "resnet, coordinate": lambda: ResNet(4, width=0.5, gate=gates.CoordinateAttention),
+    "resnet, global context": lambda: adding(ResNet(4, width=0.5, gate=GlobalContext)),
+    "resnet, non-local": lambda: adding(ResNet(4, width=0.5, between=NonLocal)),
+    "resnet, relative": lambda: adding(
+        ResNet(4, width=0.5, between=lambda channels: NonLocal(channels, "dot_product", reach=5))
+    ),
 }
 # sides of the maps, for images of 64 × 96 pixels
 MAPS = {

@@ -20,6 +20,9 @@ pytestmark = [
         ("pay_attention", {"width": 0.0625}, 3),
         ("soft_attention", {"width": 0.0625}, 1),
         ("resnet", {"depth": 8, "width": 0.25, "gate": "squeeze_excitation"}, 0),
+        ("resnet", {"width": 0.25, "gate": "coordinate_attention", "between": "non_local"}, 0),
+        ("resnet", {"width": 0.25, "gate": "eca", "between": "non_local_relative"}, 0),
+        ("resnet", {"width": 0.25, "gate": "global_context"}, 0),
     ],
 )
 def test_onnxruntime_gives_the_same(network, options, maps, tmp_path):

@@ -5,6 +5,7 @@ from torchvision.models import resnet50, resnet101, resnet152
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from course_utils.attention import gates
+from course_utils.attention.non_local import GlobalContext, NonLocal
 from course_utils.core.profiling import parameters as count
 from course_utils.models import ResNet, resnet
 
@@ -19,6 +20,12 @@ def test_parameter_counts_are_those_of_torchvision_and_of_the_sources(depth, the
             for gate in (gates.Streamlined, gates.CBAM)
         }
         se = count(ResNet(1000, depth=depth, gate=gates.SqueezeExcitation)) - plain
+        blocks = [m for m in ResNet(1000, depth=depth).modules() if isinstance(m, Bottleneck)]
+        sizes = [block.conv3.out_channels for block in blocks]
+        for gate in (gates.ECA, gates.CoordinateAttention, GlobalContext):
+            expected = sum(count(gate(channels)) for channels in sizes)
+            assert count(ResNet(1000, depth=depth, gate=gate)) - plain == expected
+        assert count(ResNet(1000, depth=depth, between=NonLocal)) - plain == 2 * 1024**2 + 2 * 1024
     if depth == 50:
         assert added[gates.Streamlined] == 20_119_552
         assert se == 2_514_944
@@ -59,6 +66,41 @@ def test_the_gate_acts_before_the_addition(block):
     resnet.insert(block, lambda channels: gates.SqueezeExcitation(channels, 2).double())
     gate = getattr(block[0], last)[1]
     torch.testing.assert_close(block(x), (x + gate(inner[0])).relu())
+
+
+@pytest.mark.parametrize(
+    ("depth", "place", "channels"), [(8, 1, 32), (14, 1, 32), (20, 2, 32), (50, 5, 1024)]
+)
+def test_self_attention_stands_before_the_last_block_of_the_last_stage_but_one(
+    depth, place, channels
+):
+    plain, model = (ResNet(3, depth=depth, between=between) for between in (None, NonLocal))
+    stages = list(zip(plain.features, model.features, strict=True))
+    assert all(len(before) == len(after) for before, after in stages if after is not stages[-2][1])
+    before, after = stages[-2]
+    kinds = [type(block) for block in before]
+    assert [type(block) for block in after] == [*kinds[:place], NonLocal, *kinds[place:]]
+    assert after[place].combine.out_channels == channels
+    side = 64 // (16 if depth == 50 else 4)
+    (weights,) = gates.observe(model, torch.rand(1, 3, 64, 64)).values()
+    assert weights.shape == (1, side**2, side**2)
+
+
+@pytest.mark.parametrize("depth", [8, 14, 50])
+@pytest.mark.parametrize(
+    "option", [{"gate": GlobalContext}, {"between": NonLocal}, {"between": GlobalContext}]
+)
+def test_a_fresh_block_that_adds_leaves_the_network_unchanged(depth, option):
+    torch.manual_seed(0)
+    plain, model = ResNet(3, depth=depth).eval(), ResNet(3, depth=depth, **option).eval()
+    blocks = [m for m in model.modules() if isinstance(m, NonLocal | GlobalContext)]
+    new = {id(tensor) for block in blocks for tensor in block.state_dict(keep_vars=True).values()}
+    theirs = [v for v in model.state_dict(keep_vars=True).values() if id(v) not in new]
+    for ours, copy in zip(plain.state_dict().values(), theirs, strict=True):
+        copy.data.copy_(ours)
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model(x).logits, plain(x).logits)
 
 
 @pytest.mark.parametrize(("depth", "layers"), [(8, 8), (14, 14), (20, 20)])
