@@ -1,8 +1,9 @@
-import numpy as np
 import torch
+import torch.nn.functional as F
 
 from course_utils.attention import spatial
 from course_utils.explain import metrics
+from course_utils.training import dice_loss, maps_loss
 from tests.exercises.cases import Case
 
 
@@ -29,40 +30,45 @@ def alone(l, r, combine):
     return combine(l, a), a
 
 
+def shares(maps, masks):
+    return F.adaptive_avg_pool2d(masks.float(), maps.shape[-2:])
+
+
+def overlap(maps, masks):
+    share = shares(maps, masks)
+    return (maps * share).sum(), maps.sum() + share.sum()
+
+
+def dice_by_image(maps, masks):
+    return torch.stack(
+        [dice_loss(a, m) for a, m in zip(maps.split(1), shares(maps, masks).split(1))]
+    )
+
+
+def weights_with_null(scores, null):
+    return all_weights(scores, null)[..., :-1].view_as(scores)
+
+
+def with_weights(weigh):
+    """Attention with the weights that a function makes of the scores and null."""
+
+    def attend(l, scores, null):
+        weights = weigh(scores, null)
+        return (weights * l).sum(dim=(2, 3)), weights
+
+    return attend
+
+
+def softmax(scores):
+    return scores.flatten(2).softmax(dim=-1).view_as(scores)
+
+
+def all_weights(scores, null):
+    flat = scores.flatten(2)
+    return torch.cat([flat, null.expand(*flat.shape[:2], 1)], dim=-1).softmax(dim=-1)
+
+
 CASES = {
-    "pointing": Case(
-        wrong=[
-            (
-                lambda a, region: a.argmax(),
-                "either 1 or 0, but your function returns [0-9]+ for",
-            ),
-            (lambda a, region: a.max(), r"either 1 or 0, but your function returns 0\.\d+ for"),
-            (lambda a, region: (a * region).sum() / a.sum(), "is the energy"),
-            (lambda a, region: region.flatten()[a.argmin()], "lowest value of the map"),
-            (
-                lambda a, region: not region.flatten()[a.argmax()],
-                "returns 1 where it should return 0",
-            ),
-            (
-                lambda a, region: region.any(),
-                r"returns 1 for \d+ of 50 maps .* outside",
-            ),
-            (lambda a, region: 0, r"returns 0 for \d+ of 50 maps .* inside"),
-            # One number as an index selects a row of the region, if there are so many rows.
-            (
-                lambda a, region: region[a.argmax()],
-                r"stops with IndexError|not a tensor of shape \(9\)",
-            ),
-            (
-                lambda a, region: a == a.max(),
-                r"^The answer should be one number, not a tensor of shape \(6, 9\)",
-            ),
-        ],
-        right=[
-            lambda a, region: a[region].max() == a.max(),
-            lambda a, region: region.numpy()[np.unravel_index(a.argmax(), a.shape)],
-        ],
-    ),
     "sigmoid": Case(
         wrong=[
             (
@@ -121,5 +127,75 @@ CASES = {
             energy(SECOND - SECOND.amin(dim=(2, 3), keepdim=True)).item() + 1e-6,
         ],
         given=lambda: GIVEN,
+    ),
+    "dice": Case(
+        wrong=[
+            (lambda a, m: 1 - dice_loss(a, shares(a, m)), "high for good maps"),
+            (lambda a, m: dice_by_image(a, m).mean(), "mean over the images"),
+            (lambda a, m: dice_by_image(a, m).sum(), "sum over the images"),
+            (lambda a, m: 1 - overlap(a, m)[0] / overlap(a, m)[1], "should count twice"),
+            (
+                lambda a, m: dice_loss(a, F.adaptive_max_pool2d(m.float(), a.shape[-2:])),
+                "every position that they touch",
+            ),
+            (
+                lambda a, m: dice_loss(F.interpolate(a, m.shape[-2:], mode="bilinear"), m.float()),
+                "enlarged the maps",
+            ),
+            (
+                lambda a, m: 1 - overlap(a, m)[0] / (overlap(a, m)[1] - overlap(a, m)[0]),
+                "intersection over union",
+            ),
+            (lambda a, m: dice_loss(a, shares(a, m)).item(), "no gradient reaches the maps"),
+            (lambda a, m: dice_loss(a, shares(a, m)).detach(), "no gradient reaches the maps"),
+            (lambda a, m: 0.25, "the loss should be"),
+            (dice_by_image, "one number, not a tensor"),
+        ],
+        right=[
+            lambda a, m: 1 - 2 * overlap(a, m)[0] / overlap(a, m)[1],
+            lambda a, m: maps_loss([a], m, [1.0]),
+        ],
+    ),
+    "null_position": Case(
+        wrong=[
+            (with_weights(lambda r, null: softmax(r)), "sum to 1 whatever"),
+            (
+                with_weights(lambda r, null: weights_with_null(r, torch.zeros(()))),
+                "has the score 0",
+            ),
+            (with_weights(lambda r, null: (r - null).sigmoid()), "competes with null alone"),
+            (
+                with_weights(lambda r, null: softmax(r) * (1 - null.sigmoid())),
+                "ignores the scores",
+            ),
+            (
+                lambda l, r, null: (l.mean((2, 3)), all_weights(r, null)),
+                "weights without null should have the shape",
+            ),
+            (
+                lambda l, r, null: (l.mean((2, 3)), weights_with_null(r, null)),
+                "isn't their weighted sum",
+            ),
+            (
+                with_weights(lambda r, null: weights_with_null(r, null.detach())),
+                "no gradient reaches the null score",
+            ),
+            (with_weights(lambda r, null: weights_with_null(r, -null)), "weights .* are wrong"),
+            (
+                with_weights(
+                    lambda r, null: r.exp() / (r.exp().sum(dim=(2, 3), keepdim=True) + null.exp())
+                ),
+                "inf or nan",
+            ),
+            (lambda l, r, null: weights_with_null(r, null), "Return two tensors"),
+        ],
+        right=[
+            with_weights(lambda r, null: all_weights(r, null)[..., :-1].view_as(r)),
+            with_weights(
+                lambda r, null: (
+                    softmax(r) * (r.flatten(2).logsumexp(-1) - null).sigmoid()[..., None, None]
+                )
+            ),
+        ],
     ),
 }
