@@ -45,7 +45,9 @@ DataSetName = Literal[
     "oxford_pets",
     "svhn",
 ]
-NetworkName = Literal["attn_vgg", "pay_attention", "resnet", "soft_attention", "vgg"]
+NetworkName = Literal[
+    "attn_vgg", "pay_attention", "resnet", "soft_attention", "vgg", "vision_transformer"
+]
 RecipeName = Literal["course", "soft_gate", "jetley2018", "yan2019", "beginner", "streamlined"]
 # How PyTorch, on a CPU or a GPU, and the operating system report that memory has run out.
 NO_MEMORY = re.compile("out of memory|allocate memory|not enough memory|ALLOC_FAILED", re.I)

@@ -326,6 +326,7 @@ def test_the_readmes_commands_run_as_written(photos, tmp_path, monkeypatch):
         ("resnet", {"width": 0.5, "gate": "eca", "between": "non_local"}, ["class activation"]),
         ("pay_attention", {"width": 0.0625}, ["map 1", "map 2", "map 3"]),
         ("vgg", {"width": 0.0625, "head": "dense"}, ["Grad-CAM at features.42"]),
+        ("vision_transformer", {"width": 0.125, "depth": 2}, ["map 1", "map 2"]),
     ],
 )
 def test_every_network_is_described_saved_built_again_and_drawn(

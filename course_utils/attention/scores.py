@@ -228,7 +228,7 @@ def _check(
         raise ValueError(
             f"expected queries and keys in floating point, got {queries.dtype} and {keys.dtype}"
         )
-    if len(queries) != len(keys):
+    if queries.shape[0] != keys.shape[0]:  # `len` would fix the batch size in `torch.export`
         raise ValueError(f"expected queries and keys with the same batch size, {given}")
     if keys.shape[1] == 0:
         raise ValueError(f"expected at least one key, {given}")

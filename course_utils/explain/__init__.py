@@ -3,6 +3,7 @@
 - `grad_cam`: Grad-CAM and Grad-CAM++.
 - `cam`: the class activation map.
 - `saliency`: input gradients and guided back-propagation.
+- `rollout`: attention rollout, through all blocks of a transformer.
 - `diagnosis`: which layer to explain, and why a map is blank.
 - `metrics`: pointing, energy, overlap and entropy of maps, and their chance levels.
 - `faithfulness`: does the prediction change when the highlighted pixels are removed?

@@ -10,4 +10,5 @@ from .feature_maps import tokens as tokens
 from .grad_cam import activation_and_gradient as activation_and_gradient
 from .grad_cam import gradcam as gradcam
 from .grad_cam import gradcam_plus_plus as gradcam_plus_plus
+from .rollout import attention_rollout as attention_rollout
 from .saliency import input_gradient as input_gradient

@@ -8,6 +8,7 @@ path, so that the network trains on a laptop.
 - `vgg`, `resnet`: the networks without attention.
 - `attn_vgg`: AttnVGG (Yan et al. 2019).
 - `learn_to_pay_attention`: the network of Jetley et al. 2018.
+- `vision_transformer`: attention between patches (Dosovitskiy et al. 2021).
 - `soft_attention`: a small CNN with one soft gate.
 - `glimpse_network`: a network that looks at an image twice (after Mnih et al. 2014).
 - `label_attention`: a network for several labels, with one map per label.

@@ -10,3 +10,4 @@ from .resnet import insert as insert
 from .soft_attention import SoftAttentionCNN as SoftAttentionCNN
 from .vgg import POOLS as POOLS
 from .vgg import VGG as VGG
+from .vision_transformer import VisionTransformer as VisionTransformer

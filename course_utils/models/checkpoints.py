@@ -20,7 +20,14 @@ from torch import nn
 from course_utils.attention import gates
 from course_utils.attention.non_local import GlobalContext, NonLocal
 from course_utils.core.tensor_files import read_tensors, write_tensors
-from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet, SoftAttentionCNN
+from course_utils.models import (
+    VGG,
+    AttnVGG,
+    PayAttentionVGG,
+    ResNet,
+    SoftAttentionCNN,
+    VisionTransformer,
+)
 from course_utils.models.weights import halved, load_weights
 
 # Names in the folder of a run: the trained network, and that of the run before in this folder.
@@ -31,6 +38,7 @@ NETWORKS = {
     "resnet": ResNet,
     "soft_attention": SoftAttentionCNN,
     "vgg": VGG,
+    "vision_transformer": VisionTransformer,
 }
 RESNET_GATES: dict[str, Callable[[int], nn.Module]] = {
     "cbam": gates.CBAM,
@@ -114,6 +122,7 @@ def check_options(network: str, options: dict[str, Any]) -> None:
         fits, expected = {
             float: (number and abs(value) < inf, "a finite number"),
             bool: (isinstance(value, bool), "True or False"),
+            int: (number and isinstance(value, int), "an integer"),
             int | None: (
                 value is None or (number and isinstance(value, int)),
                 "an integer or None",

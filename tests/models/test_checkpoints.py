@@ -19,6 +19,7 @@ from course_utils.models.weights import halved
         ("resnet", {"width": 0.5, "gate": "coordinate_attention", "between": "non_local_relative"}),
         ("soft_attention", {"width": 0.125}),
         ("vgg", {"width": 0.0625, "head": "dense"}),
+        ("vision_transformer", {"width": 0.03125, "depth": 2, "heads": 4}),
     ],
 )
 def test_every_network_is_the_same_after_saving_and_loading(network, options, tmp_path):
@@ -122,7 +123,7 @@ def test_other_users_may_read_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
-        ("vit", {}, r"'vit'.* attn_vgg, pay_attention, resnet, soft_attention, vgg"),
+        ("vit", {}, r"'vit'.* attn_vgg, pay_attention, resnet, soft_attention, vgg, vision_tr"),
         ("vgg", {"gate": "cbam"}, r"vgg .*'gate'.* width, head, pretrained"),
         (
             "resnet",
@@ -140,6 +141,8 @@ def test_other_users_may_read_the_file(tmp_path):
         ("vgg", {"width": "abc"}, "expected width to be a finite number, got 'abc'"),
         ("resnet", {"width": None}, "expected width to be a finite number, got None"),
         ("attn_vgg", {"dropout": float("inf")}, "expected dropout to be a finite number, got inf"),
+        ("vision_transformer", {"depth": 2.5}, "expected depth to be an integer, got 2.5"),
+        ("vision_transformer", {"patch": True}, "expected patch to be an integer, got True"),
         ("attn_vgg", {"pretrained": 1}, "expected pretrained to be True or False, got 1"),
         ("soft_attention", {"image_size": True}, "image_size to be an integer or None, got True"),
     ],

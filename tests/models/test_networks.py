@@ -6,7 +6,15 @@ from torch import nn
 
 from course_utils.attention import gates
 from course_utils.attention.non_local import GlobalContext, NonLocal
-from course_utils.models import VGG, AttnVGG, Output, PayAttentionVGG, ResNet, SoftAttentionCNN
+from course_utils.models import (
+    VGG,
+    AttnVGG,
+    Output,
+    PayAttentionVGG,
+    ResNet,
+    SoftAttentionCNN,
+    VisionTransformer,
+)
 
 PAY = {"width": 0.0625, "dropout": 0.0}
 
@@ -53,6 +61,7 @@ NETWORKS = {
     "resnet, relative": lambda: adding(
         ResNet(4, width=0.5, between=lambda channels: NonLocal(channels, "dot_product", reach=5))
     ),
+    "transformer": lambda: VisionTransformer(4, depth=2, heads=4, width=1 / 32),
 }
 # sides of the maps, for images of 64 × 96 pixels
 MAPS = {
@@ -64,6 +73,7 @@ MAPS = {
     "pay, sigmoid": [(64, 96), (32, 48), (16, 24)],
     "soft, conv": [(8, 12)],
     "soft, softmax": [(8, 12)],
+    "transformer": [(8, 12), (8, 12)],
 }
 every = pytest.mark.parametrize("name", NETWORKS)
 
@@ -164,6 +174,8 @@ STILL = {
     "pay, average": BEHIND_THE_LAST_TAP,
     "pay, plain": {"dense.bias"},
     "soft, softmax": {"gate.project.bias"},
+    # The bias of the keys adds the same number to all scores of a query.
+    "transformer": {f"blocks.{i}.attention.project_key.bias" for i in (0, 1)},
 }
 
 
@@ -176,7 +188,7 @@ def test_every_parameter_learns(name):
         key: 0.0 if p.grad is None else p.grad.norm().item() for key, p in model.named_parameters()
     }
     under_norm = set()
-    if not isinstance(model, SoftAttentionCNN):
+    if not isinstance(model, SoftAttentionCNN | VisionTransformer):
         convolutions = {
             f"features.{i}.bias" for i, m in enumerate(model.features) if isinstance(m, nn.Conv2d)
         }

@@ -19,6 +19,7 @@ pytestmark = [
         ("attn_vgg", {"width": 0.0625, "alignment": "sigmoid", "head": "independent"}, 2),
         ("pay_attention", {"width": 0.0625}, 3),
         ("soft_attention", {"width": 0.0625}, 1),
+        ("vision_transformer", {"width": 0.03125, "depth": 2, "heads": 4}, 2),
         ("resnet", {"depth": 8, "width": 0.25, "gate": "squeeze_excitation"}, 0),
         ("resnet", {"width": 0.25, "gate": "coordinate_attention", "between": "non_local"}, 0),
         ("resnet", {"width": 0.25, "gate": "eca", "between": "non_local_relative"}, 0),
