@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_utils.attention import gates
+from course_utils.attention import GlobalContext, NonLocal, gates
 from course_utils.core.profiling import device_name, multiply_adds, parameters
-from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet
+from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet, VisionTransformer
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = 10
@@ -42,11 +42,23 @@ GROUPS: dict[str, dict[str, Callable[[float], nn.Module]]] = {
         "att3, dp": lambda width: PayAttentionVGG(CLASSES, width=width, compatibility="dp"),
     },
     "ResNet": {
-        "no gate": lambda width: _resnet(width, None),
-        "squeeze and excitation": lambda width: _resnet(width, gates.SqueezeExcitation),
-        "CBAM": lambda width: _resnet(width, gates.CBAM),
-        "streamlined": lambda width: _resnet(width, gates.Streamlined),
-        "second order": lambda width: _resnet(width, gates.SecondOrder),
+        "no gate": lambda width: _resnet(width),
+        "squeeze and excitation": lambda width: _resnet(width, gate=gates.SqueezeExcitation),
+        "ECA": lambda width: _resnet(width, gate=gates.ECA),
+        "CBAM": lambda width: _resnet(width, gate=gates.CBAM),
+        "coordinate attention": lambda width: _resnet(width, gate=gates.CoordinateAttention),
+        "streamlined": lambda width: _resnet(width, gate=gates.Streamlined),
+        "second order": lambda width: _resnet(width, gate=gates.SecondOrder),
+        "global context": lambda width: _resnet(width, gate=GlobalContext),
+        "non-local": lambda width: _resnet(width, between=NonLocal),
+        "non-local, dot product": lambda width: _resnet(
+            width, between=lambda channels: NonLocal(channels, "dot_product")
+        ),
+        # The reach covers every offset of the map, which has 14 or 16 rows.
+        "non-local, relative positions": lambda width: _resnet(
+            width, between=lambda channels: NonLocal(channels, reach=15)
+        ),
+        "vision transformer": lambda width: _transformer(width),
     },
 }
 # Pixels per side, for each width
@@ -57,8 +69,15 @@ SIZES = {
 }
 
 
-def _resnet(width: float, gate: Callable[[int], nn.Module] | None) -> ResNet:
-    return ResNet(CLASSES, depth=50 if width == 1 else 8, gate=gate)
+def _resnet(width: float, **modules: Callable[[int], nn.Module]) -> ResNet:
+    return ResNet(CLASSES, depth=50 if width == 1 else 8, **modules)
+
+
+def _transformer(width: float) -> VisionTransformer:
+    """Return ViT-B/16, or a small transformer for images of 64 pixels."""
+    if width == 1:
+        return VisionTransformer(CLASSES, image_size=224, patch=16)
+    return VisionTransformer(CLASSES, depth=4, heads=4, width=width)
 
 
 def clock(function: Callable[..., object], *arguments: object) -> float:
