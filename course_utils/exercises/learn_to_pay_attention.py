@@ -22,8 +22,8 @@ def control(function) -> str:
         closest, donors = distance.min(dim=1)
         refuse(
             is_close(result, given.mean(dim=0).expand_as(given)),
-            "That's the mean of all g. It says nothing about any image, so no image gets the "
-            "wrong one.",
+            "That's the mean of all g, so no image gets the g of another one. Here, only the "
+            "pairing should change.",
         )
         refuse(
             closest.max() > 1e-4,
@@ -57,15 +57,15 @@ def other_alignments(answers) -> str:
         is_close(weights, r.softmax(dim=0)),
         "That is softmax: its weights sum to 1, but here some of the total should be left over.",
     )
-    refuse(is_close(weights, r.exp()), "You have not divided these exponentials by anything yet.")
+    refuse(is_close(weights, r.exp()), "These exponentials are not divided by anything yet.")
     refuse(
         is_close(weights, r.sigmoid()),
-        "That is the sigmoid of each score: the denominator lacks the other exponentials.",
+        "That is the sigmoid of each score: its denominator lacks the exponentials of the others.",
     )
     expected = r.exp() / (1 + r.exp().sum())
     require(
         is_close(weights, expected, 1e-6),
-        f"The weights are wrong: for some random scores they sum to {weights.sum():.3f} "
+        f"The weights are wrong: for nine random scores, they sum to {weights.sum():.3f} "
         f"instead of {expected.sum():.3f}.",
     )
     aligns = {
@@ -109,8 +109,8 @@ def let_it_act(function) -> str:
     )
     with torch.no_grad():
         moved = (_softmax(r) - _softmax(function(l, -g, u))).abs().max().item()
-    require(moved > 1e-3, "A gradient reaches g, but a different g gives the same weights.")
-    return f"Right: a different g changes a weight by {moved:.1e}."
+    require(moved > 1e-3, "A gradient reaches g, but another g still gives the same weights.")
+    return f"Right: another g changes a weight by up to {moved:.1g}."
 
 
 def _check_equals_pc(function, l: Tensor, g: Tensor, u: Tensor) -> None:
@@ -120,12 +120,12 @@ def _check_equals_pc(function, l: Tensor, g: Tensor, u: Tensor) -> None:
         r = as_tensor(function(l, g, v), (2, 6, 6), "The score tensor")
         refuse(
             is_close(r, _read(l * g[..., None, None], v)),
-            "With a product g acts, but these are nowhere the scores of pc.",
+            "With a product g acts, but your scores aren't those of pc anywhere.",
         )
         require(
             is_close(r, _read(l + g[..., None, None], v)),
-            "g may act now, but where l + g has no negative entry your scores should "
-            "be those of pc.",
+            "g may act now, but where l + g has no negative entry, your scores should be "
+            "those of pc.",
         )
 
 
