@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import experiments.attention_vs_grad_cam as measure_maps
+import experiments.attn_vgg as train_attn_vgg
 import experiments.beyond_one_label as train_labels
 import experiments.results as train_results
 import experiments.score_functions as train_probes
@@ -18,6 +19,7 @@ from course_utils.data.splits import load
 from course_utils.models import checkpoints
 from course_utils.studies import (
     attention_vs_grad_cam,
+    attn_vgg,
     beyond_one_label,
     learn_to_pay_attention,
     probes,
@@ -194,6 +196,33 @@ def test_a_chapters_variants_are_trained_and_collected(tmp_path, monkeypatch):
             )
     made_with = json.loads((tmp_path / "into" / "preset.json").read_text())
     assert made_with == json.loads(json.dumps(asdict(shipped.adapt(stem, TINY))))
+
+
+@pytest.mark.slow
+def test_the_tables_of_attn_vgg_are_trained_and_collected(tmp_path, monkeypatch):
+    """One network per table, from two seeds."""
+    two = {"seeds": (0, 1)}
+    few = {
+        "ablation": {"sigmoid": replace(attn_vgg.ABLATION["sigmoid"], **two)},
+        "supervision": {"40 digits": replace(attn_vgg.SUPERVISION["40 digits"], **two)},
+    }
+    monkeypatch.setattr(train_attn_vgg, "VARIANTS", few)
+    pairs = [(table, *run) for table in few for run in train_attn_vgg.runs_of(table)]
+    assert len(pairs) == 4
+    for pair in pairs:
+        train_attn_vgg.one(*pair, TINY, tmp_path / "runs")
+    before = times(tmp_path / "runs")
+    train_attn_vgg.one(*pairs[0], TINY, tmp_path / "runs")
+    assert times(tmp_path / "runs") == before
+    for table in few:
+        train_attn_vgg.collect(table, tmp_path / "runs", tmp_path)
+    tables = attn_vgg.ablation(tmp_path), attn_vgg.supervision(tmp_path)
+    for (table, names), scores in zip(few.items(), tables):
+        assert scores.variant.tolist() == [*names, *names]
+        assert scores.seed.tolist() == [0, 1]
+        assert scores.notna().all(axis=None)
+        shipped_columns = pd.read_csv(attn_vgg.SHIPPED / f"{table}.csv").columns
+        assert scores.columns.tolist() == shipped_columns.tolist()
 
 
 @pytest.mark.slow
