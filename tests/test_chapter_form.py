@@ -17,6 +17,7 @@ REFOUNDED = (
     "04_hard_attention",
     "05_kinds_of_attention",
     "05b_gallery_of_kinds",
+    "06_attn_vgg",
     "07_learn_to_pay_attention",
 )
 LONGEST_CELL = 10  # lines
