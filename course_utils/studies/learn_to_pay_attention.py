@@ -12,13 +12,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from course_utils.attention import PayAttention, attend
 from course_utils.models import PayAttentionVGG
 from course_utils.models.learn_to_pay_attention import TAP_POOLS
 from course_utils.models.output import Output, as_rgb
@@ -192,6 +194,109 @@ def logits_by_g(
         answers = [attend_and_classify(exact, local, g).output.logits for g in guides]
         batches.append(torch.stack(answers))
     return torch.cat(batches, dim=1)
+
+
+def pairings(n: int, count: int = 8, *, seed: int = 0) -> Int[Tensor, "count n"]:
+    """Return random pairings of images: row by row, whose g each image gets.
+
+    Every image gets the g of another image, and every g is used exactly once.
+
+    Raises:
+        ValueError: If there are fewer than two images, since an image would get its own g.
+    """
+    if n < 2:
+        raise ValueError(f"expected at least two images, got {n}")
+    rng = torch.Generator().manual_seed(seed)
+    donors = torch.empty(count, n, dtype=torch.long)
+    for row in donors:
+        order = torch.randperm(n, generator=rng)
+        row[order] = order.roll(1)  # a single cycle, so nobody is paired with itself
+    return donors
+
+
+def clustered_sign_test(changes: Int[Tensor, " n"], clusters: Int[Tensor, " n"]) -> float:
+    """Return the exact two-sided p value of a sum of changes, with random signs per cluster.
+
+    Images made from the same source digit tend to change together. So the changes of a source are
+    added up first, and it is the sign of this sum that is equally likely to be + or − if there is
+    no effect. The distribution of the total over all signs is computed, not sampled.
+
+    Args:
+        changes: One whole number per image, for example −1 (lost), 0 or 1 (won).
+        clusters: The source of each image.
+    """
+    _, members = clusters.unique(return_inverse=True)
+    sums = torch.zeros(int(members.max()) + 1, dtype=torch.long).index_add_(0, members, changes)
+    probability = np.ones(1)  # of each total from −reach to reach, where reach grows by each sum
+    for size in sums.abs().tolist():
+        if size:
+            probability = np.convolve(probability, [0.5, *[0] * (2 * size - 1), 0.5])
+    totals = np.arange(len(probability)) - len(probability) // 2
+    return float(probability[np.abs(totals) >= abs(int(sums.sum()))].sum())
+
+
+def softmax_jacobian(scores: Float[Tensor, "B *positions"]) -> Float[Tensor, " B"]:
+    """Return the Frobenius norm of softmax's Jacobian, diag(a) − a aᵀ, for each image.
+
+    It says how much of a gradient softmax can pass on to its scores: at most 1/√2 (two positions
+    with half of the weight each), and 0 if one position has all the weight.
+    """
+    a = scores.flatten(1).double().softmax(dim=1)
+    squares = (a**2).sum(dim=1)
+    return (squares - 2 * (a**3).sum(dim=1) + squares**2).clamp(min=0).sqrt()
+
+
+def score_gradients(
+    network: PayAttentionVGG, images: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"]
+) -> list[float]:
+    """Return for each tap the gradient of an image's loss on its scores: the mean norm.
+
+    The network is taken in the mode that it is in. In training mode, the batch norms use the images
+    given here, so give as many as a batch has.
+    """
+    local, g = dissect(network, images)
+    layers = cast("list[PayAttention]", list(network.attention))
+    scores = [layer.scores(l, g).detach().requires_grad_() for layer, l in zip(layers, local)]
+    attended = [
+        attend(r, layer.project_local(l), layer.alignment)
+        for r, layer, l in zip(scores, layers, local)
+    ]
+    contexts, maps = zip(*attended)
+    logits = network.classifiers(_descriptors(network, contexts), maps).logits
+    loss = F.cross_entropy(logits, labels, reduction="sum")  # an image's own loss, unaveraged
+    gradients = torch.autograd.grad(loss, scores)
+    return [gradient.flatten(1).norm(dim=1).mean().item() for gradient in gradients]
+
+
+@torch.no_grad()
+def mean_weights(network: PayAttentionVGG, local: Sequence[Tensor], g: Tensor) -> list[float]:
+    """Return the mean weight of each map, over all positions and images.
+
+    Args:
+        network: A network with attention.
+        local: The local features of each tap, as `dissect` returns them.
+        g: One vector per image (B, size).
+    """
+    return [m.mean().item() for m in attend_and_classify(network, local, g).output.maps]
+
+
+def median_gradients(
+    network: PayAttentionVGG, images: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"]
+) -> dict[str, float]:
+    """Return the median size of a gradient entry in each of the `parts`.
+
+    A copy of the network is put into training mode, and computes in the network's own precision.
+    """
+    copied = copy.deepcopy(network).train()
+    x = images.to(copied.dense.weight.dtype)
+    F.cross_entropy(copied(x).logits, labels).backward()
+    return {
+        name: torch.cat([p.grad.flatten() for p in part.parameters() if p.grad is not None])
+        .abs()
+        .median()
+        .item()
+        for name, part in parts(copied).items()
+    }
 
 
 def gradient_norms(

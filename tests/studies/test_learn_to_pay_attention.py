@@ -1,11 +1,13 @@
 """How the networks of Learn to Pay Attention are taken apart and put together again."""
 
 import copy
+import itertools
 from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch.testing import assert_close
 
 from course_utils.models import PayAttentionVGG
@@ -161,6 +163,86 @@ def test_adam_walks_on_rounding_noise_only_where_eps_is_small_beside_it(images):
     assert found["double"] < 1e-8
     assert found["single"] > 100 * found["double"]
     assert found["tiny eps"] > 1e4 * found["double"]
+
+
+def test_pairings_give_each_image_another_g_and_use_each_g_once():
+    donors = study.pairings(7, 5)
+    assert donors.shape == (5, 7)
+    for row in donors:
+        assert sorted(row.tolist()) == list(range(7))
+        assert (row != torch.arange(7)).all()
+    assert len(donors.unique(dim=0)) == 5
+    assert donors.equal(study.pairings(7, 5))
+    assert not donors.equal(study.pairings(7, 5, seed=1))
+    with pytest.raises(ValueError, match="got 1"):
+        study.pairings(1)
+
+
+def test_the_sign_test_tries_all_signs_of_each_cluster():
+    changes = torch.tensor([-1, -1, 1, -2, 0, 1, -1, -3])
+    clusters = torch.tensor([4, 4, 7, 7, 2, 9, 9, 1])
+    sums = [-2, -1, -3]  # sources 2 and 9 have not changed on balance
+    signed = [
+        sum(s * c for s, c in zip(signs, sums)) for signs in itertools.product((-1, 1), repeat=3)
+    ]
+    expected = sum(abs(total) >= 6 for total in signed) / 8
+    assert study.clustered_sign_test(changes, clusters) == pytest.approx(expected)
+    assert study.clustered_sign_test(torch.zeros(4, dtype=torch.long), torch.arange(4)) == 1
+
+
+def test_without_clusters_the_sign_test_is_the_binomial_test():
+    changes = torch.tensor([-1] * 21 + [1] * 4 + [0] * 30)
+    expected = stats.binomtest(21, 25).pvalue
+    found = study.clustered_sign_test(changes, torch.arange(len(changes)))
+    assert found == pytest.approx(expected)
+
+
+def test_the_norm_of_softmax_jacobian_is_that_of_autograd():
+    scores = torch.randn(3, 1, 2, 4, dtype=torch.double)
+    for row, found in zip(scores, study.softmax_jacobian(scores)):
+        jacobian = torch.autograd.functional.jacobian(lambda r: r.softmax(dim=0), row.flatten())
+        assert_close(found, jacobian.norm())
+    assert study.softmax_jacobian(torch.tensor([[0.0, 1e3]])).item() < 1e-6
+
+
+@each
+def test_score_gradients_are_those_of_adding_to_the_scores(name, images):
+    network = made(name).double()
+    found = study.score_gradients(network, images.double(), LABELS)
+    noted = []
+    for layer in network.attention:
+
+        def compare(l, g, original=layer._compare):
+            noted.append(original(l, g))
+            noted[-1].retain_grad()
+            return noted[-1]
+
+        layer._compare = compare
+    logits = network(images.double()).logits
+    F.cross_entropy(logits, LABELS, reduction="sum").backward()
+    assert found == pytest.approx([r.grad.flatten(1).norm(dim=1).mean().item() for r in noted])
+
+
+def test_mean_weights_with_and_without_g(images):
+    network = made("pc, sigmoid")
+    local, g = study.dissect(network, images)
+    with torch.no_grad():
+        expected = [m.mean().item() for m in network(images).maps]
+    assert study.mean_weights(network, local, g) == pytest.approx(expected)
+    no_features = [torch.zeros_like(l) for l in local]
+    closed = study.mean_weights(network, no_features, torch.zeros_like(g))
+    assert closed == pytest.approx([0.5] * 3)
+
+
+def test_median_gradients_are_noise_behind_the_last_tap_of_pc(images):
+    network = made()
+    found = study.median_gradients(network, images, LABELS)
+    assert list(found) == list(study.parts(network))
+    assert found["dense layer"] < 1e-6 < found["block 5, tapped"]
+    assert not network.training
+    assert all(p.grad is None for p in network.parameters())
+    exact = study.median_gradients(made().double(), images, LABELS)
+    assert exact["dense layer"] < 1e-14
 
 
 def test_offset_and_brightness_of_maps_made_by_hand():
