@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 
 def quantile(freedom: int, level: float = 0.95) -> float:
@@ -44,6 +44,38 @@ def interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float
     if len(runs) < 2:
         raise ValueError(f"expected at least two values for an interval, got {len(runs)}")
     return float(runs.mean()), quantile(len(runs) - 1, level) * float(runs.sem())
+
+
+def detectable(values: Iterable[float], level: float = 0.95, power: float = 0.8) -> float:
+    """Return the true difference that a paired t-test of these runs would have found.
+
+    It is the smallest one that the test finds, with the right sign, with the given probability, if
+    the differences are normal and their standard deviation is that of the sample. A difference that
+    was not found may well be there if it is smaller than this.
+
+    Args:
+        values: One difference per pair. Values that are NaN are left out.
+        level: Confidence level of the interval; 1 − 0.05 / m for one of m tests (Bonferroni).
+        power: Probability with which the difference is found, at least 0.5 and less than 1.
+
+    Raises:
+        ValueError: If fewer than two values are left, or the power is outside [0.5, 1).
+    """
+    runs = pd.Series(list(values), dtype=float).dropna()
+    if len(runs) < 2 or not 0.5 <= power < 1:
+        raise ValueError(
+            f"expected at least two values and a power in [0.5, 1), got {len(runs)} and {power}"
+        )
+    freedom = len(runs) - 1
+    critical = quantile(freedom, level)
+
+    def excess(shift: float) -> float:  # the true difference in standard errors
+        return float(stats.nct.sf(critical, freedom, shift)) - power
+
+    highest = 1.0
+    while excess(highest) < 0:
+        highest *= 2
+    return float(optimize.brentq(excess, 0, highest)) * float(runs.sem())
 
 
 def differences(

@@ -93,6 +93,25 @@ def test_a_constant_difference_has_no_margin():
     assert statistics.differences(scores, [("sigmoid", "average")]).iloc[0].tolist() == [0.25, 0, 0]
 
 
+@pytest.mark.parametrize(("n", "level"), [(5, 0.95), (10, 0.95), (10, 1 - 0.05 / 7)])
+def test_a_detectable_difference_is_found_in_four_of_five_samples(n, level):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=n)
+    true = statistics.detectable(values, level)
+    samples = rng.normal(true, values.std(ddof=1), size=(20_000, n))
+    p = stats.ttest_1samp(samples, 0, axis=1).pvalue
+    assert (p < 1 - level).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_what_is_detectable_by_hand():
+    """Ten differences with standard deviation 1, from a table of sample sizes: about 1."""
+    values = np.repeat([-1, 1], 5) * (9 / 10) ** 0.5
+    assert statistics.detectable([*values, math.nan]) == pytest.approx(0.996, abs=0.005)
+    for wrong in ({"values": [1.0]}, {"values": [1.0, 2.0], "power": 1.0}):
+        with pytest.raises(ValueError, match="got"):
+            statistics.detectable(**wrong)
+
+
 def test_holm_by_hand():
     p = pd.Series([0.01, 0.04, 0.03, 0.005], index=list("abcd"))
     assert statistics.holm(p).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
