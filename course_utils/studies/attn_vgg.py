@@ -160,8 +160,8 @@ class MaskedDigits(Dataset):
 CHOSEN = 100.0
 
 SUPERVISION = {
-    "masks ×1": Supervision(1.0, seeds=_TUNED),
-    "masks ×10": Supervision(10.0, seeds=_TUNED),
+    "masks ×1": Supervision(1.0),
+    "masks ×10": Supervision(10.0),
     "masks ×100": Supervision(CHOSEN),
     "masks ×1000": Supervision(1000.0, seeds=_TUNED),
     "40 digits": Supervision(CHOSEN, digits=40),
