@@ -3,7 +3,7 @@
 `python -m experiments.attn_vgg` trains nine networks at the cpu
 preset, in about 20 minutes on two cores, and puts them and their logs into the package. Then it
 trains those of the two experiments, ablation and supervision, from five seeds, and puts their
-scores beside them: about two hours on two cores. With another `--preset`, all of it goes to
+scores beside them: about 70 minutes on two cores. With another `--preset`, all of it goes to
 `runs/attn_vgg/`. Finished runs are kept and a stopped run continues, so the same command again
 completes the experiment.
 """
