@@ -89,7 +89,7 @@ class NonLocal(Observable):
     The similarity makes weights of the scores r. Queries, keys and values have C / 2 channels.
 
     - ``embedded_gaussian``: softmax of :math:`r_{ij} / \sqrt{C / 2}` over j. This is the attention
-      of `torch.nn.functional.scaled_dot_product_attention`, and of `SelfAttention`.
+      of `scaled_dot_product_attention`, and of `SelfAttention`.
     - ``dot_product``: :math:`r_{ij} / K` for K positions; the weights can have any sign and sum.
 
     The last layer is a batch norm whose weights start at 0. The block therefore returns its input

@@ -260,7 +260,8 @@ def _check_batch_norm(model: nn.Module, images: int, batch_size: int) -> None:
 
 def _check_model(model: nn.Module, data: Splits, recipe: Recipe) -> None:
     """Run the model on one image, which raises an error if the two don't fit together."""
-    image, _, *regions = data.train[0]
+    image, *_ = data.val[0]
+    _, _, *regions = data.train[0]
     with evaluating(model):
         output = model(image[None].to(next(model.parameters()).device))
     if recipe.map_weights and (len(output.maps) != len(recipe.map_weights) or not regions):
