@@ -1,11 +1,10 @@
 """Train the networks of the chapter AttnVGG.
 
-`python -m experiments.attn_vgg` trains nine networks at the cpu
-preset, in about 20 minutes on two cores, and puts them and their logs into the package. Then it
-trains those of the two experiments, ablation and supervision, from five seeds, and puts their
-scores beside them: about 70 minutes on two cores. With another `--preset`, all of it goes to
-`runs/attn_vgg/`. Finished runs are kept and a stopped run continues, so the same command again
-completes the experiment.
+`python -m experiments.attn_vgg` trains nine networks at the cpu preset, in about 20 minutes on two
+cores, and puts them and their logs into the package. Then it trains those of the two experiments,
+ablation and supervision, and puts their scores beside them: about 70 minutes on two cores. With
+another `--preset`, all of it goes to `runs/attn_vgg/`. Finished runs are kept and a stopped run
+continues, so the same command again completes the experiment.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ VARIANTS: dict[str, Mapping[str, Any]] = {
     "ablation": attn_vgg.ABLATION,
     "supervision": attn_vgg.SUPERVISION,
 }
-TRAIN = {"ablation": attn_vgg.train_ablation, "supervision": attn_vgg.train_supervised}
 
 
 def runs_of(table: str) -> list[tuple[str, int]]:
@@ -41,7 +39,7 @@ def one(table: str, name: str, seed: int, preset: Preset, home: Path) -> None:
     if (folder / "scores.csv").exists():
         return
     data = common.load_data(common.DIGITS, preset)
-    model, _ = TRAIN[table](name, preset, data, folder, seed=seed)
+    model, _ = attn_vgg.train(name, preset, data, folder, seed=seed)
     scores = attn_vgg.judge(model, data.test)
     chosen_by = attn_vgg.judge(model, data.val).add_prefix("val ")
     row = pd.concat([scores, chosen_by]).rename_axis("score").rename("value")

@@ -1,5 +1,6 @@
 """What a drawing of the course holds: its text, its grids, and where each part lies."""
 
+import itertools
 import xml.etree.ElementTree as ET
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -40,3 +41,25 @@ def meet(one, other, margin=0.0):
 
 def points(node):
     return [tuple(map(float, p.split(","))) for p in (node.get("points") or "").split()]
+
+
+def cut_off(drawing):
+    """The parts that lie outside the sheet, even a little."""
+    width, height = map(float, drawing.svg.get("viewBox").split()[2:])
+    found = []
+    for node in drawing.svg:
+        if node.tag in ("g", "rect", "text"):
+            left, top, right, bottom = area(node)
+            if min(left, top, width - right, height - bottom) < 0:
+                found.append("".join(node.itertext()) or node.tag)
+        found += [(x, y) for x, y in points(node) if not (0 <= x <= width and 0 <= y <= height)]
+    return found
+
+
+def covered_texts(drawing):
+    """The texts that lie over another text or over a grid."""
+    lines = [node for node in drawing.svg if node.tag == "text"]
+    pairs = itertools.chain(
+        itertools.combinations(lines, 2), itertools.product(lines, drawing.svg.iter("g"))
+    )
+    return ["".join(one.itertext()) for one, other in pairs if meet(area(one), area(other))]

@@ -77,17 +77,14 @@ def energy_by_position(regions: Regions, grid: tuple[int, int]) -> Float[Tensor,
         ValueError: If the grid does not divide the size of the regions, or these have values other
             than 0 and 1.
     """
-    regions = as_masks("masks", regions)
+    masks = as_masks("masks", regions)
     h, w = grid
-    height, width = regions.shape[-2:]
+    height, width = masks.shape[-2:]
     if h < 1 or w < 1 or height % h or width % w:
         raise ValueError(
             f"expected a grid that divides regions of {height} × {width} pixels, got {h} × {w}"
         )
-    one_position = torch.eye(h * w, device=regions.device).view(h * w, 1, h, w)
-    return torch.stack(
-        [energy_inside(one_position, region.expand(h * w, 1, -1, -1)) for region in regions]
-    )
+    return _shares_inside(masks, _one_position(masks, grid))
 
 
 def grid_ceiling(
@@ -110,19 +107,28 @@ def grid_ceiling(
     Raises:
         ValueError: If the grid has no position, or a region has values other than 0 and 1.
     """
-    inside = as_masks("masks", regions).flatten(1).float()  # (B, HW)
+    masks = as_masks("masks", regions)
     h, w = grid
     if h < 1 or w < 1:
         raise ValueError(f"expected a grid of at least 1 × 1 position, got {h} × {w}")
-    one_position = torch.eye(h * w, device=regions.device).view(h * w, 1, h, w)
-    maps = F.interpolate(one_position, size=regions.shape[-2:], mode="bilinear").flatten(1)
-    highest = (maps >= maps.amax(dim=1, keepdim=True) * ALMOST_ONE).float()  # (hw, HW)
-    # A row of `marked` sums to 1, so the product is the share of it that lies in each region.
-    pointing, energy = (
-        (inside @ (marked / marked.sum(dim=1, keepdim=True)).T).amax(dim=1)
-        for marked in (highest, maps)
-    )
+    maps = _one_position(masks, grid)
+    highest = (maps >= maps.amax(dim=1, keepdim=True) * ALMOST_ONE).float()  # (positions, HW)
+    pointing, energy = (_shares_inside(masks, marked).amax(dim=1) for marked in (highest, maps))
     return pointing, energy
+
+
+def _one_position(masks: Tensor, grid: tuple[int, int]) -> Float[Tensor, "positions pixels"]:
+    """Return the upsampled maps that have all weight on one position, row by row."""
+    h, w = grid
+    one = torch.eye(h * w, device=masks.device).view(h * w, 1, h, w)
+    return F.interpolate(one, size=masks.shape[-2:], mode="bilinear").flatten(1)
+
+
+def _shares_inside(
+    masks: Bool[Tensor, "B 1 H W"], maps: Float[Tensor, "positions pixels"]
+) -> Float[Tensor, "B positions"]:
+    """Return the share of each map that lies in each mask."""
+    return masks.flatten(1).float() @ (maps / maps.sum(dim=1, keepdim=True)).T
 
 
 def iou(

@@ -171,36 +171,32 @@ SUPERVISION = {
 }
 
 
-def train_supervised(
+def train(
     name: str, preset: Preset, data: Splits, folder: Path | str, *, seed: int
 ) -> tuple[AttnVGG, Run]:
-    """Train a network of `SUPERVISION`; a run that was stopped continues from its last epoch.
+    """Train a network of one of the experiments; a stopped run continues from its last epoch.
+
+    Args:
+        name: A name of `ABLATION` or `SUPERVISION`.
+        preset: Size of the network and recipe of the training.
+        data: Cluttered digits to train and validate on.
+        folder: Folder for the log and the checkpoints.
+        seed: Seed of the initial weights and of the order of the images.
 
     Raises:
         ValueError: If the name is unknown; the message lists the valid ones.
     """
-    check_variant(name, SUPERVISION)
-    how = SUPERVISION[name]
-    model = how.build(preset, seed=seed)
-    train = data.train
-    assert isinstance(train, ClutteredDigits)
-    masked = data._replace(train=MaskedDigits(train, how.digits))
-    weights = tuple(how.factor * weight for weight in MASK_WEIGHTS)
-    recipe = replace(preset.recipe, map_weights=weights)
-    return model, fit_with_gallery(model, masked, recipe, folder, seed=seed, epochs=(), resume=True)
-
-
-def train_ablation(
-    name: str, preset: Preset, data: Splits, folder: Path | str, *, seed: int
-) -> tuple[AttnVGG, Run]:
-    """Train a network of `ABLATION`; a run that was stopped continues from its last epoch.
-
-    Raises:
-        ValueError: If the name is unknown; the message lists the valid ones.
-    """
-    check_variant(name, ABLATION)
-    model = _network(ABLATION[name], preset, seed)
+    check_variant(name, (*ABLATION, *SUPERVISION))
     recipe = preset.recipe
+    if name in SUPERVISION:
+        how = SUPERVISION[name]
+        model = how.build(preset, seed=seed)
+        assert isinstance(data.train, ClutteredDigits)
+        data = data._replace(train=MaskedDigits(data.train, how.digits))
+        weights = tuple(how.factor * weight for weight in MASK_WEIGHTS)
+        recipe = replace(recipe, map_weights=weights)
+    else:
+        model = _network(ABLATION[name], preset, seed)
     return model, fit_with_gallery(model, data, recipe, folder, seed=seed, epochs=(), resume=True)
 
 

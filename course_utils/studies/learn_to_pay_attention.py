@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from course_utils.attention import PayAttention, attend
+from course_utils.explain.metrics import energy_inside
 from course_utils.models import PayAttentionVGG
 from course_utils.models.learn_to_pay_attention import TAP_POOLS
 from course_utils.models.output import Output, as_rgb
@@ -162,6 +162,71 @@ def without_context(
     return network.classifiers(_descriptors(network, kept), ()).logits
 
 
+@torch.no_grad()
+def surveyed(
+    network: PayAttentionVGG,
+    images: Float[Tensor, "B C H W"],
+    labels: Int[Tensor, " B"],
+    regions: Bool[Tensor, "B 1 H W"],
+) -> dict[str, float]:
+    """Return the accuracy of a network, and what each of its taps contributes.
+
+    Args:
+        network: The network.
+        images: Test images.
+        labels: Their classes.
+        regions: Where the objects are.
+
+    Returns:
+        ``accuracy``, and with attention for each tap, numbered from 1: the ``energy`` of its map;
+        the mean weight (``level``) and the mean ``sum`` of the weights; the lengths of the local
+        vectors, on ``average``, averaged with the weights (``weighted``), and the ``longest``; the
+        length of the ``context``, and the largest share of it in the longest local vector
+        (``excess``); the accuracy that is ``lost`` without the context, in points; and, if every
+        context has a classifier of its own, the accuracy of this ``head``.
+    """
+
+    def share_right(logits: Tensor) -> float:
+        return (logits.argmax(dim=-1) == labels).double().mean().item()
+
+    if not network.attention:
+        logits = torch.cat([network(batch).logits for batch in images.split(BATCH)])
+        return {"accuracy": share_right(logits)}
+    local, g = dissect(network, images)
+    output, contexts = attend_and_classify(network, local, g)
+    row = {"accuracy": share_right(output.logits)}
+    layers = cast("list[PayAttention]", list(network.attention))
+    values = [layer.project_local(l) for layer, l in zip(layers, local)]  # what is averaged
+    for tap, (weights, v, context) in enumerate(zip(output.maps, values, contexts)):
+        rest = share_right(without_context(network, contexts, tap))
+        found = _lengths(weights, v, context) | {
+            "energy": energy_inside(weights, regions).mean().item(),
+            "level": weights.mean().item(),
+            "sum": weights.sum(dim=(2, 3)).mean().item(),
+            "lost": 100 * (row["accuracy"] - rest),
+        }
+        if output.heads.shape[1] > 1:
+            found["head"] = share_right(output.heads[:, tap])
+        row |= {f"{name} {tap + 1}": value for name, value in found.items()}
+    return row
+
+
+def _lengths(
+    weights: Float[Tensor, "B 1 H W"], v: Float[Tensor, "B C H W"], context: Float[Tensor, "B C"]
+) -> dict[str, float]:
+    """Return the lengths of local vectors and of contexts, for `surveyed`."""
+    lengths = v.flatten(2).norm(dim=1)  # (B, K)
+    a = weights.flatten(1)  # (B, K)
+    longest, of_context = lengths.amax(dim=1), context.norm(dim=1)
+    return {
+        "average": lengths.mean().item(),
+        "weighted": ((a * lengths).sum(dim=1) / a.sum(dim=1)).mean().item(),
+        "longest": longest.mean().item(),
+        "context": of_context.mean().item(),
+        "excess": (of_context / longest).max().item(),
+    }
+
+
 def with_fresh_layers(network: PayAttentionVGG, fresh: PayAttentionVGG) -> PayAttentionVGG:
     """Return a copy of a network whose layers behind the last tap are those of another one."""
     other = copy.deepcopy(network)
@@ -212,27 +277,6 @@ def pairings(n: int, count: int = 8, *, seed: int = 0) -> Int[Tensor, "count n"]
         order = torch.randperm(n, generator=rng)
         row[order] = order.roll(1)  # a single cycle, so nobody is paired with itself
     return donors
-
-
-def clustered_sign_test(changes: Int[Tensor, " n"], clusters: Int[Tensor, " n"]) -> float:
-    """Return the exact two-sided p value of a sum of changes, with random signs per cluster.
-
-    Images made from the same source digit tend to change together. So the changes of a source are
-    added up first, and it is the sign of this sum that is equally likely to be + or − if there is
-    no effect. The distribution of the total over all signs is computed, not sampled.
-
-    Args:
-        changes: One whole number per image, for example −1 (lost), 0 or 1 (won).
-        clusters: The source of each image.
-    """
-    _, members = clusters.unique(return_inverse=True)
-    sums = torch.zeros(int(members.max()) + 1, dtype=torch.long).index_add_(0, members, changes)
-    probability = np.ones(1)  # of each total from −reach to reach, where reach grows by each sum
-    for size in sums.abs().tolist():
-        if size:
-            probability = np.convolve(probability, [0.5, *[0] * (2 * size - 1), 0.5])
-    totals = np.arange(len(probability)) - len(probability) // 2
-    return float(probability[np.abs(totals) >= abs(int(sums.sum()))].sum())
 
 
 def softmax_jacobian(scores: Float[Tensor, "B *positions"]) -> Float[Tensor, " B"]:

@@ -1,11 +1,15 @@
-"""Statistics of a few training runs: Student's interval, paired differences, Holm's correction."""
+"""Statistics of a few training runs, and of images: intervals, differences, Holm's correction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Int
 from scipy import optimize, stats
+from torch import Tensor
 
 
 def quantile(freedom: int, level: float = 0.95) -> float:
@@ -105,6 +109,27 @@ def differences(
     return pd.DataFrame(rows).T.rename_axis(["variant", "control", "score"])
 
 
+def clustered_sign_test(changes: Int[Tensor, " n"], clusters: Int[Tensor, " n"]) -> float:
+    """Return the exact two-sided p value of a sum of changes, with random signs per cluster.
+
+    Images made from the same source digit tend to change together. So the changes of a source are
+    added up first, and it is the sign of this sum that is equally likely to be + or − if there is
+    no effect. The distribution of the total over all signs is computed, not sampled.
+
+    Args:
+        changes: One whole number per image, for example −1 (lost), 0 or 1 (won).
+        clusters: The source of each image.
+    """
+    _, members = clusters.unique(return_inverse=True)
+    sums = torch.zeros(int(members.max()) + 1, dtype=torch.long).index_add_(0, members, changes)
+    probability = np.ones(1)  # of each total from −reach to reach, where reach grows by each sum
+    for size in sums.abs().tolist():
+        if size:
+            probability = np.convolve(probability, [0.5, *[0] * (2 * size - 1), 0.5])
+    totals = np.arange(len(probability)) - len(probability) // 2
+    return float(probability[np.abs(totals) >= abs(int(sums.sum()))].sum())
+
+
 def holm(p: pd.Series) -> pd.Series:
     """Return Holm-adjusted p values of several tests (Holm 1979).
 
@@ -120,3 +145,25 @@ def holm(p: pd.Series) -> pd.Series:
     ordered = p.sort_values()
     tests_left = pd.Series(range(len(p), 0, -1), ordered.index)
     return (ordered * tests_left).clip(upper=1).cummax()[p.index]
+
+
+def verdicts(table: pd.DataFrame, small: float) -> pd.DataFrame:
+    """Add the Holm-adjusted p values and a verdict to a table of differences.
+
+    A row is a ``difference`` if its adjusted p value is below 0.05. Otherwise there is ``no effect
+    larger than`` the given one if the whole interval is smaller, and else it is ``undecided``. Only
+    the differences are adjusted: the margins are those of single intervals.
+
+    Args:
+        table: One row per comparison, with the columns ``mean``, ``margin`` and ``p``, such as
+            `differences` returns.
+        small: An effect that is small enough not to matter, in the units of ``mean``.
+
+    Returns:
+        The table with the columns ``Holm p`` and ``verdict`` in the place of ``p``.
+    """
+    adjusted = holm(table.p)
+    words = pd.Series("undecided", table.index)
+    words[table["mean"].abs() + table.margin < small] = f"no effect larger than {small:g}"
+    words[adjusted < 0.05] = "difference"
+    return table.drop(columns="p").assign(**{"Holm p": adjusted, "verdict": words})

@@ -181,10 +181,10 @@ def fit(
         ValueError: If the seed is out of range; if another run wrote into the folder at the same
             time; if there are no images to train or to validate on; if the processes can't share
             a batch evenly; if a network with batch norm gets a single image per step; if the recipe
-            has map weights and the network or the data don't fit them; if the
-            training loss is NaN or infinite; or if the run can't be resumed, because both
-            checkpoints are damaged, a later version of the course wrote them, or the recipe, the
-            seed, ``about``, the images or the network have changed.
+            has map weights and the network has another number of maps, or the images have no
+            regions; if the training loss is NaN or infinite; or if the run can't be resumed,
+            because both checkpoints are damaged, a later version of the course wrote them, or the
+            recipe, the seed, ``about``, the images or the network have changed.
 
     Warns:
         UserWarning: If a checkpoint to resume from is damaged or missing, so the other one is used.
@@ -261,10 +261,12 @@ def _check_batch_norm(model: nn.Module, images: int, batch_size: int) -> None:
 def _check_model(model: nn.Module, data: Splits, recipe: Recipe) -> None:
     """Run the model on one image, which raises an error if the two don't fit together."""
     image, *_ = data.val[0]
-    _, _, *regions = data.train[0]
     with evaluating(model):
         output = model(image[None].to(next(model.parameters()).device))
-    if recipe.map_weights and (len(output.maps) != len(recipe.map_weights) or not regions):
+    if not recipe.map_weights:
+        return
+    _, _, *regions = data.train[0]
+    if len(output.maps) != len(recipe.map_weights) or not regions:
         raise ValueError(
             f"map_weights {recipe.map_weights} expects {len(recipe.map_weights)} attention maps "
             f"and images with regions, got {len(output.maps)} maps "

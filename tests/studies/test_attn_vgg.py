@@ -107,7 +107,7 @@ def test_masks_are_weighted_as_the_names_say(images, digits, tmp_path, monkeypat
     monkeypatch.setattr(study, "fit_with_gallery", keep)
     data = digits._replace(train=images)
     for name in study.SUPERVISION:
-        study.train_supervised(name, TINY, data, name, seed=0)
+        study.train(name, TINY, data, name, seed=0)
     for factor in (1, 10, 100, 1000):
         weights = recipes[f"masks ×{factor}"][0].map_weights
         assert weights == pytest.approx((0.001 * factor, 0.01 * factor))
@@ -115,4 +115,4 @@ def test_masks_are_weighted_as_the_names_say(images, digits, tmp_path, monkeypat
         assert recipes[name][1].annotated == annotated
     assert replace(recipes["40 digits"][0], map_weights=()) == TINY.recipe
     with pytest.raises(ValueError, match="masks ×10"):
-        study.train_supervised("masks", TINY, data, tmp_path, seed=0)
+        study.train("masks", TINY, data, tmp_path, seed=0)

@@ -1,15 +1,14 @@
 """How the networks of Learn to Pay Attention are taken apart and put together again."""
 
 import copy
-import itertools
 from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy import stats
 from torch.testing import assert_close
 
+from course_utils.explain.metrics import energy_inside
 from course_utils.models import PayAttentionVGG
 from course_utils.studies import learn_to_pay_attention as study
 from course_utils.studies.presets import PRESETS
@@ -178,25 +177,6 @@ def test_pairings_give_each_image_another_g_and_use_each_g_once():
         study.pairings(1)
 
 
-def test_the_sign_test_tries_all_signs_of_each_cluster():
-    changes = torch.tensor([-1, -1, 1, -2, 0, 1, -1, -3])
-    clusters = torch.tensor([4, 4, 7, 7, 2, 9, 9, 1])
-    sums = [-2, -1, -3]  # sources 2 and 9 have not changed on balance
-    signed = [
-        sum(s * c for s, c in zip(signs, sums)) for signs in itertools.product((-1, 1), repeat=3)
-    ]
-    expected = sum(abs(total) >= 6 for total in signed) / 8
-    assert study.clustered_sign_test(changes, clusters) == pytest.approx(expected)
-    assert study.clustered_sign_test(torch.zeros(4, dtype=torch.long), torch.arange(4)) == 1
-
-
-def test_without_clusters_the_sign_test_is_the_binomial_test():
-    changes = torch.tensor([-1] * 21 + [1] * 4 + [0] * 30)
-    expected = stats.binomtest(21, 25).pvalue
-    found = study.clustered_sign_test(changes, torch.arange(len(changes)))
-    assert found == pytest.approx(expected)
-
-
 def test_the_norm_of_softmax_jacobian_is_that_of_autograd():
     scores = torch.randn(3, 1, 2, 4, dtype=torch.double)
     for row, found in zip(scores, study.softmax_jacobian(scores)):
@@ -260,3 +240,45 @@ def test_the_shipped_size_is_that_of_the_paper():
     preset = study.adapt(PRESETS["cpu"])
     assert preset.data["zoom"] * 64 == study.IMAGE_SIZE == 32
     assert preset.recipe.epochs == study.EPOCHS
+
+
+@each
+def test_a_survey_says_of_every_tap_what_a_loop_over_the_images_says(name, images):
+    network = made(name)
+    regions = torch.zeros(6, 1, 32, 32, dtype=torch.bool)
+    regions[:, :, 8:20, 4:16] = True
+    found = study.surveyed(network, images, LABELS, regions)
+    with torch.no_grad():
+        output = network(images)
+    right = (output.logits.argmax(dim=1) == LABELS).double().mean().item()
+    assert found["accuracy"] == pytest.approx(right)
+    local, g = study.dissect(network, images)
+    with torch.no_grad():
+        _, contexts = study.attend_and_classify(network, local, g)
+    values = [layer.project_local(l).detach() for layer, l in zip(network.attention, local)]
+    for tap, (weights, l, context) in enumerate(zip(output.maps, values, contexts), start=1):
+        averages, longest, ratios = [], [], []
+        for i in range(6):
+            vectors = [l[i, :, y, x].norm() for y in range(l.shape[2]) for x in range(l.shape[3])]
+            averages.append(sum(w * v for w, v in zip(weights[i].flatten(), vectors)))
+            averages[-1] = averages[-1] / weights[i].sum()
+            longest.append(max(vectors))
+            ratios.append(context[i].norm() / longest[-1])
+        expected = {
+            "weighted": torch.stack(averages).mean(),
+            "longest": torch.stack(longest).mean(),
+            "excess": max(ratios),
+            "energy": energy_inside(weights, regions).mean(),
+            "sum": weights.sum() / 6,
+            "level": weights.mean(),
+            "context": context.norm(dim=1).mean(),
+        }
+        for key, value in expected.items():
+            assert found[f"{key} {tap}"] == pytest.approx(value.item(), rel=1e-4)
+        assert (f"head {tap}" in found) == (name == "pc, independent")
+
+
+def test_a_survey_of_a_network_without_attention_is_its_accuracy(images):
+    network = PayAttentionVGG(4, width=1 / 16, levels=0, dropout=0.0).eval()
+    regions = torch.ones(6, 1, 32, 32, dtype=torch.bool)
+    assert list(study.surveyed(network, images, LABELS, regions)) == ["accuracy"]

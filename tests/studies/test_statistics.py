@@ -1,10 +1,12 @@
 """Intervals, paired differences and Holm's correction, against SciPy and by hand."""
 
+import itertools
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -127,3 +129,40 @@ def test_holm_keeps_the_order_and_is_at_most_bonferroni(p):
     assert (adjusted <= (p * len(p)).clip(upper=1) + 1e-12).all() or len(p.unique()) < len(p)
     assert adjusted[p.sort_values().index].is_monotonic_increasing
     assert adjusted.min() == pytest.approx(min(1, p.min() * len(p)))
+
+
+def test_the_sign_test_tries_all_signs_of_each_cluster():
+    changes = torch.tensor([-1, -1, 1, -2, 0, 1, -1, -3])
+    clusters = torch.tensor([4, 4, 7, 7, 2, 9, 9, 1])
+    sums = [-2, -1, -3]  # sources 2 and 9 have not changed on balance
+    signed = [
+        sum(s * c for s, c in zip(signs, sums)) for signs in itertools.product((-1, 1), repeat=3)
+    ]
+    expected = sum(abs(total) >= 6 for total in signed) / 8
+    assert statistics.clustered_sign_test(changes, clusters) == pytest.approx(expected)
+    assert statistics.clustered_sign_test(torch.zeros(4, dtype=torch.long), torch.arange(4)) == 1
+
+
+def test_without_clusters_the_sign_test_is_the_binomial_test():
+    changes = torch.tensor([-1] * 21 + [1] * 4 + [0] * 30)
+    expected = stats.binomtest(21, 25).pvalue
+    found = statistics.clustered_sign_test(changes, torch.arange(len(changes)))
+    assert found == pytest.approx(expected)
+
+
+def test_a_verdict_is_a_difference_no_effect_of_that_size_or_undecided():
+    table = pd.DataFrame(
+        {
+            "mean": [0.02, 0.004, -0.006, 0.03, -0.002],
+            "margin": [0.005, 0.003, 0.005, 0.04, 0.0015],
+            "p": [0.001, 0.02, 0.03, 0.1, 0.009],
+        },
+        index=list("abcde"),
+    )
+    judged = statistics.verdicts(table, 0.01)
+    # Holm: 0.005, 0.06, 0.06, 0.1 and 0.036
+    assert judged["Holm p"].tolist() == pytest.approx([0.005, 0.06, 0.06, 0.1, 0.036])
+    small = "no effect larger than 0.01"
+    assert judged.verdict.tolist() == ["difference", small, "undecided", "undecided", "difference"]
+    assert judged.columns.tolist() == ["mean", "margin", "Holm p", "verdict"]
+    assert "p" in table  # it is not changed
