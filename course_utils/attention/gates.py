@@ -137,7 +137,8 @@ class ConvGate(Gate):
 class SqueezeExcitation(Gate):
     r"""Weights from the channels' means z: :math:`\sigma(W_2\,\mathrm{ReLU}(W_1 z))`.
 
-    Source: Hu, Shen and Sun 2018, "Squeeze-and-Excitation Networks", eq. 2 to 4.
+    Source: Hu, Shen and Sun 2018, "Squeeze-and-Excitation Networks", eq. 2 to 4. The matrices have
+    no biases, as in section 6 of the paper.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
@@ -166,12 +167,13 @@ class ECA(Gate):
 
     It is `SqueezeExcitation` without a bottleneck. All channels share the k weights, and means
     beyond the first and the last channel count as 0. A gate therefore has k parameters: 86 for all
-    gates of a ResNet-50 together (the paper's abstract has 80, which is k = 5 in each of the 16).
+    gates of a ResNet-50 together. The paper's abstract has 80, which fits the model that its
+    authors published: there, k is 3 in the first stage, where the paper's rule gives 5.
 
     Which channels are neighbours means nothing in a freshly initialised network. Training can only
     move what belongs together into neighbouring channels.
 
-    Source: Wang et al. 2020, "ECA-Net", section 3.2.
+    Source: Wang et al. 2020, "ECA-Net", eq. 9, and eq. 12 for k.
     """
 
     def __init__(self, channels: int, kernel: int | None = None):
@@ -180,8 +182,8 @@ class ECA(Gate):
         Args:
             channels: Channels C of the features.
             kernel: Number k of neighbouring channels, which must be odd. If None, the odd number
-                nearest to (log2(C) + 1) / 2, and the larger one of two, as in the paper (γ = 2,
-                b = 1).
+                nearest to (log2(C) + 1) / 2, and the larger one of two, as in the paper's figure 3
+                (γ = 2, b = 1).
 
         Raises:
             ValueError: If there are no channels, or the kernel is even or less than 1.
@@ -202,7 +204,8 @@ class ECA(Gate):
 class ChannelAttention(Gate):
     """Channel gate of CBAM: squeeze-and-excitation of the channels' means and of their maxima.
 
-    The same two matrices serve both. Source: Woo et al. 2018, eq. 2.
+    The same two matrices serve both. Source: Woo et al. 2018, eq. 2. The published code has biases
+    in both layers.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
@@ -219,7 +222,8 @@ class ChannelAttention(Gate):
 class SpatialAttention(Gate):
     """Spatial gate of CBAM: a convolution over the mean and the maximum of the channels.
 
-    Source: Woo et al. 2018, eq. 3.
+    Source: Woo et al. 2018, eq. 3. The published code has a batch norm after the convolution, which
+    starts with weight 0, so every weight of the gate starts at 1/2.
     """
 
     def __init__(self, kernel: int = 7):
@@ -275,8 +279,9 @@ class SecondOrder(Gate):
 
     Each row of the covariance has its own vector :math:`u_j`, which reduces it to one number.
 
-    Source: after Gao et al. 2019, "Global Second-order Pooling Convolutional Networks", where each
-    row gives four numbers.
+    Source: after Gao et al. 2019, "Global Second-order Pooling Convolutional Networks". In the
+    published code, each row gives four numbers, a batch norm and a ReLU come before the covariance,
+    and another batch norm comes after it.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
@@ -325,7 +330,8 @@ class CoordinateAttention(Gate):
     weights are permuted alike: the gate sees what is in a row, but not where the row is.
 
     Source: Hou, Zhou and Feng 2021, "Coordinate Attention for Efficient Mobile Network Design",
-    eq. 4 to 9. The published code has one more bias, before the batch norm, which cancels it.
+    eq. 4 to 9. Batch norm, h-swish and the least number of hidden channels are those of the
+    published code. It has one more bias, before the batch norm, which cancels it.
     """
 
     def __init__(self, channels: int, reduction: int = 32):

@@ -98,9 +98,10 @@ class NonLocal(Observable):
     With C channels, the block has 2 C² + 2 C parameters. The weights have K² entries per image, so
     the memory grows with the fourth power of the side of the map.
 
-    Source: Wang et al. 2018, "Non-local Neural Networks", eq. 3, 4 and 6. Equation 3 has no square
-    root; the published code has it. That code also adds biases to the projections and halves the
-    map for keys and values by max-pooling, which are left out here.
+    Source: Wang et al. 2018, "Non-local Neural Networks", eq. 3, 4 and 6, and section 4.1 for the
+    batch norm. Equation 3 has no square root; the published code has it. Two things are left out
+    here: max-pooling, which halves the map for keys and values in all blocks of the paper (section
+    3.3), and the biases that the code adds to the projections.
     """
 
     def __init__(
@@ -171,15 +172,15 @@ class GlobalContext(Observable):
         c = \sum_j a_j l_j, \quad a = \mathrm{softmax}(w^\top l)
 
     There is no query: in trained non-local networks, Cao et al. found nearly the same map for every
-    query, so one map may do. It is `SqueezeExcitation` with two changes: attention pools the
-    features instead of the average, and the result is added instead of multiplied. The norm is a
-    layer norm.
+    query, so one map may do. Compared with `SqueezeExcitation`, attention pools the features
+    instead of the average, a layer norm comes before the ReLU, and the result is added, without a
+    sigmoid, instead of multiplied.
 
     :math:`W_2` and :math:`b_2` start at 0, so the block returns its input until training has moved
     them, and on the first step only they have a gradient.
 
-    Source: Cao et al. 2019, "GCNet", section 4.3. The published code also has a bias in the scores,
-    which softmax cancels.
+    Source: Cao et al. 2019, "GCNet", section 4.3. The layers that start at 0 are those of the
+    published code, which also has a bias in the scores. Softmax cancels it.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
@@ -187,9 +188,9 @@ class GlobalContext(Observable):
 
         Args:
             channels: Channels C of the features.
-            reduction: The hidden layer has C / reduction units, but at least 8: a layer norm
-                removes the mean and the scale, which leaves nothing of a single unit and only a
-                sign of two.
+            reduction: The hidden layer has C / reduction units, but, unlike in the paper, at least
+                8: a layer norm removes the mean and the scale, which leaves nothing of a single
+                unit and only a sign of two.
 
         Raises:
             ValueError: If the reduction is less than 1.

@@ -23,7 +23,7 @@ def attention_rollout(
     networks behind the attention are left out. The rollout is therefore the same for every class:
     it describes where information could have come from, not what decided.
 
-    Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3.
+    Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3, eq. 1.
 
     Args:
         weights: Attention per block, from the first to the last, such as

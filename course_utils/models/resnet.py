@@ -24,11 +24,12 @@ class ResNet(nn.Module):
     The output of a block is x + gate(F(x)). This is the position of the gate in the streamlined
     module (myspace-img/streamlined-attention), in squeeze-and-excitation (Hu et al. 2018) and in
     CBAM (Woo et al. 2018); see `attention.gates`. A global-context block (Cao et al. 2019) has the
-    same position, but its paper leaves out the first stage. The classifier is one linear layer; the
-    streamlined repository has three.
+    same position, but its authors leave out the first stage when they detect objects. The
+    classifier is one linear layer; the streamlined repository has three.
 
     Self-attention costs more, so it has a place of its own, once in the network: in the last stage
-    but one, right before the last residual block (Wang et al. 2018, for a single non-local block).
+    but one, right before the last residual block (Wang et al. 2018, section 5.1, for a single
+    non-local block).
     At depth 8, where a stage has only one residual block, it comes right after that block. It
     always sees the map of that stage, with 1/16 of the image's side at depths 50 and above, and
     1/4 at depths 8, 14 and 20.

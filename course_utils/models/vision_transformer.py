@@ -80,8 +80,10 @@ class VisionTransformer(nn.Module):
 
     The image is cut into patches. Each patch becomes a token by one linear layer, here a
     convolution whose stride is its side. A learned class token is put in front, and a learned
-    vector per position is added, because attention can't see how tokens are arranged. After the
-    blocks, a linear layer reads the class token (eq. 1 to 4).
+    vector per position is added, because attention can't see how tokens are arranged (eq. 1 to 4).
+    After the blocks, a linear layer reads the class token. The paper has it for fine-tuning, and
+    another layer before it for pre-training (section 3.1). The dropout of the published code is
+    left out.
 
     Maps: per block, the attention of the class token to the patches, averaged over the heads. A map
     sums to 1 minus the weight that the class token gives to itself. What a patch token holds in a
@@ -90,7 +92,7 @@ class VisionTransformer(nn.Module):
 
     ``VisionTransformer(1000, image_size=224, patch=16)`` is ViT-B/16, with 86,567,656 parameters.
     The defaults of image and patch are for the course's images of 64 pixels. In the paper, such
-    networks need far more images than convolutional ones before they are better.
+    networks need far more images than convolutional ones before they are better (section 4.3).
     """
 
     def __init__(
