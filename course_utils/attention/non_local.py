@@ -179,8 +179,8 @@ class GlobalContext(Observable):
     :math:`W_2` and :math:`b_2` start at 0, so the block returns its input until training has moved
     them, and on the first step only they have a gradient.
 
-    Source: Cao et al. 2019, "GCNet", section 4.3. The layers that start at 0 are those of the
-    published code, which also has a bias in the scores. Softmax cancels it.
+    Source: Cao et al. 2019, "GCNet", section 4.3. The published code also starts with a last layer
+    of 0. It has a bias in the scores, which softmax cancels.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
