@@ -12,6 +12,7 @@ from . import kinds_of_attention as kinds_of_attention
 from . import learn_to_pay_attention as learn_to_pay_attention
 from . import results as results
 from . import score_functions as score_functions
+from . import self_attention_in_cnns as self_attention_in_cnns
 from . import source_audit as source_audit
 from . import start_here as start_here
 from . import training as training

@@ -117,6 +117,28 @@ def require_number(
     raise WrongError(sentence if distance(nearest) <= tolerance else otherwise)
 
 
+def require_tensor(
+    value: Tensor, expected: Tensor, mistakes: Sequence[tuple[Tensor, str]], otherwise: str
+) -> None:
+    """Require a tensor, and name the known mistake that leads to another one.
+
+    Args:
+        value: The learner's tensor.
+        expected: The right tensor, of the same shape.
+        mistakes: The tensor that each known mistake leads to, with the sentence about it.
+        otherwise: The sentence about any other tensor.
+
+    Raises:
+        WrongError: If the tensor is not the expected one.
+    """
+    # For some random inputs a mistake makes no difference, so the right tensor comes first.
+    if is_close(value, expected):
+        return
+    for mistaken, sentence in mistakes:
+        refuse(is_close(value, mistaken), sentence)
+    raise WrongError(otherwise)
+
+
 def is_close(value: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
     """Return whether two tensors agree, relative to the largest absolute value expected.
 

@@ -17,6 +17,7 @@ from course_utils.exercises._feedback import (
     refuse,
     require,
     require_number,
+    require_tensor,
 )
 
 
@@ -251,3 +252,14 @@ def test_the_right_number_is_accepted_even_if_a_mistake_leads_to_it():
     require_number(2.0005, torch.tensor(2.0), [(2.0, "It is unchanged.")], "Another.")
     with pytest.raises(WrongError, match="Another"):
         require_number(2.0005, 2.0, [], "Another.", tolerance=1e-4)
+
+
+@pytest.mark.parametrize(("value", "sentence"), [(2.0, "It is doubled."), (3.0, "Another.")])
+def test_a_wrong_tensor_is_explained_by_the_mistake_that_leads_to_it(value, sentence):
+    mistakes = [(torch.tensor([2.0]), "It is doubled.")]
+    with pytest.raises(WrongError, match=f"^{sentence}$"):
+        require_tensor(torch.tensor([value]), torch.ones(1), mistakes, "Another.")
+
+
+def test_the_right_tensor_is_accepted_even_if_a_mistake_leads_to_it():
+    require_tensor(torch.ones(2), torch.ones(2), [(torch.ones(2), "It is unchanged.")], "Another.")
