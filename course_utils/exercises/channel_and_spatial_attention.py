@@ -178,10 +178,10 @@ def _check_block(
         ),
         (
             late * l,
-            "Your spatial weights are right, but they multiply l, so the channel gate is lost.",
+            "Your spatial weights are right, but they multiply x, so the channel gate is lost.",
         ),
         (by_channel, "Your block ends after the channel gate."),
-        (l + expected, "Your block adds l again. CBAM itself has no residual connection."),
+        (l + expected, "Your block adds x again. CBAM itself has no residual connection."),
     ]
     otherwise = "Both gates are right, but the output of the block isn't."
     require_tensor(gated, expected, mistakes, otherwise)
@@ -429,7 +429,7 @@ def _parameters(blocks: Collection[int], r: int) -> int:
         return sum(profiling.parameters(gates.SqueezeExcitation(C, r)) for C in blocks)
 
 
-def _largest_difference(kind: type, one: Tensor, two: Tensor, draws: int = 100) -> float:
+def _largest_difference(kind: type, one: Tensor, two: Tensor, draws: int = 30) -> float:
     """Return the largest difference between the weights of two inputs, over random gates."""
     with torch.no_grad():
         every = (kind(2, 1).double().eval() for _ in range(draws))
