@@ -5,6 +5,8 @@
 - `curves`: training curves, and differences between variants seed by seed.
 - `diagrams`: drawings of attention and of networks, with the shapes of a real run.
 - `attention_blocks`: drawings of the inside of an attention block, with the maps of a real run.
+- `self_attention_blocks`: drawings of self-attention in CNNs and of a vision transformer.
+- `gate_blocks`: drawings of gates, with the weights of a real run.
 - `mechanisms`: drawings of kinds of attention, with the maps of a real run.
 - `tables`: tables of scores, and tables drawn as heat maps.
 - `drawing`: the sheet that diagrams are drawn on.

@@ -128,18 +128,30 @@ class Diagram:
             "polygon", None, points=points, fill_opacity=0.2, stroke_width=1.4, stroke_opacity=0.5
         )
 
-    def arrow(self, *points: Point, symbol: Symbol | None = None, head: bool = True) -> None:
+    def arrow(
+        self,
+        *points: Point,
+        symbol: Symbol | None = None,
+        head: bool = True,
+        thickness: Number = 1.8,
+    ) -> None:
         """Draw a line through points, with a head at the last one."""
         (x0, y0), (x, y) = points[-2:]
         length = math.hypot(x - x0, y - y0)
         dx, dy = (x - x0) / length, (y - y0) / length
         end = (x - 7 * dx, y - 7 * dy) if head else (x, y)
         path = " ".join(f"{a:g},{b:g}" for a, b in (*points[:-1], end))
-        self._shape("polyline", symbol, points=path, fill="none", stroke_width=1.8)
+        self._shape("polyline", symbol, points=path, fill="none", stroke_width=thickness)
         if head:
             left, right = ((x - 9 * dx - s * dy, y - 9 * dy + s * dx) for s in (4.5, -4.5))
             corners = " ".join(f"{a:g},{b:g}" for a, b in ((x, y), left, right))
             self._shape("polygon", symbol, points=corners, stroke_width=0)
+
+    def line(self, start: Point, end: Point, symbol: Symbol, *, thickness: Number) -> None:
+        """Draw a straight line with a white edge, which stands out on pictures and on grids."""
+        path = " ".join(f"{x:g},{y:g}" for x, y in (start, end))
+        for colour, width in (("white", thickness + 1.6), (SYMBOL_COLOURS[symbol], thickness)):
+            self._shape("polyline", symbol, points=path, stroke=colour, stroke_width=width)
 
     def vector(
         self, x: Number, y: Number, symbol: Symbol, *, width: Number = 66, marked: bool = False
@@ -151,6 +163,39 @@ class Diagram:
         for i in range(6):
             corner = {"x": left + i * cell, "y": y - 5, "width": cell, "height": 10}
             self._shape("rect", symbol, **corner, fill_opacity=opacity, stroke_width=line)
+
+    def bars(
+        self,
+        x: Number,
+        y: Number,
+        width: Number,
+        height: Number,
+        values: Float[Tensor, "n"],
+        symbol: Symbol,
+        *,
+        span: tuple[float, float] | None = None,
+    ) -> None:
+        """Draw one bar per value, on a line at 0; the sheet of bars is centred at a point.
+
+        Args:
+            x: Centre.
+            y: Centre.
+            width: Width of all bars together.
+            height: The height from the lower to the upper end of the span.
+            values: The values; negative ones hang from the line.
+            symbol: The symbol whose colour the bars have.
+            span: Smallest and largest value that have room; None for those of the values and 0.
+        """
+        low, high = span or (min(0, values.min().item()), max(0, values.max().item()))
+        unit = height / max(high - low, 1e-12)
+        left, zero, step = x - width / 2, y + height / 2 + low * unit, width / len(values)
+        bars = self._shape("g", symbol, stroke_width=0, fill_opacity=0.8)
+        for i, value in enumerate(values.tolist()):
+            top, tall = zero - max(value, 0) * unit, abs(value) * unit
+            corner = {"x": f"{left + (i + 0.1) * step:.2f}", "y": f"{top:.2f}"}
+            size = {"width": f"{0.8 * step:.2f}", "height": f"{tall:.2f}"}
+            ET.SubElement(bars, "rect", corner | size)
+        self.arrow((left, zero), (left + width, zero), symbol=symbol, head=False)
 
     def grid(
         self,
@@ -184,11 +229,12 @@ class Diagram:
         if marked is not None:
             self.frame(left + marked[1] * cell, top + marked[0] * cell, cell)
 
-    def frame(self, left: Number, top: Number, side: Number) -> None:
-        """Draw a thick square border, which stands out on pictures and on grids."""
-        corner = {"x": left - 1.5, "y": top - 1.5, "width": side + 3, "height": side + 3}
-        for colour, width in (("black", 4), ("white", 2)):
-            self._shape("rect", None, **corner, fill="none", stroke=colour, stroke_width=width)
+    def frame(self, left: Number, top: Number, width: Number, height: Number | None = None) -> None:
+        """Draw a thick border, of a square if no height is given, which stands out on pictures."""
+        height = width if height is None else height
+        corner = {"x": left - 1.5, "y": top - 1.5, "width": width + 3, "height": height + 3}
+        for colour, line in (("black", 4), ("white", 2)):
+            self._shape("rect", None, **corner, fill="none", stroke=colour, stroke_width=line)
 
     def picture(self, x: Number, y: Number, side: Number, image: Float[Tensor, "C H W"]) -> None:
         """Draw an image centred at a point, with hard pixels if it is small."""
