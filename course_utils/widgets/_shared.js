@@ -226,3 +226,7 @@ const percent = (value) => `${(100 * value).toFixed(0)} %`;
 /** A value to two significant digits. */
 const short = (value) =>
   value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toPrecision(2);
+
+/** Texts as a list in words: a, b and c. */
+const listed = (texts) =>
+  `${texts.slice(0, -1).join(", ")}${texts.length > 1 ? " and " : ""}${texts.at(-1)}`;

@@ -95,8 +95,6 @@ const between = (own, other, t) =>
 
 const WAY = [0, 0.25, 0.5, 0.75, 1]; // the values of t that fix the ranges of colours and bars
 const signed = (value) => value.toFixed(1).replace("-", "−");
-const listed = (texts) =>
-  `${texts.slice(0, -1).join(", ")}${texts.length > 1 ? " and " : ""}${texts.at(-1)}`;
 const largest = (logits) => logits.indexOf(Math.max(...logits));
 
 const ZOOM = 4;

@@ -51,7 +51,6 @@ const FIRST = "#2a788e";
 const SECOND = "#d95f02";
 const minus = (text) => text.replace("-", "−");
 const signed = (value, digits) => minus((value < 0 ? "" : "+") + value.toFixed(digits));
-const listed = (texts) => `${texts.slice(0, -1).join(", ")} and ${texts.at(-1)}`;
 
 /** Digits that show a hundredth of the values' range, between 3 and 6. */
 const digitsFor = (range) => Math.min(6, Math.max(3, Math.ceil(2 - Math.log10(range || 1))));
