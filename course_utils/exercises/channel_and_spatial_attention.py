@@ -253,8 +253,7 @@ def average_hurts(design) -> str:
             The answer is class 1 if the reader's score of the gated channels' means is positive.
     """
     make, W_1, W_2, u, b = _five(design)
-    features, labels = _data(make(400))
-    z = features.mean(dim=(2, 3))  # (n, 2)
+    z, labels = _data(make(400))
     a = (F.relu(z @ W_1.T) @ W_2.T).sigmoid()
 
     def accuracy(weights: Tensor) -> float:
@@ -283,11 +282,9 @@ def average_hurts(design) -> str:
         f"fit them: without a gate, another linear reader is right on {_percent(linear)}.",
     )
     swapped = accuracy(a[_another_of_the_class(labels)])
-    leak = (
-        "so the weights alone carry the class: this gate leaks"
-        if own - swapped < 0.05
-        else "so the weights have to fit the image, and not only its class"
-    )
+    leak = "so the weights alone carry the class: this gate leaks"
+    if own - swapped >= 0.05:
+        leak = "so the weights have to fit the image, and not only its class"
     return (
         f"Right: {_percent(own)} with its own weights, {_percent(mean)} with the mean weights, "
         f"{_percent(linear)} at best for a linear reader without a gate. With the weights of "
@@ -312,7 +309,7 @@ def _five(design) -> tuple:
 
 
 def _data(made) -> tuple[Tensor, Tensor]:
-    """Return features in double precision and their classes, which are checked."""
+    """Check features and classes; return the channels' means in double precision, and classes."""
     require(
         isinstance(made, tuple | list) and len(made) == 2,
         "Your function should return two tensors: the features and the classes.",
@@ -326,7 +323,7 @@ def _data(made) -> tuple[Tensor, Tensor]:
         f"{_percent(share)} of your images have class 1. With one class so frequent, accuracy says "
         "little: make the two about equally frequent.",
     )
-    return features, labels == 1
+    return features.mean(dim=(2, 3)), labels == 1
 
 
 def _best_linear(z: Tensor, labels: Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,11 @@ def non_local(function) -> str:
         require_tensor(
             z,
             _one_query_at_a_time(l, *kernels),
-            [*_weight_mistakes(l, *kernels), *_layout_mistakes(l, *kernels)],
+            [
+                *_score_mistakes(l, *kernels),
+                *_softmax_mistakes(l, *kernels),
+                *_layout_mistakes(l, *kernels),
+            ],
             "The shape is right, but the values aren't. Follow the drawing: three projections, "
             "scores, softmax, contexts, the last projection, the sum with l.",
         )
@@ -60,52 +65,63 @@ def _one_query_at_a_time(l: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, W_z: 
     return out
 
 
-def _weight_mistakes(l, W_q, W_k, W_v, W_z) -> list[tuple[Tensor, str]]:
-    """Return the output that each mistake in the weights leads to, with the sentence about it."""
-    q, k, v = (F.conv2d(l, W).flatten(2).mT for W in (W_q, W_k, W_v))  # (B, K, d)
-    products, d = q @ k.mT, q.shape[-1]  # (B, K, K)
-    r = products / math.sqrt(d)
+def _score_mistakes(l, W_q, W_k, W_v, W_z) -> list[tuple[Tensor, str]]:
+    """Return what wrong divisors and a missing residual lead to, with the sentences about them."""
+    products, finish = _products(l, W_q, W_k, W_v, W_z)
+    d = len(W_q)
 
-    def finished(weights: Tensor) -> Tensor:
-        contexts = (weights @ v).mT.unflatten(2, l.shape[-2:])
-        return l + F.conv2d(contexts, W_z)
+    def divided(number: float) -> Tensor:
+        return finish((products / number).softmax(dim=-1))
 
     return [
-        (finished(r.softmax(dim=-1)) - l, "The residual is missing: the block adds to l."),
+        (divided(math.sqrt(d)) - l, "The residual is missing: the block adds to l."),
+        (divided(1), "Your scores aren't divided by the square root of the size of a key."),
         (
-            finished(products.softmax(dim=-1)),
-            "Your scores aren't divided by the square root of the size of a key.",
-        ),
-        (
-            finished((products / math.sqrt(l.shape[1])).softmax(dim=-1)),
+            divided(math.sqrt(l.shape[1])),
             "You divide by the root of the number of channels of l. The keys are smaller.",
         ),
+        (divided(d), "You divide by the size of a key, not by its square root."),
+    ]
+
+
+def _softmax_mistakes(l, W_q, W_k, W_v, W_z) -> list[tuple[Tensor, str]]:
+    """Return what each mistake in the softmax leads to, with the sentence about it."""
+    products, finish = _products(l, W_q, W_k, W_v, W_z)
+    r = products / math.sqrt(len(W_q))
+    return [
         (
-            finished((products / d).softmax(dim=-1)),
-            "You divide by the size of a key, not by its square root.",
-        ),
-        (
-            finished(r.softmax(dim=1)),
+            finish(r.softmax(dim=1)),
             "Your softmax runs over the queries. For each query, the weights of the keys sum to 1.",
         ),
         (
-            finished(r.mT.softmax(dim=-1)),
+            finish(r.mT.softmax(dim=-1)),
             "Your queries and keys are exchanged, so each key looks for queries.",
         ),
         (
-            finished(r.softmax(dim=-1).mT),
+            finish(r.softmax(dim=-1).mT),
             "The transpose is on the wrong side: a row of weights belongs to one query.",
         ),
         (
-            finished(r.flatten(1).softmax(dim=-1).view_as(r)),
+            finish(r.flatten(1).softmax(dim=-1).view_as(r)),
             "One softmax runs over all pairs of positions. Each query should have its own.",
         ),
         (
-            finished(products / len(products[0])),
+            finish(products / len(products[0])),
             "Without a softmax, that is the dot-product version. Use the embedded Gaussian.",
         ),
-        (finished(r), "The softmax is missing."),
+        (finish(r), "The softmax is missing."),
     ]
+
+
+def _products(l, W_q, W_k, W_v, W_z) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Return the scores before the division, and what makes the output of the weights."""
+    q, k, v = (F.conv2d(l, W).flatten(2).mT for W in (W_q, W_k, W_v))  # (B, K, d)
+
+    def finish(weights: Tensor) -> Tensor:
+        contexts = (weights @ v).mT.unflatten(2, l.shape[-2:])
+        return l + F.conv2d(contexts, W_z)
+
+    return q @ k.mT, finish
 
 
 def _layout_mistakes(l, W_q, W_k, W_v, W_z) -> list[tuple[Tensor, str]]:
@@ -313,7 +329,7 @@ class _Recorder(nn.Module):
 
 def _check_shuffled(model: _Recorder, images: Tensor, side: int) -> None:
     """Check that a model was shown the images, and each of them with its patches rearranged."""
-    require(model.seen, "Your function doesn't ask the model anything. Try it out.")
+    require(len(model.seen) > 0, "Your function doesn't ask the model anything. Try it out.")
     shapes_fit = all(shown.shape[1:] == images.shape[1:] for shown in model.seen)
     require(shapes_fit, "The shuffled images should have the shape of the images.")
     seen = torch.cat(model.seen)
