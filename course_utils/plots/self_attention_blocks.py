@@ -196,7 +196,7 @@ def _coming_back(drawing: Diagram, run: _NonLocal, below: Number) -> None:
     over = f"over {run.count} positions *j*"
     drawing.box(x, below, 136, 48, ["sum of *a*_i_j *v*_j", over], "context")
     wide, tall = _half(run.contexts, FEATURE_SIDE)
-    drawing.arrow((x, below + 24), (x, y - tall - 14), symbol="context")
+    drawing.arrow((x, below + 24), (x, y - tall - 12), symbol="context")
     _sheets(drawing, x, y, run.contexts, "context", marked=run.query)
     drawing.text(x - wide - 10, y + 20, "contexts *c*_i", anchor="end")
     drawing.text(x - wide - 10, y + 38, _size(run.contexts), size=SMALL, anchor="end")
