@@ -226,7 +226,7 @@ CASES = {
             (both(spatial_first), "in the wrong order. Which one comes first"),
             (both(channel_lost), "the channel gate is lost"),
             (both(lambda l, W_1, W_2, *_: by_channel()(l, W_1, W_2) * l), "after the channel gate"),
-            (both(lambda l, *given: l + block(l, *given)), "adds l again"),
+            (both(lambda l, *given: l + block(l, *given)), "adds x again"),
             (both(lambda l, *given: 2 * block(l, *given)), "but the output of the block isn't"),
             (both(lambda *_: None), "^Nothing to check yet"),
             ((by_channel(), by_position(), ...), "^Nothing to check yet"),
