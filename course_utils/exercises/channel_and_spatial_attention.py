@@ -18,7 +18,7 @@ def cbam(functions) -> str:
     """Write CBAM's channel gate, its spatial gate, and the block of both, from the drawing.
 
     Args:
-        functions: From l, W_1 (C / r, C) and W_2 (C, C / r) to the weights (B, C, 1, 1); from l, a
+        functions: From x, W_1 (C / r, C) and W_2 (C, C / r) to the weights (B, C, 1, 1); from x, a
             kernel (1, 2, 7, 7) and its bias (1) to the weights (B, 1, H, W); and from all five to
             the gated features (B, C, H, W).
     """
