@@ -16,8 +16,8 @@ from course_utils.explain.metrics import area_share, energy_by_position
 from course_utils.widgets import packing
 from course_utils.widgets._source import module, palette, style
 
-Weights = Float[Tensor, "N K K"]
-Boxes = Int[Tensor, "N objects 4"]
+PerQuery = Float[Tensor, "N K K"]
+SomeBoxes = Int[Tensor, "N objects 4"]
 OneBox = Int[Tensor, "N 4"]
 # Rows in half precision sum to 1 within about a thousandth; other similarities miss 1 by far.
 TOLERANCE = 0.01
@@ -61,9 +61,9 @@ class QueryExplorer(anywidget.AnyWidget):
     def from_block(
         cls,
         images: Float[Tensor, "N 1 H W"],
-        weights: Weights | Mapping[str, Weights],
+        weights: PerQuery | Mapping[str, PerQuery],
         titles: Sequence[str],
-        boxes: Boxes | OneBox | None = None,
+        boxes: SomeBoxes | OneBox | None = None,
         *,
         grid: tuple[int, int],
         objects: Sequence[str] | None = None,
@@ -160,7 +160,7 @@ def _check_weights(name: str, weights: Tensor, images: int, positions: int) -> N
         )
 
 
-def _all_boxes(boxes: Tensor | None, images: int) -> Boxes:
+def _all_boxes(boxes: Tensor | None, images: int) -> SomeBoxes:
     """Return the boxes of each image: none, one or several."""
     if boxes is None:
         return torch.zeros(images, 0, 4, dtype=torch.int64)
@@ -169,7 +169,7 @@ def _all_boxes(boxes: Tensor | None, images: int) -> Boxes:
     return boxes.cpu()
 
 
-def _checked_objects(objects: Sequence[str] | None, boxes: Boxes) -> list[str]:
+def _checked_objects(objects: Sequence[str] | None, boxes: SomeBoxes) -> list[str]:
     """Return a name for each box of an image."""
     count = boxes.shape[1]
     names = list(OBJECTS.get(count, ()) if objects is None else objects)
@@ -179,7 +179,7 @@ def _checked_objects(objects: Sequence[str] | None, boxes: Boxes) -> list[str]:
 
 
 def _regions(
-    boxes: Boxes, size: Sequence[int], grid: tuple[int, int]
+    boxes: SomeBoxes, size: Sequence[int], grid: tuple[int, int]
 ) -> tuple[Float[Tensor, "N K parts"], Float[Tensor, "N parts"]]:
     """Return the energy of each position in each box and elsewhere, and that of a uniform map."""
     n, objects = boxes.shape[:2]
@@ -199,7 +199,7 @@ def _in_row_steps(weights: Float[Tensor, "*blocks K"]) -> bytes:
     return packing.small_integers((255 * weights / weights.amax(dim=-1, keepdim=True)).round())
 
 
-def _first_query(boxes: Boxes, size: Sequence[int], grid: tuple[int, int]) -> int:
+def _first_query(boxes: SomeBoxes, size: Sequence[int], grid: tuple[int, int]) -> int:
     """Return the position at the centre of the first box, or of the image if there is none."""
     rows, columns = grid
     height, width = size
