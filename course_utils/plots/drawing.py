@@ -173,7 +173,7 @@ class Diagram:
         values: Float[Tensor, "n"],
         symbol: Symbol,
         *,
-        span: tuple[float, float] | None = None,
+        span: tuple[Number, Number] | None = None,
     ) -> None:
         """Draw one bar per value, on a line at 0; the sheet of bars is centred at a point.
 

@@ -169,6 +169,7 @@ def squeeze_excitation(gate: nn.Module, x: _Map, *, caption: str) -> Diagram:
     drawing.arrow((300, y), (312, y), symbol="g")
     drawing.box(345, y, 66, 72, ["*W*_1", f"{channels} → {hidden}", "ReLU"], "scores")
     drawing.arrow((378, y), (389, y), symbol="scores")
+    drawing.box(412, y, 46, 50, [])
     drawing.bars(412, y, 42, 46, run.hidden[0], "scores")
     drawing.text(412, y - 52, f"{hidden} hidden", size=SMALL)
     drawing.arrow((435, y), (446, y), symbol="scores")
@@ -228,14 +229,12 @@ def _window(
     left = max(at - window * cell / 2, ends[0]) - 2
     right = min(at + window * cell / 2, ends[1]) + 2
     drawing.box((left + right) / 2, 100, right - left, 76, [], "scores", strong=True)
-    drawing.arrow((right + 6, 148), (right + 46, 148), symbol="scores")
-    lines = (
-        f"a window of {window} slides over the means:",
-        "weighted sum, with the same weights everywhere,",
-        "and sigmoid",
-    )
+    start = min(right + 54, 572)  # of the text, which needs room at the right
+    if start == right + 54:
+        drawing.arrow((right + 6, 148), (right + 46, 148), symbol="scores")
+    lines = f"a window of {window} slides,", "same weights everywhere;", "weighted sum, sigmoid"
     for i, line in enumerate(lines):
-        drawing.text(right + 54, 148 + 18 * i, line, size=SMALL, anchor="start")
+        drawing.text(start, 148 + 18 * i, line, size=SMALL, anchor="start")
     for end in (left, right):
         drawing.arrow((end, 140), (at, 176), symbol="scores", head=False)
     drawing.arrow((at, 176), (at, 202), symbol="scores")
@@ -322,7 +321,7 @@ def _spatial_gate(
     drawing: Diagram,
     y: Number,
     features: tuple[_Map, _Map, _Map],
-    maps: tuple[_Map, _Map],
+    maps: tuple[Float[Tensor, "B 1 H W"], Float[Tensor, "B 1 H W"]],
     weights: Float[Tensor, "B 1 H W"],
     kernel: str,
 ) -> None:
