@@ -4,6 +4,7 @@
 - `parts`: `Splits`, the images for training, validation and test, and their type, `SizedDataset`.
 - `cluttered_digits`: one whole digit among fragments of others; needs no download.
 - `several_digits`: one to three whole digits, for more than one label.
+- `digit_pairs`: two digits far apart in a wide image: are they the same?
 - `strokes`: the movements of a pen behind the image of a digit.
 - `folder_parts`: your own folder of images, with ``train/``, ``test/`` and perhaps ``val/``.
 - `image_folder`: the images of one part, with one sub-folder per class.

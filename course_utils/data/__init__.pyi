@@ -3,6 +3,7 @@ from . import elpv as elpv
 from . import strokes as strokes
 from .cluttered_digits import ClutteredDigits as ClutteredDigits
 from .cluttered_digits import digit_splits as digit_splits
+from .digit_pairs import DigitPairs as DigitPairs
 from .elpv import elpv_splits as elpv_splits
 from .folder_parts import folder_splits as folder_splits
 from .folder_parts import folder_test as folder_test

@@ -311,7 +311,7 @@ def _window(
     return (row[:, None] + step)[:, :, None], (column[:, None] + step)[:, None]
 
 
-def add_noise(canvas: UInt8[Tensor, "N S S"], rng: torch.Generator) -> UInt8[Tensor, "N 1 S S"]:
+def add_noise(canvas: UInt8[Tensor, "N H W"], rng: torch.Generator) -> UInt8[Tensor, "N 1 H W"]:
     """Add Gaussian noise to images and give them a channel dimension."""
     noise = torch.randn(canvas.shape, generator=rng) * (255 * NOISE)
     return noise.add_(canvas).clamp_(0, 255).to(torch.uint8)[:, None]
