@@ -12,6 +12,7 @@ stem in the repository's folder ``experiments``.
 - `hard_attention`: is a learned place worth a second look? Networks that look twice.
 - `kinds_of_attention`: five tasks, each with a kind of attention that needs its map.
 - `gallery_of_kinds`: the rarer kinds of attention, each on a task of its own.
+- `self_attention_in_cnns`: a small vision transformer, its maps, and what self-attention costs.
 - `results`: AttnVGG with several alignments and its controls, over five seeds.
 - `attention_vs_grad_cam`: attention maps and explanations of the same networks.
 - `beyond_one_label`: images with several labels.
