@@ -26,8 +26,8 @@ from course_utils.plots.canvas import SYMBOL_COLOURS
 from course_utils.plots.drawing import LARGEST, SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
 
-WIDTH = 740
-FEATURE_SIDE = 68  # the longer side of features, which are drawn as sheets, one behind the other
+PAGE_WIDTH = 740
+SHEET_SIDE = 68  # the longer side of features, which are drawn as sheets, one behind the other
 MAIN = 46  # x of the features, of the sum below them and of the result: the path past the block
 RESULT = 622  # x of the map and of the contexts in `non_local`
 BRANCH = 102  # x where the projections branch off
@@ -97,7 +97,7 @@ def non_local(
     side = _fitting(run.map, 216, 190)
     least = 356 if run.reach is not None else 304
     below = max(least, ROW + _half(run.map, side)[1] + 58)  # y of the values and of their sums
-    drawing = Diagram(WIDTH, below + 170, alt=_alt_of_non_local(run), caption=caption)
+    drawing = Diagram(PAGE_WIDTH, below + 170, alt=_alt_of_non_local(run), caption=caption)
     _past(drawing, run.x, ROW, below + 100, marked=run.query)
     _projections(drawing, run, below)
     _comparing(drawing, run)
@@ -195,7 +195,7 @@ def _coming_back(drawing: Diagram, run: _NonLocal, below: Number) -> None:
     drawing.arrow((220, below), (x - 68, below), symbol="value")
     over = f"over {run.count} positions *j*"
     drawing.box(x, below, 136, 48, ["sum of *a*_i_j *v*_j", over], "context")
-    wide, tall = _half(run.contexts, FEATURE_SIDE)
+    wide, tall = _half(run.contexts, SHEET_SIDE)
     drawing.arrow((x, below + 24), (x, y - tall - 12), symbol="context")
     _sheets(drawing, x, y, run.contexts, "context", marked=run.query)
     drawing.text(x - wide - 10, y + 20, "contexts *c*_i", anchor="end")
@@ -235,9 +235,9 @@ def global_context(
     hidden, count = first.out_features, weights.numel()
     y, side = 138, _fitting(weights, 170, 130)
     wide, tall = _half(weights, side)
-    below = y + max(tall, FEATURE_SIDE / 2) + 44  # of the line from l to the sum
+    below = y + max(tall, SHEET_SIDE / 2) + 44  # of the line from l to the sum
     alt = _alt_of_global_context(x, count, hidden)
-    drawing = Diagram(WIDTH, below + 168, alt=alt, caption=caption)
+    drawing = Diagram(PAGE_WIDTH, below + 168, alt=alt, caption=caption)
     _past(drawing, x[0].detach(), y, below + 92)
     drawing.arrow((BRANCH - 12, y), (114, y), symbol="l")
     lines = ["scores *r*", "*w*, 1 × 1 conv"]
@@ -334,7 +334,7 @@ def vision_transformer(
     if count > 3:
         ys[-1] += 30  # room for the dots
     height = max(ys[-1] + 76, ys[0] + 136 + 2 * _half(run.map, 112)[1])
-    drawing = Diagram(WIDTH, height, alt=_alt_of_transformer(run), caption=caption)
+    drawing = Diagram(PAGE_WIDTH, height, alt=_alt_of_transformer(run), caption=caption)
     _cutting(drawing, run, shown, ys)
     _one_block(drawing, run, shown, ys)
     _classifying(drawing, run, ys[0])
@@ -433,7 +433,7 @@ def _past(
     drawing: Diagram, x: Tensor, y: Number, back: Number, marked: tuple[int, int] | None = None
 ) -> None:
     """Draw the features, their way past the block, the sum at its end, and the result."""
-    _, tall = _half(x, FEATURE_SIDE)
+    _, tall = _half(x, SHEET_SIDE)
     _sheets(drawing, MAIN, y, x, "l", marked=marked)
     drawing.text(MAIN, y - tall - 46, "*l*")
     drawing.text(MAIN, y - tall - 28, _size(x), size=SMALL)
@@ -455,13 +455,13 @@ def _sheets(
     """Draw features as sheets, shaded by the mean of the channels' absolute values."""
     strength = features.abs().mean(dim=0)  # (H, W)
     shades = 0.8 * strength / strength.max().clamp(min=1e-12)
-    wide, tall = _half(features, FEATURE_SIDE)
+    wide, tall = _half(features, SHEET_SIDE)
     for back in (6, 12):  # the edges of a sheet that one sees behind the sheet before it
         x0, x1 = x - wide + back, x + wide + back
         y0, y1 = y - tall - back, y + tall - back
         corners = ((x0, y0 + 6), (x0, y0), (x1, y0), (x1, y1), (x1 - 6, y1))
         drawing.arrow(*corners, symbol=symbol, head=False)
-    drawing.grid(x, y, FEATURE_SIDE, shades, symbol, marked)
+    drawing.grid(x, y, SHEET_SIDE, shades, symbol, marked)
 
 
 def _overlay(
