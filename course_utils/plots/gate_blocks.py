@@ -208,7 +208,7 @@ def eca(gate: nn.Module, x: _Map, *, caption: str) -> Diagram:
     _features(drawing, 56, y, "features *x*", x)
     drawing.arrow((104, y), (116, y), symbol="l")
     drawing.box(159, y, 86, 48, ["mean", "per channel"], "g")
-    drawing.arrow((202, y), (middle - width / 2 - 6, y), symbol="g")
+    drawing.arrow((202, y), (middle - width / 2 - 4, y), symbol="g")
     cell = width / channels
     # Any channel would do: the one in whose window most is to be seen, with room for text beside.
     seen = F.avg_pool1d(means[:1].abs(), window, 1, window // 2)[0, : max(1, channels // 2)]

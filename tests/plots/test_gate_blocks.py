@@ -303,7 +303,7 @@ def layouts():
     for kind in DRAWINGS:
         for size in ((32, 32), (8, 8), (3, 9), (9, 2), (1, 1)):
             yield drawn(kind, 16, size, trained=True)[-1]
-        yield drawn(kind, 1)[-1]
+        yield drawn(kind, 2)[-1]
         yield drawn(kind, 512)[-1]
     for size in ((32, 32), (3, 9), (9, 2), (1, 1)):
         for image in (None, IMAGE, IMAGE.mT):
@@ -330,6 +330,10 @@ def test_no_text_lies_over_another_one_or_over_a_grid(all_drawings):
 def test_every_arrow_ends_at_something(all_drawings):
     for drawing in all_drawings:
         ends = [area(node) for node in drawing.svg if node.tag in ("g", "rect")]
+        for bars in (g for g in drawing.svg.iter("g") if g.get("fill-opacity")):
+            left, top, right, bottom = area(bars)
+            gap = float(bars[0].get("width")) / 8  # beside the first and the last bar
+            ends.append((left - gap, top, right + gap, bottom))
         for node in drawing.svg.iter("image"):
             x, y, width, height = (float(node.get(n)) for n in ("x", "y", "width", "height"))
             ends.append((x, y, x + width, y + height))
