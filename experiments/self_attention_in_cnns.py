@@ -1,10 +1,10 @@
 """Train and measure the small vision transformer of the chapter Self-attention in CNNs.
 
 `python -m experiments.self_attention_in_cnns` chooses the learning rate of a small transformer on
-validation images, trains it from three seeds, scores its maps, and replaces its attention. It takes
-about half an hour on one core, and puts four tables and one network into the package. With another
-`--preset`, all of it goes to `runs/self_attention_in_cnns/`. Finished runs are kept and a stopped
-run continues, so the same command again completes the experiment.
+validation images, trains it from several seeds, scores its maps, and replaces its attention. It
+takes about half an hour on one core, and puts four tables and one network into the package. With
+another `--preset`, all of it goes to `runs/self_attention_in_cnns/`. Finished runs are kept and a
+stopped run continues, so the same command again completes the experiment.
 """
 
 from __future__ import annotations
