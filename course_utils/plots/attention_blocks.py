@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from course_utils.plots.drawing import SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
+from course_utils.plots.labels import half_of, numeral, size_of
 
 SHEET = 740, 452
 IMAGE_COLUMN = 100  # width of the column that the image takes at the left
@@ -197,15 +198,15 @@ class _Parts:
         """Draw the image, from which both inputs come."""
         check_pictures(image[None])
         x, y = 42 - self.left, (GUIDE_ROW + LOCAL_ROW) / 2
-        wide, tall = _half(image[None], 76)
+        wide, tall = half_of(image[None], 76)
         self.drawing.picture(*self._at(x, y), 76, image)
-        self.text(x, y - tall - 12, _size(image[None]), size=SMALL)
+        self.text(x, y - tall - 12, size_of(image[None]), size=SMALL)
         rows: tuple[tuple[Number, Tensor, Symbol], ...] = (
             (GUIDE_ROW, self.run.g, "g"),
             (LOCAL_ROW, self.run.l, "l"),
         )
         for row, features, symbol in rows:
-            half = 33 if features.ndim == 2 else _half(features, FEATURE_SIDE)[0]
+            half = 33 if features.ndim == 2 else half_of(features, FEATURE_SIDE)[0]
             corners = ((x + wide + 2, y), (-9, y), (-9, row), (40 - half, row))
             self.arrow(*corners, symbol=symbol)
 
@@ -232,7 +233,7 @@ class _Parts:
         """Draw a box, and above it the shape of what leaves it."""
         self.drawing.box(*self._at(x, y), width, height, lines, symbol)
         if shape is not None:
-            self.text(x, y - 38, _size(shape), size=SMALL)
+            self.text(x, y - 38, size_of(shape), size=SMALL)
 
     def layer(self, y: Number, name: str, layer: nn.Module, symbol: Symbol) -> None:
         """Draw one of the two projections, with the shape of its output."""
@@ -251,7 +252,7 @@ class _Parts:
         strength = features[0].abs().mean(dim=0)  # (H, W)
         shades = 0.8 * strength / strength.max().clamp(min=1e-12)
         self.drawing.grid(*self._at(42, y), FEATURE_SIDE, shades, symbol)
-        wide, tall = _half(features, FEATURE_SIDE)
+        wide, tall = half_of(features, FEATURE_SIDE)
         for back in (6, 12):  # the edges of a sheet that one sees behind the sheet before it
             x0, x1 = 42 - wide + back, 42 + wide + back
             y0, y1 = y - tall - back, y + tall - back
@@ -274,44 +275,44 @@ class _Parts:
         """Draw the scores, the alignment and the weights."""
         y, run = LOCAL_ROW, self.run
         scores, weights = run.scores[0, 0], run.weights[0, 0]  # (H, W)
-        half, tall = (length + 2 for length in _half(run.scores, GRID_SIDE))
+        half, tall = (length + 2 for length in half_of(run.scores, GRID_SIDE))
         low, high = scores.min(), scores.max()
         shades = (scores - low) / (high - low).clamp(min=1e-12)
         self.arrow((420, y), (478 - half, y), symbol="scores")
         self._map(478, "scores", shades, run.scores)
-        self.text(478, y + tall + 14, f"largest {_number(high.item())}", size=SMALL)
+        self.text(478, y + tall + 14, f"largest {numeral(high.item())}", size=SMALL)
         self.arrow((478 + half, y), (533, y), symbol="scores")
         self.box(576, y, 86, [run.alignment], "weights", height=40)
         self.arrow((619, y), (679 - half, y), symbol="weights")
         largest = weights.max()
         self._map(679, "weights", weights / largest.clamp(min=1e-12), run.weights)
-        number = f"largest {_number(largest.item())}"
+        number = f"largest {numeral(largest.item())}"
         self.text(670, y + tall + 14, number, size=SMALL, anchor="end")
 
     def combining(self, x: Number, name: str) -> None:
         """Draw the sum over the positions, with the arrow of the values from x, and the context."""
         run, y = self.run, CONTEXT_ROW
-        _, tall = _half(run.scores, GRID_SIDE)
-        top = LOCAL_ROW + (24 if x > 42 else _half(run.l, FEATURE_SIDE)[1] + 2)
+        _, tall = half_of(run.scores, GRID_SIDE)
+        top = LOCAL_ROW + (24 if x > 42 else half_of(run.l, FEATURE_SIDE)[1] + 2)
         self.arrow((x, top), (x, y), (609, y), symbol="l")
-        self.text(x + 12, y - 14, f"{name},  {_size(run.values)}", size=SMALL, anchor="start")
+        self.text(x + 12, y - 14, f"{name},  {size_of(run.values)}", size=SMALL, anchor="start")
         self.arrow((679, LOCAL_ROW + tall + 2), (679, y - 24), symbol="weights")
         over = f"over {math.prod(run.scores.shape[2:])} positions"
         self.box(674, y, 130, [f"{run.combination} of *a*_i *l*_i", over], "context")
         self.arrow((679, y + 24), (679, y + 58), symbol="context")
         self.drawing.vector(*self._at(679, y + 66), "context")
-        self.text(636, y + 66, f"context *c*,  {_size(run.context)}", anchor="end")
+        self.text(636, y + 66, f"context *c*,  {size_of(run.context)}", anchor="end")
 
     def _map(self, x: Number, symbol: Symbol, shades: Tensor, tensor: Tensor) -> None:
         """Draw one weight or one score per position, with the name and the shape."""
         self.drawing.grid(*self._at(x, LOCAL_ROW), GRID_SIDE, 0.05 + 0.95 * shades, symbol)
         letter = {"scores": "*r*_i", "weights": "*a*_i"}[symbol]
-        top = LOCAL_ROW - _half(tensor, GRID_SIDE)[1]
+        top = LOCAL_ROW - half_of(tensor, GRID_SIDE)[1]
         self._heading(x, top - 42, f"{symbol} {letter}", tensor)
 
     def _heading(self, x: Number, y: Number, name: str, tensor: Tensor) -> None:
         self.text(x, y, name)
-        self.text(x, y + 18, _size(tensor), size=SMALL)
+        self.text(x, y + 18, size_of(tensor), size=SMALL)
 
 
 def _check_kind(block: nn.Module, names: tuple[str, ...], kind: str) -> None:
@@ -380,34 +381,14 @@ def _kind_of(layer: nn.Module) -> str:
     return type(layer).__name__.lower()
 
 
-def _half(features: Tensor, side: Number) -> tuple[float, float]:
-    """Return half the width and half the height at which a grid is drawn."""
-    rows, columns = features.shape[-2:]
-    longer = max(rows, columns)
-    return side * columns / longer / 2, side * rows / longer / 2
-
-
-def _size(tensor: Tensor) -> str:
-    """Return the shape without the batch."""
-    return "\u2009×\u2009".join(map(str, tensor.shape[1:]))  # thin spaces
-
-
-def _number(value: float) -> str:
-    """Return a number with two digits, or as a whole number if it is large."""
-    if 0 < value < 1e-4:
-        return "< 0.0001"
-    written = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}"
-    return written.replace("-", "−")
-
-
 def _alt_of_grid(run: _Block) -> str:
     """Describe `grid_attention` in words."""
-    hidden = _size(run.inside["project_local"][1])
+    hidden = size_of(run.inside["project_local"][1])
     return (
-        f"Attention block. Local features l, {_size(run.l)}, and guiding features g, "
-        f"{_size(run.g)}, are each projected by a 1 × 1 convolution; the projection of g is "
+        f"Attention block. Local features l, {size_of(run.l)}, and guiding features g, "
+        f"{size_of(run.g)}, are each projected by a 1 × 1 convolution; the projection of g is "
         f"enlarged to {hidden} and added to the projection of l. ReLU and the convolution φ turn "
-        f"the sum into scores, {_size(run.scores)}. {_alt_of_end(run)}"
+        f"the sum into scores, {size_of(run.scores)}. {_alt_of_end(run)}"
     )
 
 
@@ -421,14 +402,14 @@ def _alt_of_pay(run: _Block, compatibility: str) -> str:
         "of their size, is the score of the position",
     }[compatibility]
     return (
-        f"Attention block. It reads local features l, {_size(run.l)}, and a global vector g of "
-        f"{_size(run.g)} entries. {scored}. {_alt_of_end(run)}"
+        f"Attention block. It reads local features l, {size_of(run.l)}, and a global vector g of "
+        f"{size_of(run.g)} entries. {scored}. {_alt_of_end(run)}"
     )
 
 
 def _alt_of_end(run: _Block) -> str:
     return (
-        f"{run.alignment.capitalize()} turns the scores into weights, {_size(run.weights)}, and "
+        f"{run.alignment.capitalize()} turns the scores into weights, {size_of(run.weights)}, and "
         f"the {run.combination} of the weighted local features over all positions is the context, "
-        f"of {_size(run.context)} entries."
+        f"of {size_of(run.context)} entries."
     )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from course_utils.plots.drawing import SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
+from course_utils.plots.labels import size_of
 from course_utils.plots.wiring import Block, Branch, Wiring, wiring_of
 
 Part = Literal["score", "alignment", "kind"]
@@ -268,14 +269,14 @@ class _Pipeline:
         """Draw everything, from left to right and from top to bottom."""
         y = ROWS["block"]
         self.sheet.picture(_x(0), y, 56, self.images[0])
-        self.sheet.text(_x(0), ROWS["shape"], _size(self.images), size=SMALL)
+        self.sheet.text(_x(0), ROWS["shape"], size_of(self.images), size=SMALL)
         self.sheet.arrow((_x(0) + 30, y), (_x(1) - 45, y))
         for column, block in enumerate(self.blocks):
             self._block(column, block)
         if self.dense is not None:
             x = _x(len(self.blocks) + 1)
             self.sheet.box(x - 9, y, 72, 56, ["dense"])
-            self.sheet.text(x - 9, ROWS["shape"], _size(self.dense), size=SMALL)
+            self.sheet.text(x - 9, ROWS["shape"], size_of(self.dense), size=SMALL)
         if self.guide is not None:
             self._guide(self.guide)
         for number, branch in enumerate(self.branches, start=1):
@@ -286,7 +287,7 @@ class _Pipeline:
 
     def _block(self, column: int, block: Block) -> None:
         x, y = _x(column + 1), ROWS["block"]
-        self.sheet.text(x - 4, ROWS["shape"], _size(block.output), size=SMALL)
+        self.sheet.text(x - 4, ROWS["shape"], size_of(block.output), size=SMALL)
         self.sheet.box(x - 9, y, 72, 56, [f"block {column + 1}", f"{block.convolutions} conv"])
         if block.pooled:
             self.sheet.pool(x + 29, y, 13, 56)
@@ -320,7 +321,7 @@ class _Pipeline:
         for i in (self._tap(b) + 26 for b in self.branches if b.how == "attention"):
             self.sheet.arrow(*way, (x, bus), (i, bus), (i, top), symbol="g")
         self.sheet.text(x + 8, ROWS["l"], "*g*", anchor="start")
-        self.sheet.text(x + 22, ROWS["l"], _size(g), size=SMALL, anchor="start")
+        self.sheet.text(x + 22, ROWS["l"], size_of(g), size=SMALL, anchor="start")
 
     def _branch(self, number: int, branch: Branch) -> None:
         """Draw the way from a tap to its classifier."""
@@ -335,7 +336,7 @@ class _Pipeline:
             self._weighing(number, x, ROWS["tap"], branch)
             self.sheet.arrow((x, ROWS["tap"] + 22), (x, ROWS["vector"] - 8), symbol=after)
         if symbol == "l":
-            self.sheet.text(x - 9, ROWS["l"], _size(branch.l), size=SMALL, anchor="end")
+            self.sheet.text(x - 9, ROWS["l"], size_of(branch.l), size=SMALL, anchor="end")
             self.sheet.text(x - 9, ROWS["g"] + 14, "*l*", anchor="end")
         self.sheet.vector(x, ROWS["vector"], after, width=48)
         size = str(branch.descriptor.shape[1])
@@ -378,7 +379,9 @@ class _Pipeline:
 
     def _alt(self) -> str:
         """Describe the network in words."""
-        row = ", ".join(f"block {i} {_size(b.output)}" for i, b in enumerate(self.blocks, start=1))
+        row = ", ".join(
+            f"block {i} {size_of(b.output)}" for i, b in enumerate(self.blocks, start=1)
+        )
         ways = []
         for i, branch in enumerate(self.branches, start=1):
             place = (
@@ -387,18 +390,15 @@ class _Pipeline:
             way = "the dense layers" if branch.how == "dense" else f"{branch.how} {place}"
             ways.append(f"vector {i} is from {way}")
         reads = "one classifier per vector" if self.separate else "one classifier for all vectors"
-        guide = "" if self.guide is None else f" The attention is guided by g, {_size(self.guide)}."
+        guide = (
+            "" if self.guide is None else f" The attention is guided by g, {size_of(self.guide)}."
+        )
         return f"Network with {row}. {'; '.join(ways).capitalize()}; there is {reads}.{guide}"
 
 
 def _x(column: int) -> Number:
     """Return the centre of a column; the image is in column 0."""
     return 47 + PITCH * column
-
-
-def _size(tensor: Tensor) -> str:
-    """Return the shape without the batch."""
-    return "\u2009×\u2009".join(map(str, tensor.shape[1:]))  # thin spaces
 
 
 def choices(here: Part, *, caption: str) -> Diagram:

@@ -30,6 +30,7 @@ from torchvision.models.resnet import BasicBlock
 from course_utils.plots.canvas import SYMBOL_COLOURS
 from course_utils.plots.drawing import SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
+from course_utils.plots.labels import half_of, numeral, size_of
 
 _WIDTH = 740
 _IMAGE_COLUMN = 100  # width of the column that the image takes at the left
@@ -75,24 +76,26 @@ def gated_block(
     y, left = 132, 0 if image is None else _IMAGE_COLUMN
     shortcut = "x itself" if block.downsample is None else "a projection of x"
     alt = (
-        f"Residual block. Features x, {_size(x)}, pass a convolution with batch norm and ReLU, a "
+        f"Residual block. Features x, {size_of(x)}, pass a convolution with batch norm and ReLU, a "
         f"second convolution with batch norm, and the gate, {type(last[1]).__name__}. Its output, "
-        f"{_size(outputs['bn2'])}, is added to the shortcut, which is {shortcut}. The ReLU of the "
-        f"sum is the output, {_size(outputs['block'])}."
+        f"{size_of(outputs['bn2'])}, is added to the shortcut, which is {shortcut}. The ReLU of "
+        f"the sum is the output, {size_of(outputs['block'])}."
     )
     drawing = Diagram(_WIDTH + left, y + 52, alt=alt, caption=caption)
     if image is not None:
         check_pictures(image[None])
-        wide, tall = _half(image, _SIDE)
+        wide, tall = half_of(image, _SIDE)
         drawing.picture(46, y, _SIDE, image)
-        drawing.text(46, y - tall - 14, _size(image[None]), size=SMALL)
-        drawing.arrow((46 + wide + 2, y), (left + 54 - _half(x, _SIDE)[0], y), symbol="l")
+        drawing.text(46, y - tall - 14, size_of(image[None]), size=SMALL)
+        drawing.arrow((46 + wide + 2, y), (left + 54 - half_of(x, _SIDE)[0], y), symbol="l")
     _features(drawing, left + 56, y, "input *x*", x)
     _inner_path(drawing, left, y, block, outputs)
     _shortcut(drawing, left, y, block.downsample, outputs.get("downsample", x))
     drawing.arrow((left + 549, y), (left + 569, y), symbol="l")
     drawing.box(left + 596, y, 54, 46, ["ReLU"])
-    drawing.arrow((left + 623, y), (left + 678 - _half(outputs["block"], _SIDE)[0], y), symbol="l")
+    drawing.arrow(
+        (left + 623, y), (left + 678 - half_of(outputs["block"], _SIDE)[0], y), symbol="l"
+    )
     _features(drawing, left + 680, y, "output", outputs["block"])
     return drawing
 
@@ -109,11 +112,11 @@ def _inner_path(
     for x, layer, line, output in convolutions:
         stride = [f"stride {layer.stride[0]}"] if layer.stride[0] > 1 else []
         drawing.box(left + x, y, 104, 72, [_kind_of(layer), *stride, line])
-        drawing.text(left + x, y - 50, _size(output), size=SMALL)
+        drawing.text(left + x, y - 50, size_of(output), size=SMALL)
         drawing.arrow((left + x + 52, y), (left + x + 72, y), symbol="l")
     lines = ["gate", type(block.bn2[1]).__name__]
     drawing.box(left + 440, y, 128, 72, lines, "weights", strong=True)
-    drawing.text(left + 440, y - 50, _size(outputs["bn2"]), size=SMALL)
+    drawing.text(left + 440, y - 50, size_of(outputs["bn2"]), size=SMALL)
     drawing.arrow((left + 504, y), (left + 523, y), symbol="l")
     drawing.box(left + 536, y, 26, 26, ["+"])
 
@@ -125,13 +128,13 @@ def _shortcut(
     start, row, end = (left + 114, y), y - 100, (left + 536, y - 13)
     if layers is None:
         drawing.arrow(start, (left + 114, row), (left + 536, row), end, symbol="l")
-        drawing.text(left + 310, row - 14, f"shortcut: *x* itself, {_size(output)}", size=SMALL)
+        drawing.text(left + 310, row - 14, f"shortcut: *x* itself, {size_of(output)}", size=SMALL)
         return
     drawing.arrow(start, (left + 114, row), (left + 240, row), symbol="l")
     stride = layers[0].stride[0]
     lines = [f"{_kind_of(layers[0])}, norm", *([f"stride {stride}"] if stride > 1 else [])]
     drawing.box(left + 304, row, 128, 44, lines)
-    drawing.text(left + 452, row - 14, _size(output), size=SMALL)
+    drawing.text(left + 452, row - 14, size_of(output), size=SMALL)
     drawing.arrow((left + 368, row), (left + 536, row), end, symbol="l")
 
 
@@ -153,10 +156,10 @@ def squeeze_excitation(gate: nn.Module, x: _Map, *, caption: str) -> Diagram:
         output = _checked(gate, x, weights[..., None, None], "SqueezeExcitation")
     channels, hidden, y = x.shape[1], run.hidden.shape[1], 110
     alt = (
-        f"Squeeze-and-excitation. The means of the {channels} channels of features x, {_size(x)}, "
-        f"pass a matrix to {hidden} hidden units with ReLU, and a second matrix with a sigmoid. "
-        f"They give one weight per channel, {_range(weights[0])}, and each channel of x is "
-        "multiplied by its weight."
+        f"Squeeze-and-excitation. The means of the {channels} channels of features x, "
+        f"{size_of(x)}, pass a matrix to {hidden} hidden units with ReLU, and a second matrix with "
+        f"a sigmoid. They give one weight per channel, {_range(weights[0])}, and each channel of x "
+        "is multiplied by its weight."
     )
     drawing = Diagram(_WIDTH, 300, alt=alt, caption=caption)
     for left, name in ((159, "squeeze"), (412, "excite")):
@@ -200,7 +203,7 @@ def eca(gate: nn.Module, x: _Map, *, caption: str) -> Diagram:
     channels, window = x.shape[1], slide.kernel_size[0]
     alt = (
         f"Efficient channel attention. A window of {window} slides over the means of the "
-        f"{channels} channels of features x, {_size(x)}. The weighted sum of the means in the "
+        f"{channels} channels of features x, {size_of(x)}. The weighted sum of the means in the "
         f"window and a sigmoid give the weight of the channel in its middle, {_range(weights[0])}."
     )
     drawing = Diagram(_WIDTH, 440, alt=alt, caption=caption)
@@ -268,14 +271,14 @@ def cbam(gate: nn.Module, x: _Map, *, caption: str) -> Diagram:
     kernel = _kind_of(positions.get_submodule("score"))
     alt = (
         f"CBAM. Channel gate: the means and the maxima of the {x.shape[1]} channels of features "
-        f"x, {_size(x)}, pass the same two matrices; the sigmoid of the sum gives one weight per "
+        f"x, {size_of(x)}, pass the same two matrices; the sigmoid of the sum gives one weight per "
         f"channel, {_range(weights[0])}. Spatial gate: the mean and the maximum over the channels "
         f"of the gated features pass a {kernel}; its sigmoid gives one weight per position, "
-        f"{_size(spatial)}, {_range(spatial[0])}, and the features are multiplied by it."
+        f"{size_of(spatial)}, {_range(spatial[0])}, and the features are multiplied by it."
     )
     drawing = Diagram(_WIDTH, 536, alt=alt, caption=caption)
     _channel_gate(drawing, 148, x, runs, weights)
-    back = (684, 161), (684, 256), (6, 256), (6, 402), (54 - _half(x, _SIDE)[0], 402)
+    back = (684, 161), (684, 256), (6, 256), (6, 402), (54 - half_of(x, _SIDE)[0], 402)
     drawing.arrow(*back, symbol="l")
     _spatial_gate(drawing, 402, (x, between, output), maps, spatial, kernel)
     return drawing
@@ -290,7 +293,7 @@ def _channel_gate(
     _features(drawing, 56, y, "features *x*", x)
     drawing.arrow((104, y), (110, y), symbol="l", head=False)
     drawing.arrow((110, y), (110, 46), (684, 46), (684, y - 13), symbol="l")
-    drawing.text(684 - 12, 34, f"*x* itself, {_size(x)}", size=SMALL, anchor="end")
+    drawing.text(684 - 12, 34, f"*x* itself, {size_of(x)}", size=SMALL, anchor="end")
     for side, name, run, plural in zip((-1, 1), ("mean", "max"), runs, ("means", "maxima")):
         row = y + 42 * side
         drawing.arrow((110, y), (110, row), (124, row), symbol="l")
@@ -333,30 +336,30 @@ def _spatial_gate(
     drawing.arrow((104, y), (110, y), symbol="l", head=False)
     row = y + 112
     drawing.arrow((110, y), (110, row), (602, row), (602, y + 13), symbol="l")
-    drawing.text(590, row - 12, f"*x*′ itself, {_size(between)}", size=SMALL, anchor="end")
+    drawing.text(590, row - 12, f"*x*′ itself, {size_of(between)}", size=SMALL, anchor="end")
     for side, name, grid in zip((-1, 1), ("mean", "max"), maps):
         at = y + 44 * side
-        wide, tall = _half(grid, _SIDE)
+        wide, tall = half_of(grid, _SIDE)
         drawing.arrow((110, y), (110, at), (124, at), symbol="l")
         drawing.box(169, at, 90, 46, [name, "per position"], "l")
         drawing.arrow((214, at), (264 - wide, at), symbol="l")
         low, high = grid[0].min(), grid[0].max()
         shades = (grid[0, 0] - low) / (high - low).clamp(min=1e-12)
         _cells(drawing, 266, at, _SIDE, 0.05 + 0.95 * shades, "l")
-        drawing.text(266, at + side * (tall + 11), _size(grid), size=SMALL)
+        drawing.text(266, at + side * (tall + 11), size_of(grid), size=SMALL)
         drawing.arrow((268 + wide, at), (318, at), symbol="l")
     drawing.box(355, y, 74, 134, [*kernel.rsplit(" ", 1), "2 → 1"], "scores")
     drawing.arrow((392, y), (402, y), symbol="scores")
     drawing.box(434, y, 64, 40, ["sigmoid"], "weights")
-    wide, tall = _half(weights, 84)
+    wide, tall = half_of(weights, 84)
     drawing.arrow((466, y), (526 - wide, y), symbol="weights")
     _cells(drawing, 528, y, 84, weights[0, 0], "weights")
     drawing.text(528, y - tall - 34, "weights *a*_i")
-    drawing.text(528, y - tall - 16, _size(weights), size=SMALL)
+    drawing.text(528, y - tall - 16, size_of(weights), size=SMALL)
     drawing.text(528, y + tall + 16, _range(weights[0]), size=SMALL)
     drawing.arrow((530 + wide, y), (589, y), symbol="weights")
     drawing.box(602, y, 26, 26, ["×"])
-    drawing.arrow((615, y), (670 - _half(output, _SIDE)[0], y), symbol="l")
+    drawing.arrow((615, y), (670 - half_of(output, _SIDE)[0], y), symbol="l")
     _features(drawing, 672, y, "output", output, scale=scale)
 
 
@@ -391,20 +394,20 @@ def coordinate_attention(
     if not 0 <= channel < x.shape[1]:
         raise ValueError(f"expected a channel from 0 to {x.shape[1] - 1}, got {channel}")
     alt = (
-        f"Coordinate attention. The means of each row and of each column of features x, "
-        f"{_size(x)}, pass a shared 1 × 1 convolution with {hidden[0].shape[1]} outputs. Two more "
-        f"convolutions with a sigmoid give one weight per row and one per column; their product is "
-        f"one weight per channel and position. In channel {channel} the weights are "
+        "Coordinate attention. The means of each row and of each column of features x, "
+        f"{size_of(x)}, pass a shared 1 × 1 convolution with {hidden[0].shape[1]} outputs. Two "
+        "more convolutions with a sigmoid give one weight per row and one per column; their "
+        f"product is one weight per channel and position. In channel {channel} the weights are "
         f"{_range(weights[0, channel])}."
     )
     drawing = Diagram(_WIDTH, 420, alt=alt, caption=caption)
     kept = means[0][0, channel], means[1][0, channel].mT, rows[0, channel], columns[0, channel]
     _rows_and_columns(drawing, 154, x, kept, hidden[0].shape[1])
-    wide, tall = _half(weights, 88)
+    wide, tall = half_of(weights, 88)
     drawing.arrow((614, 154), (668 - wide, 154), symbol="weights")
     _cells(drawing, 670, 154, 88, weights[0, channel], "weights")
     drawing.text(670, 154 - tall - 34, f"*a* of channel {channel}")
-    drawing.text(670, 154 - tall - 16, f"of {_size(weights)}", size=SMALL)
+    drawing.text(670, 154 - tall - 16, f"of {size_of(weights)}", size=SMALL)
     drawing.text(670, 154 + tall + 16, _range(weights[0, channel]), size=SMALL)
     down = (670, 154 + tall + 28), (670, 276), (592, 276), (592, 333)
     drawing.arrow(*down, symbol="weights")
@@ -455,13 +458,13 @@ def _scale(
 def _multiply(drawing: Diagram, x: _Map, output: _Map, at: Point, split: Point) -> None:
     """Draw the product of the weights with the features, which come from a point on their way."""
     drawing.arrow(split, (split[0], at[1]), (at[0] - 13, at[1]), symbol="l")
-    drawing.text(at[0] - 30, at[1] - 13, f"*x* itself, {_size(x)}", size=SMALL, anchor="end")
+    drawing.text(at[0] - 30, at[1] - 13, f"*x* itself, {size_of(x)}", size=SMALL, anchor="end")
     drawing.box(*at, 26, 26, ["×"])
-    half = _half(output, _SIDE)[0]
+    half = half_of(output, _SIDE)[0]
     drawing.arrow((at[0] + 13, at[1]), (at[0] + 72 - half, at[1]), symbol="l")
     _features(drawing, at[0] + 74, at[1], "", output, scale=_strength(x).max().item())
-    tall = _half(output, _SIDE)[1]
-    drawing.text(at[0] + 74, at[1] + tall + 16, f"output, {_size(output)}", size=SMALL)
+    tall = half_of(output, _SIDE)[1]
+    drawing.text(at[0] + 74, at[1] + tall + 16, f"output, {size_of(output)}", size=SMALL)
 
 
 def _features(
@@ -471,7 +474,7 @@ def _features(
     strength = _strength(features)
     largest = max(strength.max().item() if scale is None else scale, 1e-12)
     _cells(drawing, x, y, _SIDE, (0.8 * strength / largest).clamp(max=1), "l")
-    wide, tall = _half(features, _SIDE)
+    wide, tall = half_of(features, _SIDE)
     for back in (6, 12):  # the edges of a sheet that one sees behind the sheet before it
         x0, x1 = x - wide + back, x + wide + back
         y0, y1 = y - tall - back, y + tall - back
@@ -479,7 +482,7 @@ def _features(
         drawing.arrow(*corners, symbol="l", head=False)
     if name:
         drawing.text(x, y - tall - 44, name)
-        drawing.text(x, y - tall - 26, _size(features), size=SMALL)
+        drawing.text(x, y - tall - 26, size_of(features), size=SMALL)
 
 
 def _statistics(
@@ -494,7 +497,7 @@ def _statistics(
 ) -> None:
     """Draw one number per channel as bars, with their name and the largest at another height."""
     drawing.bars(x, y, *size, values, "g")
-    drawing.text(x, text, f"{name}, largest {_number(values.max().item())}", size=SMALL)
+    drawing.text(x, text, f"{name}, largest {numeral(values.max().item())}", size=SMALL)
 
 
 def _weights(
@@ -527,7 +530,7 @@ def _strip(
     thick = max(1, round(max(shades.shape) / 5))
     strip = shades.repeat(*(thick if n == 1 else 1 for n in shades.shape))
     _cells(drawing, x, y, _SIDE, strip, symbol, as_picture=True)
-    return _half(strip, _SIDE)[0]
+    return half_of(strip, _SIDE)[0]
 
 
 def _cells(
@@ -547,7 +550,7 @@ def _cells(
     colour = [int(SYMBOL_COLOURS[symbol][i : i + 2], 16) / 255 for i in (1, 3, 5)]
     solid = torch.tensor(colour, device=shades.device)[:, None, None].expand(-1, *shades.shape)
     drawing.picture(x, y, side, torch.cat([solid, shades[None]]))  # the shade is the opacity
-    wide, tall = _half(shades, side)
+    wide, tall = half_of(shades, side)
     corners = [(x + a * wide, y + b * tall) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     drawing.arrow(*corners, corners[0], symbol=symbol, head=False)
 
@@ -652,24 +655,6 @@ def _strength(features: _Map) -> Float[Tensor, "H W"]:
 def _kind_of(layer: Any) -> str:
     """Return what a convolution is, in words."""
     return f"{' × '.join(map(str, layer.kernel_size))} conv"
-
-
-def _half(features: Tensor, side: Number) -> tuple[float, float]:
-    """Return half the width and half the height at which a map is drawn."""
-    rows, columns = features.shape[-2:]
-    longer = max(rows, columns)
-    return side * columns / longer / 2, side * rows / longer / 2
-
-
-def _size(tensor: Tensor) -> str:
-    """Return the shape without the batch."""
-    return "\u2009×\u2009".join(map(str, tensor.shape[1:]))  # thin spaces
-
-
-def _number(value: float) -> str:
-    """Return a number with two digits, or as a whole number if it is large."""
-    written = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}"
-    return written.replace("-", "−")
 
 
 def _range(weights: Tensor) -> str:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from course_utils.plots.canvas import SYMBOL_COLOURS
 from course_utils.plots.drawing import LARGEST, SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
+from course_utils.plots.labels import half_of, numeral, sizes
 
 PAGE_WIDTH = 740
 SHEET_SIDE = 68  # the longer side of features, which are drawn as sheets, one behind the other
@@ -96,7 +97,7 @@ def non_local(
     run = _run_non_local(block, x, query)
     side = _fitting(run.map, 216, 190)
     least = 356 if run.reach is not None else 304
-    below = max(least, ROW + _half(run.map, side)[1] + 58)  # y of the values and of their sums
+    below = max(least, ROW + half_of(run.map, side)[1] + 58)  # y of the values and of their sums
     drawing = Diagram(PAGE_WIDTH, below + 170, alt=_alt_of_non_local(run), caption=caption)
     _past(drawing, run.x, ROW, below + 100, marked=run.query)
     _projections(drawing, run, below)
@@ -136,7 +137,7 @@ def _comparing(drawing: Diagram, run: _NonLocal) -> None:
     drawing.frame(left - 20, middle - height / 2, side + 20, height)
     scaled = f" ÷ √{run.queries.shape[0]}" if run.softmax else ""
     drawing.text(x + 12, 62, f"scores  *q*_i · *k*_j{scaled}", anchor="start")
-    shape = f"*K*\u2009×\u2009*K* = {_sizes(*run.scores.shape)}"
+    shape = f"*K*\u2009×\u2009*K* = {sizes(*run.scores.shape)}"
     drawing.text(x + 12, 81, shape, size=SMALL, anchor="start")
     rows, columns = run.x.shape[-2:]
     positions = f"*K* = {rows} · {columns} positions"
@@ -158,16 +159,16 @@ def _one_row(
     lines = ["softmax", "of each row"] if run.softmax else [f"÷ {run.count}", "no softmax"]
     drawing.arrow((382, y), (400, y), symbol="scores")
     drawing.box(440, y, 80, 48, lines, "weights")
-    wide, tall = _half(run.map, side)
+    wide, tall = half_of(run.map, side)
     drawing.arrow((480, y), (x - wide - 2, y), symbol="weights")
     drawing.text(x, y - tall - 38, "weights *a*_i_j of position *i*")
-    of_row = f"one row, as {_sizes(*run.map.shape)}"
+    of_row = f"one row, as {sizes(*run.map.shape)}"
     drawing.text(x, y - tall - 18, of_row, size=SMALL)
     _overlay(drawing, x, y, side, run.map, image)
     _gathering(drawing, x, y, side, run)
-    largest = f"largest {_number(run.map.max().item())}"
+    largest = f"largest {numeral(run.map.max().item())}"
     if run.map.min() < 0:
-        largest += f", smallest {_number(run.map.min().item())} (grey)"
+        largest += f", smallest {numeral(run.map.min().item())} (grey)"
     drawing.text(x - 10, y + tall + 16, largest, size=SMALL, anchor="end")
     drawing.arrow((x, y + tall + 2), (x, below - 24), symbol="weights")
 
@@ -195,11 +196,11 @@ def _coming_back(drawing: Diagram, run: _NonLocal, below: Number) -> None:
     drawing.arrow((220, below), (x - 68, below), symbol="value")
     over = f"over {run.count} positions *j*"
     drawing.box(x, below, 136, 48, ["sum of *a*_i_j *v*_j", over], "context")
-    wide, tall = _half(run.contexts, SHEET_SIDE)
+    wide, tall = half_of(run.contexts, SHEET_SIDE)
     drawing.arrow((x, below + 24), (x, y - tall - 12), symbol="context")
     _sheets(drawing, x, y, run.contexts, "context", marked=run.query)
     drawing.text(x - wide - 10, y + 20, "contexts *c*_i", anchor="end")
-    drawing.text(x - wide - 10, y + 38, _size(run.contexts), size=SMALL, anchor="end")
+    drawing.text(x - wide - 10, y + 38, sizes(*run.contexts.shape), size=SMALL, anchor="end")
     drawing.arrow((x - wide - 2, y), (456, y), symbol="context")
     _box(drawing, 400, y, 112, ["*W*_z", "1 × 1 conv"], "context", shape=run.added)
     drawing.arrow((344, y), (306, y), symbol="context")
@@ -234,7 +235,7 @@ def global_context(
     first: Any = block.get_submodule("transform.0")
     hidden, count = first.out_features, weights.numel()
     y, side = 138, _fitting(weights, 170, 130)
-    wide, tall = _half(weights, side)
+    wide, tall = half_of(weights, side)
     below = y + max(tall, SHEET_SIDE / 2) + 44  # of the line from l to the sum
     alt = _alt_of_global_context(x, count, hidden)
     drawing = Diagram(PAGE_WIDTH, below + 168, alt=alt, caption=caption)
@@ -248,11 +249,11 @@ def global_context(
     drawing.text(480, y - tall - 38, "weights *a*")
     drawing.text(480, y - tall - 18, "one map for all", size=SMALL)
     _overlay(drawing, 480, y, side, weights, image)
-    drawing.text(480, y + tall + 16, f"largest {_number(weights.max().item())}", size=SMALL)
+    drawing.text(480, y + tall + 16, f"largest {numeral(weights.max().item())}", size=SMALL)
     drawing.arrow((480 + wide + 2, y), (592, y), symbol="weights")
     drawing.box(656, y, 128, 48, ["sum of *a*_j *l*_j", f"over {count} positions"], "context")
     drawing.arrow((BRANCH, y), (BRANCH, below), (626, below), (626, y + 24), symbol="l")
-    of_l = f"*l* itself,  {_size(x[0])}"
+    of_l = f"*l* itself,  {sizes(*x[0].shape)}"
     drawing.text(BRANCH + 12, below - 14, of_l, size=SMALL, anchor="start")
     drawing.arrow((686, y + 24), (686, below + 85), symbol="context")
     _one_vector_back(drawing, below + 92, context, hidden)
@@ -333,7 +334,7 @@ def vision_transformer(
     ys = [116 + 52 * i for i in range(1 + len(shown))]
     if count > 3:
         ys[-1] += 30  # room for the dots
-    height = max(ys[-1] + 76, ys[0] + 136 + 2 * _half(run.map, 112)[1])
+    height = max(ys[-1] + 76, ys[0] + 136 + 2 * half_of(run.map, 112)[1])
     drawing = Diagram(PAGE_WIDTH, height, alt=_alt_of_transformer(run), caption=caption)
     _cutting(drawing, run, shown, ys)
     _one_block(drawing, run, shown, ys)
@@ -348,9 +349,9 @@ def _cutting(drawing: Diagram, run: _Transformer, shown: list[int], ys: list[Num
     """Draw the image in patches, some of the patches, and the tokens that are made of them."""
     y = (ys[1] + ys[-1]) / 2
     drawing.picture(60, y, 100, _in_patches(run))
-    wide, tall = _half(run.image, 100)
-    drawing.text(60, y - tall - 18, _size(run.given), size=SMALL)
-    drawing.text(60, y + tall + 18, f"{_sizes(*run.grid)} patches", size=SMALL)
+    wide, tall = half_of(run.image, 100)
+    drawing.text(60, y - tall - 18, sizes(*run.given.shape), size=SMALL)
+    drawing.text(60, y + tall + 18, f"{sizes(*run.grid)} patches", size=SMALL)
     drawing.arrow((62 + wide, y), (128, y), symbol="l")
     top, height = ys[1] - 22, ys[-1] - ys[1] + 44
     drawing.box(197, top + height / 2, 42, height, ["*W*"], "l")
@@ -367,7 +368,7 @@ def _cutting(drawing: Diagram, run: _Transformer, shown: list[int], ys: list[Num
     drawing.text(222, ys[0] + 18, "learned", size=SMALL, anchor="end")
     drawing.vector(262, ys[0], "query", width=54)
     drawing.text(262, 44, "tokens")
-    drawing.text(262, 62, _size(run.tokens), size=SMALL)
+    drawing.text(262, 62, sizes(*run.tokens.shape), size=SMALL)
 
 
 def _one_block(drawing: Diagram, run: _Transformer, shown: list[int], ys: list[Number]) -> None:
@@ -420,12 +421,12 @@ def _classifying(drawing: Diagram, run: _Transformer, y: Number) -> None:
     drawing.text(714, y - 9, str(run.classes))
     drawing.text(714, y + 9, "logits", size=SMALL)
     x, side = 652, 112
-    _, tall = _half(run.map, side)
+    _, tall = half_of(run.map, side)
     drawing.text(x, y + 66, "weights *a*")
     drawing.text(x, y + 84, "of the class token,", size=SMALL)
     drawing.text(x, y + 101, f"block {run.depth}", size=SMALL)
     _overlay(drawing, x, y + 114 + tall, side, run.map, run.image)
-    largest = f"largest {_number(run.map.max().item())}"
+    largest = f"largest {numeral(run.map.max().item())}"
     drawing.text(x, y + 114 + 2 * tall + 14, largest, size=SMALL)
 
 
@@ -433,15 +434,15 @@ def _past(
     drawing: Diagram, x: Tensor, y: Number, back: Number, marked: tuple[int, int] | None = None
 ) -> None:
     """Draw the features, their way past the block, the sum at its end, and the result."""
-    _, tall = _half(x, SHEET_SIDE)
+    _, tall = half_of(x, SHEET_SIDE)
     _sheets(drawing, MAIN, y, x, "l", marked=marked)
     drawing.text(MAIN, y - tall - 46, "*l*")
-    drawing.text(MAIN, y - tall - 28, _size(x), size=SMALL)
+    drawing.text(MAIN, y - tall - 28, sizes(*x.shape), size=SMALL)
     drawing.arrow((MAIN, y + tall + 2), (MAIN, back - 14), symbol="l")
     drawing.text(MAIN + 10, back - 40, "unchanged", size=SMALL, anchor="start")
     drawing.box(MAIN, back, 28, 28, ["+"])
     drawing.arrow((MAIN, back + 14), (MAIN, back + 42), symbol="l")
-    drawing.text(14, back + 54, f"*z*,  {_size(x)}", anchor="start")
+    drawing.text(14, back + 54, f"*z*,  {sizes(*x.shape)}", anchor="start")
 
 
 def _sheets(
@@ -455,7 +456,7 @@ def _sheets(
     """Draw features as sheets, shaded by the mean of the channels' absolute values."""
     strength = features.abs().mean(dim=0)  # (H, W)
     shades = 0.8 * strength / strength.max().clamp(min=1e-12)
-    wide, tall = _half(features, SHEET_SIDE)
+    wide, tall = half_of(features, SHEET_SIDE)
     for back in (6, 12):  # the edges of a sheet that one sees behind the sheet before it
         x0, x1 = x - wide + back, x + wide + back
         y0, y1 = y - tall - back, y + tall - back
@@ -519,7 +520,7 @@ def _box(
 ) -> None:
     """Draw a layer, and above it the shape of what leaves it."""
     drawing.box(x, y, width, 48, lines, symbol)
-    drawing.text(x, y - 36, _size(shape), size=SMALL)
+    drawing.text(x, y - 36, sizes(*shape.shape), size=SMALL)
 
 
 def _check_kind(module: nn.Module, names: tuple[str, ...], kind: str) -> None:
@@ -636,28 +637,6 @@ def _fitting(weights: Tensor, width: Number, height: Number) -> float:
     return min(width / columns, height / rows) * max(rows, columns)
 
 
-def _half(features: Tensor, side: Number) -> tuple[float, float]:
-    """Return half the width and half the height at which a grid is drawn."""
-    rows, columns = features.shape[-2:]
-    longer = max(rows, columns)
-    return side * columns / longer / 2, side * rows / longer / 2
-
-
-def _size(tensor: Tensor) -> str:
-    return _sizes(*tensor.shape)
-
-
-def _sizes(*sizes: int) -> str:
-    return "\u2009×\u2009".join(map(str, sizes))  # thin spaces
-
-
-def _number(value: float) -> str:
-    """Return a number with two digits."""
-    if 0 < abs(value) < 1e-4:
-        return "< 0.0001" if value > 0 else "> −0.0001"
-    return f"{value:.2g}".replace("-", "−")
-
-
 def _alt_of_non_local(run: _NonLocal) -> str:
     """Describe `non_local` in words."""
     count = run.count
@@ -673,12 +652,13 @@ def _alt_of_non_local(run: _NonLocal) -> str:
         else f" Scores of relative positions, up to {run.reach} away, are added."
     )
     return (
-        f"Non-local block. Three 1 × 1 convolutions of the features l, {_size(run.x)}, are "
-        f"queries, keys and values, each {_size(run.queries)}. Every query is compared with every "
-        f"key: {count} × {count} scores, {aligned}.{positions} One row of the weights is shown as "
-        "the map of one position. For every position, the sum of the values with its weights is "
-        f"its context, {_size(run.contexts)}. The convolution W_z and a batch norm that starts at "
-        "0 follow, and the result is added to l, which has gone past the block unchanged."
+        f"Non-local block. Three 1 × 1 convolutions of the features l, {sizes(*run.x.shape)}, are "
+        f"queries, keys and values, each {sizes(*run.queries.shape)}. Every query is compared with "
+        f"every key: {count} × {count} scores, {aligned}.{positions} One row of the weights is "
+        "shown as the map of one position. For every position, the sum of the values with its "
+        f"weights is its context, {sizes(*run.contexts.shape)}. The convolution W_z and a batch "
+        "norm that starts at 0 follow, and the result is added to l, which has gone past the "
+        "block unchanged."
     )
 
 
@@ -686,10 +666,10 @@ def _alt_of_global_context(x: Tensor, count: int, hidden: int) -> str:
     """Describe `global_context` in words."""
     return (
         f"Global-context block. A 1 × 1 convolution scores the {count} positions of the features "
-        f"l, {_size(x[0])}, and a softmax turns the scores into one map. The sum of l with these "
-        f"weights is one context of {x.shape[1]} entries. A linear layer with {hidden} units, a "
-        "layer norm with ReLU and a linear layer that starts at 0 follow, and the result is added "
-        "to l at every position."
+        f"l, {sizes(*x[0].shape)}, and a softmax turns the scores into one map. The sum of l with "
+        f"these weights is one context of {x.shape[1]} entries. A linear layer with {hidden} "
+        "units, a layer norm with ReLU and a linear layer that starts at 0 follow, and the result "
+        "is added to l at every position."
     )
 
 
@@ -697,7 +677,7 @@ def _alt_of_transformer(run: _Transformer) -> str:
     """Describe `vision_transformer` in words."""
     count, size = run.tokens.shape
     return (
-        f"Vision transformer. The image, {_size(run.given)}, is cut into {_sizes(*run.grid)} "
+        f"Vision transformer. The image, {sizes(*run.given.shape)}, is cut into {sizes(*run.grid)} "
         f"patches, and a linear layer makes a token of {size} entries of each. A learned class "
         f"token comes first, and a learned position is added to each of the {count} tokens. In "
         f"each of {run.depth} blocks, attention with {len(run.weights)} heads lets every token "
