@@ -21,6 +21,7 @@ from course_utils.core.files import replacing
 from course_utils.core.profiling import parameters
 from course_utils.data.cluttered_digits import ClutteredDigits
 from course_utils.data.digit_pairs import DigitPairs
+from course_utils.models.resnet import Depth
 from course_utils.models.weights import halved
 from course_utils.studies import digit_pairs as study
 from course_utils.studies.channel_and_spatial_attention import TUNED, best_factor
@@ -32,7 +33,7 @@ from experiments import common
 SHIPPED_NETWORKS = ("plain", "non_local", "average", "global_context", "digits_non_local")
 
 
-def begin(depth: int, seed: int, preset: Preset, home: Path) -> None:
+def begin(depth: Depth, seed: int, preset: Preset, home: Path) -> None:
     """Train the network that the others of this depth and seed start from."""
     folder = home / "start" / f"{depth}_{seed}"
     if not (folder / "run").exists():
@@ -102,7 +103,8 @@ def needed(home: Path) -> list[Path]:
         factor = factor_of(name, home)
         if factor is None:
             return [home / name / "scores.csv"]  # no such file: it is not tuned
-        paths += [folder_of(name, factor, seed, home) / "scores.csv" for seed in study.SEEDS]
+        seeds = study.CONTENDERS[name].seeds
+        paths += [folder_of(name, factor, seed, home) / "scores.csv" for seed in seeds]
     return paths
 
 
@@ -113,7 +115,7 @@ def collect(home: Path, into: Path) -> None:
         factor = factor_of(name, home)
         assert factor is not None
         scores = []
-        for seed in study.SEEDS:
+        for seed in contender.seeds:
             folder = folder_of(name, factor, seed, home)
             scores.append(pd.read_csv(folder / "scores.csv"))
             front = {"task": contender.task, "variant": name, "seed": seed}
@@ -158,7 +160,7 @@ def main() -> None:
     jobs = {}
     for seed, name in itertools.product(seeds, study.CONTENDERS):
         factor = factor_of(name, home)
-        if factor is not None:
+        if factor is not None and seed in study.CONTENDERS[name].seeds:
             job = partial(train, name, factor, seed, preset, home)
             jobs[f"{name}, chosen rate × {factor:g}, seed {seed}"] = job
     common.run_jobs(jobs, options.workers)

@@ -14,6 +14,7 @@ call::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -51,7 +52,7 @@ class _NonLocal(NamedTuple):
     reach: int | None  # of the relative positions
 
     @property
-    def count(self) -> int:
+    def positions(self) -> int:
         """The number K of positions."""
         return len(self.weights)
 
@@ -131,7 +132,7 @@ def _comparing(drawing: Diagram, run: _NonLocal) -> None:
     drawing.box(left - 14, y, 12, side, [], "query")
     low, high = run.scores.amin(dim=1, keepdim=True), run.scores.amax(dim=1, keepdim=True)
     _matrix(drawing, x, y, side, (run.scores - low) / (high - low).clamp(min=1e-12), "scores")
-    cell = side / run.count
+    cell = side / run.positions
     height = max(cell, 3)  # of a row that is too thin to be seen
     middle = top + (run.row + 0.5) * cell
     drawing.frame(left - 20, middle - height / 2, side + 20, height)
@@ -156,7 +157,7 @@ def _one_row(
 ) -> None:
     """Draw the alignment, and the weights of the chosen position as a map."""
     x, y = RESULT, ROW
-    lines = ["softmax", "of each row"] if run.softmax else [f"÷ {run.count}", "no softmax"]
+    lines = ["softmax", "of each row"] if run.softmax else [f"÷ {run.positions}", "no softmax"]
     drawing.arrow((382, y), (400, y), symbol="scores")
     drawing.box(440, y, 80, 48, lines, "weights")
     wide, tall = half_of(run.map, side)
@@ -182,7 +183,7 @@ def _gathering(drawing: Diagram, x: Number, y: Number, side: Number, run: _NonLo
         return x + (column + 0.5 - columns / 2) * cell, y + (row + 0.5 - rows / 2) * cell
 
     end = place(*run.query)
-    values, indices = run.map.flatten().topk(min(MOST_LINES, run.count))
+    values, indices = run.map.flatten().topk(min(MOST_LINES, run.positions))
     for weight, index in zip(values.tolist(), indices.tolist()):
         if index != run.row and weight > 0:
             thickness = 0.6 + 2 * weight / values[0].item()
@@ -194,7 +195,7 @@ def _coming_back(drawing: Diagram, run: _NonLocal, below: Number) -> None:
     """Draw the sums of the values, and the way of the contexts back to the features."""
     x, y = RESULT, below + 100
     drawing.arrow((220, below), (x - 68, below), symbol="value")
-    over = f"over {run.count} positions *j*"
+    over = f"over {run.positions} positions *j*"
     drawing.box(x, below, 136, 48, ["sum of *a*_i_j *v*_j", over], "context")
     wide, tall = half_of(run.contexts, SHEET_SIDE)
     drawing.arrow((x, below + 24), (x, y - tall - 12), symbol="context")
@@ -271,7 +272,7 @@ def _one_vector_back(drawing: Diagram, y: Number, context: Tensor, hidden: int) 
         (478, "layer norm", "ReLU", hidden),
         (366, "*W*_2", "starts at 0", size),
     )
-    start = 651
+    start: Number = 651
     for x, name, kind, out in layers:
         drawing.arrow((start, y), (x + 46, y), symbol="context")
         drawing.box(x, y, 92, 48, [name, kind], "context")
@@ -345,7 +346,7 @@ def vision_transformer(
     return drawing
 
 
-def _cutting(drawing: Diagram, run: _Transformer, shown: list[int], ys: list[Number]) -> None:
+def _cutting(drawing: Diagram, run: _Transformer, shown: list[int], ys: Sequence[Number]) -> None:
     """Draw the image in patches, some of the patches, and the tokens that are made of them."""
     y = (ys[1] + ys[-1]) / 2
     drawing.picture(60, y, 100, _in_patches(run))
@@ -371,7 +372,7 @@ def _cutting(drawing: Diagram, run: _Transformer, shown: list[int], ys: list[Num
     drawing.text(262, 62, sizes(*run.tokens.shape), size=SMALL)
 
 
-def _one_block(drawing: Diagram, run: _Transformer, shown: list[int], ys: list[Number]) -> None:
+def _one_block(drawing: Diagram, run: _Transformer, shown: list[int], ys: Sequence[Number]) -> None:
     """Draw one block: attention between the tokens, an MLP for each, and a residual past both."""
     top, bottom = ys[0] - 22, ys[-1] + 22
     y, height = (top + bottom) / 2, bottom - top
@@ -402,7 +403,7 @@ def _one_block(drawing: Diagram, run: _Transformer, shown: list[int], ys: list[N
     drawing.text(296, ys[-1] + 55, "learned", size=SMALL)
 
 
-def _reading(drawing: Diagram, run: _Transformer, shown: list[int], ys: list[Number]) -> None:
+def _reading(drawing: Diagram, run: _Transformer, shown: list[int], ys: Sequence[Number]) -> None:
     """Draw a line from each token to each token that reads it, as thick as its weight."""
     tokens = [0, *(1 + index for index in shown)]
     weights = run.weights.mean(dim=0)[tokens][:, tokens]  # (query, key)
@@ -639,7 +640,7 @@ def _fitting(weights: Tensor, width: Number, height: Number) -> float:
 
 def _alt_of_non_local(run: _NonLocal) -> str:
     """Describe `non_local` in words."""
-    count = run.count
+    count = run.positions
     aligned = (
         f"divided by the square root of {run.queries.shape[0]}, and a softmax of each row turns "
         "the scores into weights"

@@ -22,8 +22,10 @@ change our mind:
 
 All networks of the pairs start from a network of the same depth and seed that reads single digits;
 without this start, the loss stays at chance for many epochs. Five seeds vary the start, the new
-layers and the order of the images. The learning rate of each network is the best of the same three,
-on the validation images of two seeds; ``dot_product`` and ``relative`` take that of ``non_local``.
+layers and the order of the images, and three for ``deep``, ``dot_product`` and ``relative``. The
+learning rate of each network is the best of the same three, on the validation images of two seeds;
+``dot_product`` and ``relative`` take that of ``non_local``, and ``digits_non_local`` the one that
+all networks chose in the chapter on gates.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ from course_utils.data.parts import Splits
 from course_utils.data.splits import load
 from course_utils.models import ResNet
 from course_utils.models.output import Heads, Output, as_rgb
+from course_utils.models.resnet import Depth
 from course_utils.models.weights import load_weights
 from course_utils.studies import channel_and_spatial_attention as gates
 from course_utils.studies.presets import Preset
@@ -117,13 +120,16 @@ class Contender:
         build: Builds it for a number of classes.
         depth: Its depth, which is that of the network it starts from.
         like: If given, the learning rate is that of this contender.
+        factors: Factors on the learning rate, from which the validation images choose.
+        seeds: The seeds from which it is trained at the chosen rate.
     """
 
     task: Task
     build: Callable[[int], ResNet]
-    depth: int = 8
+    depth: Depth = 8
     like: str | None = None
     factors: tuple[float, ...] = (0.4, 1.0, 2.5)
+    seeds: tuple[int, ...] = SEEDS
 
 
 def _between(block: Callable[[int], nn.Module], task: Task = "pairs", **how: Any) -> Contender:
@@ -137,10 +143,12 @@ CONTENDERS = {
     "hidden": Contender("pairs", HiddenLayer),
     "dilated": Contender("pairs", dilated),
     "global_context": _between(partial(GlobalContext, reduction=1)),
-    "deep": Contender("pairs", partial(ResNet, depth=20), depth=20),
-    "dot_product": _between(partial(NonLocal, similarity="dot_product"), like="non_local"),
-    "relative": _between(partial(NonLocal, reach=28), like="non_local"),
-    "digits_non_local": _between(NonLocal, "digits"),
+    "deep": Contender("pairs", partial(ResNet, depth=20), depth=20, seeds=SEEDS[:3]),
+    "dot_product": _between(
+        partial(NonLocal, similarity="dot_product"), like="non_local", seeds=SEEDS[:3]
+    ),
+    "relative": _between(partial(NonLocal, reach=28), like="non_local", seeds=SEEDS[:3]),
+    "digits_non_local": _between(NonLocal, "digits", factors=(2.5,)),
 }
 
 
@@ -149,14 +157,14 @@ def pairs(preset: Preset) -> Splits:
     counts = {"train": 4000, "val": 1000, "test": 2000}
     if preset.name == "smoke":
         counts = {"train": 500, "val": 100, "test": 200}
-    parts = [
+    train, val, test = (
         DigitPairs(split, n, seed=split_seed(0, number))
         for number, (split, n) in enumerate(counts.items())
-    ]
-    return Splits(*parts, DigitPairs.classes)
+    )
+    return Splits(train, val, test, DigitPairs.classes)
 
 
-def start(depth: int, preset: Preset, folder: Path | str, *, seed: int) -> Run:
+def start(depth: Depth, preset: Preset, folder: Path | str, *, seed: int) -> Run:
     """Train the network that the others start from: it reads single digits of 32 × 32 pixels.
 
     A run that was stopped continues from its last epoch.
@@ -199,8 +207,8 @@ def train(
 ) -> tuple[ResNet, Run, Splits]:
     """Train a network of `CONTENDERS`; a run that was stopped continues from its last epoch.
 
-    Matrix products are computed in bfloat16, as mixed precision does on a GPU. On processors that
-    have it, a step takes half of the time.
+    For the pairs, matrix products are computed in bfloat16, as mixed precision does on a GPU. On
+    processors that have it, a step takes half of the time.
 
     Args:
         name: One of `CONTENDERS`.
@@ -218,9 +226,11 @@ def train(
         recipe = Recipe(epochs=min(EPOCHS, preset.recipe.epochs), lr=RATE)
     network = build(name, seed=seed, begun=begun)
     recipe = replace(recipe, lr=factor * recipe.lr)
-    network = network.to(memory_format=torch.channels_last)
+    quick = CONTENDERS[name].task == "pairs"  # the control of the digits was trained without
+    if quick:
+        network = network.to(memory_format=torch.channels_last)
     # No cache: inside one long region, it would never see the updated weights.
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+    with torch.autocast("cpu", torch.bfloat16, enabled=quick, cache_enabled=False):
         run = fit(network, data, recipe, folder=folder, seed=seed, resume=True)
     return network, run, data
 

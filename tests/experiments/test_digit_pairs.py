@@ -18,7 +18,7 @@ TINY = Preset("smoke", 0.125, DATA, Recipe(epochs=1, batch_size=32))
 @pytest.fixture
 def options(tmp_path, monkeypatch):
     names = ("plain", "non_local", "relative", "digits_non_local")
-    some = {name: replace(study.CONTENDERS[name], factors=(1.0,)) for name in names}
+    some = {name: replace(study.CONTENDERS[name], factors=(1.0,), seeds=(0, 1)) for name in names}
     monkeypatch.setattr(study, "CONTENDERS", some)
     monkeypatch.setattr(study, "SEEDS", (0, 1))
     monkeypatch.setattr(command, "PRESETS", {"smoke": TINY})
