@@ -1,14 +1,14 @@
 """Networks with and without gates: does a gate attend, rescale, or leak the class?
 
-`VARIANTS` are the networks whose trained weights the chapter loads. `CONTENDERS` are the networks
-of the experiment; ``python -m experiments.channel_and_spatial_attention`` trains both. Each
-question names its control, what varies, and what would change our mind:
+`VARIANTS` are networks that `shipped` loads. `CONTENDERS` are the networks of the experiment, and
+`network` loads those that are shipped. ``python -m experiments.channel_and_spatial_attention``
+trains both. Each question names its control, what varies, and what would change our mind:
 
 1. *Accuracy.* Does a gate change the accuracy of a ResNet-8? Control: the same network without a
-   gate. Ten seeds vary the initial weights and the order of the training images; the images
+   gate. Five seeds vary the initial weights and the order of the training images; the images
    themselves stay the same. The learning rate of every network is the best of the same three,
    on the validation images of two seeds. A gate helps if the interval of the paired difference
-   excludes 0 after Holm's correction; `statistics.detectable` says which difference ten seeds
+   excludes 0 after Holm's correction; `statistics.detectable` says which difference five seeds
    would have found. All bottlenecks have r = 4 (`GlobalContext` and `CoordinateAttention` have at
    least 8 hidden channels). A network that trains twice as long shows what the epochs left out.
 2. *Attend, rescale or leak.* A trained gate gets weights that aren't the image's own: the mean over
@@ -27,7 +27,7 @@ question names its control, what varies, and what would change our mind:
    larger start of W (`LargeStart`), and the network without a gate loses as much if its blocks
    start as nearly shut (`shut`). `Open` moves the start and the lasting offset, the other two the
    start only.
-5. *The soft gate.* Both forms, each against its network without a gate, from five seeds. With the
+5. *The soft gate.* Both forms, each against its network without a gate, from three seeds. With the
    course's usual warm-up, some of these networks never leave chance. We guess that their ReLUs die
    while the rate rises, so here it rises during 0.7 of the steps. Control: the usual warm-up at the
    same rate. `dead_units` counts the ReLUs; if failed runs have no more dead ones than others, the
@@ -42,7 +42,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 import torch
@@ -69,7 +69,8 @@ from course_utils.data.cluttered_digits import ClutteredDigits
 from course_utils.data.parts import Splits
 from course_utils.explain import class_activation_map, metrics
 from course_utils.models import ResNet, SoftAttentionCNN
-from course_utils.studies.presets import Preset
+from course_utils.models.weights import load_weights
+from course_utils.studies.presets import PRESETS, Preset
 from course_utils.studies.variants import Variant, check_variant, width
 from course_utils.training.run import Run
 from course_utils.training.trainer import fit
@@ -124,8 +125,7 @@ VARIANTS = {
 def adapt(preset: Preset) -> Preset:
     """Return the preset with half of the images, and with images of one size.
 
-    There are many networks to train, and some of them take one image size only, so their
-    curriculum varies the clutter alone.
+    Flat gates take one image size only, so the curriculum varies the clutter alone.
     """
     size = preset.data.get("size", 64)
     curriculum = tuple((size, fragments) for _, fragments in preset.data.get("curriculum", ()))
@@ -138,7 +138,7 @@ def adapt(preset: Preset) -> Preset:
     return replace(preset, data=preset.data | changed)
 
 
-TEN, FIVE, TUNED = tuple(range(10)), tuple(range(5)), (0, 1)
+FIVE, TUNED = tuple(range(5)), (0, 1)
 EPOCHS = 12  # of the residual networks; small canvases come first, so fewer than usual are enough
 LONG_WARMUP = 0.7  # share of the steps
 SHUT = 0.03  # how far open the streamlined gate starts, as a mean over its blocks
@@ -222,13 +222,13 @@ class Contender:
 
 
 def _resnet(
-    gate: Callable[..., nn.Module] | None = None, *, seeds: tuple[int, ...] = TEN, **small: Any
+    gate: Callable[..., nn.Module] | None = None, *, seeds: tuple[int, ...] = FIVE, **small: Any
 ) -> Variant:
     return replace(_gated(gate, **small), seeds=seeds)
 
 
 def _small(flat: bool, gate: str | None, **how: Any) -> Contender:
-    variant = replace(_soft(gate, flat=flat), seeds=FIVE)
+    variant = replace(_soft(gate, flat=flat), seeds=SEEDS)
     how = {"warmup": LONG_WARMUP} | how
     return Contender(variant, "soft", factors=(0.5, 1.0), **how)
 
@@ -243,8 +243,8 @@ CONTENDERS = {
     "second_order": Contender(_resnet(SecondOrder, reduction=4), "gates"),
     "global_context": Contender(_resnet(GlobalContext, reduction=4), "gates"),
     "streamlined_open": Contender(_resnet(Open), "start"),
-    "streamlined_large": Contender(_resnet(LargeStart, seeds=FIVE), "start"),
-    "none_shut": Contender(replace(_gated(), network=shut, seeds=FIVE), "start"),
+    "streamlined_large": Contender(_resnet(LargeStart, seeds=SEEDS), "start"),
+    "none_shut": Contender(replace(_gated(), network=shut, seeds=SEEDS), "start"),
     "none_long": Contender(_resnet(seeds=TUNED), "longer", like="none", times=2),
     "streamlined_long": Contender(
         _resnet(Streamlined, seeds=TUNED), "longer", like="streamlined", times=2
@@ -690,6 +690,30 @@ def describe(network: nn.Module, fresh: nn.Module, val: Images, test: Images) ->
             }
         )
     return pd.DataFrame(rows, columns=DESCRIBED)
+
+
+def network(name: str, seed: int = 0, home: Path = SHIPPED) -> ResNet:
+    """Return a shipped network, in evaluation mode.
+
+    Args:
+        name: A contender of the group ``gates``.
+        seed: One of `SEEDS`.
+        home: Folder of the shipped networks.
+
+    Raises:
+        ValueError: If the name is unknown, or no network of this group and seed is shipped.
+    """
+    check_variant(name, CONTENDERS)
+    gates = [n for n, c in CONTENDERS.items() if c.group == "gates"]
+    folder = home / name / f"seed_{seed}"
+    if name not in gates or not folder.exists():
+        raise ValueError(
+            f"no network {name!r} of seed {seed} is shipped: choose one of {', '.join(gates)}, "
+            f"and a seed of {SEEDS}"
+        )
+    model = build(name, CONTENDERS[name].adapt(PRESETS["cpu"]))
+    load_weights(model.eval(), Run.load(folder).weights)
+    return cast(ResNet, model)
 
 
 def runs(home: Path = SHIPPED) -> pd.DataFrame:

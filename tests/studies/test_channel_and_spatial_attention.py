@@ -288,6 +288,19 @@ def test_an_unknown_contender_raises_and_lists_the_valid_ones():
         study.build("softest", TINY)
 
 
+@pytest.mark.parametrize(
+    ("name", "seed", "message"),
+    [
+        ("softest", 0, r"'softest'.*none, se, cbam"),
+        ("soft_conv", 0, r"'soft_conv' of seed 0.*none, se, cbam"),
+        ("se", 9, r"'se' of seed 9.*\(0, 1, 2\)"),
+    ],
+)
+def test_a_network_that_is_not_shipped_raises_and_lists_those_that_are(name, seed, message):
+    with pytest.raises(ValueError, match=message):
+        study.network(name, seed)
+
+
 def test_the_deep_network_has_nine_gates():
     model = study.build("se_deep", TINY)
     assert isinstance(model, ResNet)
