@@ -2,9 +2,9 @@
 
 `python -m experiments.channel_and_spatial_attention` first makes the tables of the experiment, in
 about 90 minutes on two cores: it tunes and trains networks with and without gates, replaces the
-weights of their gates, and puts the tables and the gated networks of three seeds into the package.
-Each group of networks is collected as soon as it is whole. Then it trains the 27 networks that the
-chapter loads, in about half an hour. With another `--preset`, all of it goes to
+weights of their gates, and puts the tables and 24 networks, three seeds each, into the package.
+Each group of networks is collected as soon as it is whole. Then it trains the soft gate of the
+chapter's widget, in a minute or two. With another `--preset`, all of it goes to
 `runs/channel_and_spatial_attention/`. Finished runs are kept and a stopped run continues, so the
 same command again completes the experiment.
 """
@@ -196,7 +196,7 @@ def compare(options: argparse.Namespace | None = None) -> None:
     Args:
         options: What `common.parse` returns; by default, the command line is parsed.
     """
-    options = options or common.parse(__doc__ or "", study.TEN, presets=True)
+    options = options or common.parse(__doc__ or "", study.FIVE, presets=True)
     preset = PRESETS[options.preset]
     home = common.RUNS / STEM / preset.name
     into = common.destination(options, study.SHIPPED, home / "collected")
@@ -212,7 +212,7 @@ def compare(options: argparse.Namespace | None = None) -> None:
 
 
 def main() -> None:
-    """Compare the contenders, and train the networks that the chapter loads."""
+    """Compare the contenders, and train the gate of the widget."""
     compare()
     _shipped_variants.main(STEM, __doc__)
 

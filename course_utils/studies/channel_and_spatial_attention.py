@@ -1,8 +1,9 @@
 """Networks with and without gates: does a gate attend, rescale, or leak the class?
 
-`VARIANTS` are networks that `shipped` loads. `CONTENDERS` are the networks of the experiment, and
-`network` loads those that are shipped. ``python -m experiments.channel_and_spatial_attention``
-trains both. Each question names its control, what varies, and what would change our mind:
+`CONTENDERS` are the networks of the experiment, and `network` loads those that are shipped. The one
+in `VARIANTS` is trained apart, for the widget of the chapter, and `shipped.load` returns it.
+``python -m experiments.channel_and_spatial_attention`` trains both. Each question names its
+control, what varies, and what would change our mind:
 
 1. *Accuracy.* Does a gate change the accuracy of a ResNet-8? Control: the same network without a
    gate. Five seeds vary the initial weights and the order of the training images; the images
@@ -109,17 +110,7 @@ def _gated(gate: Callable[..., nn.Module] | None = None, **small) -> Variant:
     return Variant(ResNet, {}, SEEDS, sized)
 
 
-VARIANTS = {
-    "soft_none": _soft(None),
-    "soft_conv": _soft("conv"),
-    "soft_none_flat": _soft(None, flat=True),
-    "soft_flat": _soft("flat", flat=True),
-    "resnet": _gated(),
-    "resnet_se": _gated(SqueezeExcitation, reduction=4),
-    "resnet_cbam": _gated(CBAM, reduction=4),
-    "resnet_streamlined": _gated(Streamlined),
-    "resnet_second_order": _gated(SecondOrder, reduction=4),
-}
+VARIANTS = {"soft_conv": replace(_soft("conv"), seeds=(0,))}
 
 
 def adapt(preset: Preset) -> Preset:
