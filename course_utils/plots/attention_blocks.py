@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from course_utils.plots.block_labels import half_of, numeral, size_of
 from course_utils.plots.drawing import SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
-from course_utils.plots.labels import half_of, numeral, size_of
 
 SHEET = 740, 452
 IMAGE_COLUMN = 100  # width of the column that the image takes at the left

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from course_utils.plots.block_labels import size_of
 from course_utils.plots.drawing import SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
-from course_utils.plots.labels import size_of
 from course_utils.plots.wiring import Block, Branch, Wiring, wiring_of
 
 Part = Literal["score", "alignment", "kind"]

@@ -27,10 +27,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from course_utils.plots.block_labels import half_of, numeral, size_of
 from course_utils.plots.canvas import SYMBOL_COLOURS
 from course_utils.plots.drawing import SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
-from course_utils.plots.labels import half_of, numeral, size_of
 
 _WIDTH = 740
 _IMAGE_COLUMN = 100  # width of the column that the image takes at the left

@@ -23,10 +23,10 @@ from jaxtyping import Float
 from matplotlib.colors import to_rgb
 from torch import Tensor, nn
 
+from course_utils.plots.block_labels import half_of, numeral, sizes
 from course_utils.plots.canvas import SYMBOL_COLOURS
 from course_utils.plots.drawing import LARGEST, SMALL, Diagram, Number, Point, Symbol
 from course_utils.plots.inputs import check_pictures
-from course_utils.plots.labels import half_of, numeral, sizes
 
 PAGE_WIDTH = 740
 SHEET_SIDE = 68  # the longer side of features, which are drawn as sheets, one behind the other
