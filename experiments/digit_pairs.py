@@ -30,7 +30,14 @@ from course_utils.training.evaluation import evaluate
 from course_utils.training.run import Run
 from experiments import common
 
-SHIPPED_NETWORKS = ("plain", "non_local", "average", "global_context", "digits_non_local")
+SHIPPED_NETWORKS = (
+    "plain",
+    "non_local",
+    "relative",
+    "average",
+    "global_context",
+    "digits_non_local",
+)
 
 
 def begin(depth: Depth, seed: int, preset: Preset, home: Path) -> None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from course_utils.core.profiling import parameters
 from course_utils.data import DigitPairs
 from course_utils.studies import digit_pairs as study
+from course_utils.studies.presets import PRESETS
 from course_utils.training.run import Run
 
 BLOCKS = [name for name in study.CONTENDERS if study.block_of(study.build(name)) is not None]
@@ -150,3 +151,28 @@ def test_an_unknown_network_is_named():
         study.attending(study.build("plain"), torch.rand(1, 4, 4)),
     ):
         pass
+
+
+def test_shipped_tables_have_all_runs():
+    runs, after = study.runs(), study.intervened()
+    chosen = runs[runs.chosen].groupby("variant").seed.apply(list).to_dict()
+    assert chosen == {name: list(c.seeds) for name, c in study.CONTENDERS.items()}
+    own = after[after.weights == "own"].groupby("variant").seed.apply(list).to_dict()
+    assert own == chosen
+    for name, contender in study.CONTENDERS.items():
+        tried = runs[(runs.variant == name) & runs.seed.isin((0, 1))]
+        expected = 2 * (1 if contender.like else len(contender.factors))
+        assert len(tried) == expected
+    sizes = runs.groupby("variant").parameters.unique()
+    assert all(sizes[name] == [parameters(study.build(name))] for name in study.CONTENDERS)
+
+
+@pytest.mark.parametrize("name", ["plain", "non_local", "relative", "average", "global_context"])
+def test_shipped_networks_have_the_accuracy_of_their_rows(name):
+    """The first 400 of 2,000 test images; half precision may turn single answers."""
+    test = study.pairs(PRESETS["cpu"]).test
+    with torch.inference_mode():
+        right = study.network(name)(test.images[:400] / 255).logits.argmax(1) == test.labels[:400]
+    row = study.runs().query("chosen and seed == 0").set_index("variant").loc[name]
+    spread = (row.accuracy * (1 - row.accuracy) / 400) ** 0.5
+    assert abs(right.double().mean().item() - row.accuracy) < 4 * spread
