@@ -19,6 +19,7 @@ REFOUNDED = (
     "05b_gallery_of_kinds",
     "06_attn_vgg",
     "07_learn_to_pay_attention",
+    "08_channel_and_spatial_attention",
     "09_self_attention_in_cnns",
 )
 LONGEST_CELL = 10  # lines
