@@ -79,7 +79,8 @@ def train(name: str, factor: float, seed: int, preset: Preset, home: Path) -> No
         "val_loss": best.val_loss,
         "accuracy": evaluate(model, test)["accuracy"],
     }
-    measured = study.interventions(model, test.images[:2000] / 255, test.labels[:2000])
+    boxes = test.boxes[:2000].view(-1, 1 if contender.task == "digits" else 2, 4)
+    measured = study.interventions(model, test.images[:2000] / 255, test.labels[:2000], boxes)
     common.write_csv(measured, folder / "interventions.csv", index=False)
     if isinstance(study.block_of(model), NonLocal):
         maps = pd.DataFrame([study.describe(model, test)])

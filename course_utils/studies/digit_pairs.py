@@ -15,7 +15,9 @@ change our mind:
    which sees 159 pixels. If ``average`` does as well, the task doesn't need attention.
 2. *Does the query matter?* A trained block gets weights that aren't its own: at every position the
    mean map of the image, the mean over the images, equal weights, or those of another image. If the
-   mean map costs nothing, one map for all positions would have done.
+   mean map costs nothing, one map for all positions would have done. Most queries lie on the
+   background, so the mean over the queries on the digits is measured as well; it was added after a
+   look at the other results.
 3. *Does it help where nothing must be compared?* The same block in a ResNet-8 that is trained on
    the cluttered digits, as in the chapter "Channel and spatial attention". Control: that chapter's
    network without a gate, from the same seeds.
@@ -67,10 +69,18 @@ SEEDS = tuple(range(5))
 Task = Literal["pairs", "digits"]
 RATE = 4e-3  # of which the factors are tried
 EPOCHS, START_EPOCHS = 12, 6
+STRIDE = 4  # pixels between two positions of the map that the block reads
 HIDDEN = 32  # units; with them, the hidden layer has as many parameters as the block
 BATCH = 100
 CLASSES = {"pairs": 2, "digits": 10}
-KINDS = ("own", "mean over queries", "mean over images", "equal", "another image")
+KINDS = (
+    "own",
+    "mean over digits",
+    "mean over queries",
+    "mean over images",
+    "equal",
+    "another image",
+)
 
 
 class Average(NonLocal):
@@ -277,17 +287,22 @@ def weights_of(network: nn.Module, images: Float[Tensor, "N 1 H W"]) -> Tensor:
     return torch.cat(found)
 
 
-def replaced(kind: str, weights: Tensor, mean: Tensor) -> Tensor:
+def replaced(kind: str, weights: Tensor, mean: Tensor, on: Bool[Tensor, "n K"]) -> Tensor:
     """Return the weights that a block gets in an intervention.
 
     Args:
         kind: One of `KINDS` but ``own``.
         weights: The block's own weights, (n, K, K) or (n, 1, H, W).
         mean: Their mean over all test images.
+        on: Which positions lie on a digit.
 
     Raises:
         ValueError: If the kind is unknown.
     """
+    if kind == "mean over digits":
+        share = on.to(weights.dtype)[:, None]  # (n, 1, K)
+        share = share / share.sum(dim=-1, keepdim=True).clamp(min=1)
+        return (share @ weights).expand_as(weights)
     if kind == "mean over queries":
         return weights.mean(dim=1, keepdim=True).expand_as(weights)
     if kind == "mean over images":
@@ -302,17 +317,29 @@ def replaced(kind: str, weights: Tensor, mean: Tensor) -> Tensor:
 
 @torch.no_grad()
 def interventions(
-    network: nn.Module, images: Float[Tensor, "N 1 H W"], labels: Int[Tensor, " N"]
+    network: nn.Module,
+    images: Float[Tensor, "N 1 H W"],
+    labels: Int[Tensor, " N"],
+    boxes: Int[Tensor, "N M 4"],
 ) -> pd.DataFrame:
     """Replace the weights of a network's block, and return the accuracy per kind of weights.
 
+    Args:
+        network: The trained network.
+        images: The images.
+        labels: Their labels.
+        boxes: Boxes of the M digits of an image.
+
     Returns:
         One row per ``weights``, one of `KINDS`, with the ``accuracy``. `GlobalContext` has one map
-        for all queries, so ``mean over queries`` is left out. A network without a block has its
+        for all queries, so the means over queries are left out. A network without a block has its
         own accuracy only.
     """
     block, rows = block_of(network), []
-    kinds = KINDS if isinstance(block, NonLocal) else [k for k in KINDS if "queries" not in k]
+    without_queries = [k for k in KINDS if k not in ("mean over digits", "mean over queries")]
+    kinds = KINDS if isinstance(block, NonLocal) else without_queries
+    height, width = images.shape[-2:]
+    on = cells(boxes, (height, width), (height // STRIDE, width // STRIDE)).any(dim=1)  # (N, K)
     mean = None
     if block is not None:
         # In batches: the weights of all images together take gigabytes.
@@ -320,12 +347,12 @@ def interventions(
         mean = torch.stack(means).sum(dim=0) / len(images)
     for kind in kinds if block else KINDS[:1]:
         right = 0
-        for x, y in zip(images.split(BATCH), labels.split(BATCH)):
+        for x, y, here in zip(images.split(BATCH), labels.split(BATCH), on.split(BATCH)):
             with evaluating(network):
                 if kind == "own" or mean is None:
                     logits = network(x).logits
                 else:
-                    given = replaced(kind, weights_of(network, x), mean)
+                    given = replaced(kind, weights_of(network, x), mean, here)
                     with attending(network, given):
                         logits = network(x).logits
             right += (logits.argmax(dim=1) == y).sum().item()
@@ -347,18 +374,18 @@ def cosine_distance(weights: Float[Tensor, "N K K"]) -> Float[Tensor, " N"]:
 
 
 def cells(
-    boxes: Int[Tensor, "N 2 4"], size: tuple[int, int], grid: tuple[int, int]
-) -> Bool[Tensor, "N 2 K"]:
-    """Return which positions of a grid lie in each of two boxes, by at least half of their cell.
+    boxes: Int[Tensor, "N M 4"], size: tuple[int, int], grid: tuple[int, int]
+) -> Bool[Tensor, "N M K"]:
+    """Return which positions of a grid lie in each box, by at least half of their cell.
 
     Args:
-        boxes: Two boxes per image, in pixels.
+        boxes: M boxes per image, in pixels.
         size: Height and width of the images.
         grid: Height and width of the grid.
     """
     square = box_regions(boxes.flatten(0, 1), max(size))[:, :, : size[0], : size[1]]
     inside = F.adaptive_avg_pool2d(square.float(), grid) >= 0.5
-    return inside.flatten(1).view(len(boxes), 2, -1)
+    return inside.flatten(1).view(*boxes.shape[:2], -1)
 
 
 def where(weights: Float[Tensor, "N K K"], inside: Bool[Tensor, "N 2 K"]) -> dict[str, float]:
@@ -399,9 +426,9 @@ def describe(network: nn.Module, images: DigitPairs | Any) -> dict[str, float]:
     weights = weights_of(network, pixels)
     found = {"distance": cosine_distance(weights).mean().item()}
     if isinstance(images, DigitPairs):
-        size = tuple(pixels.shape[-2:])
-        grid = (size[0] // 4, size[1] // 4)
-        found |= where(weights, cells(images.boxes[:500], size, grid))
+        height, width = pixels.shape[-2:]
+        grid = height // STRIDE, width // STRIDE
+        found |= where(weights, cells(images.boxes[:500], (height, width), grid))
     return found
 
 

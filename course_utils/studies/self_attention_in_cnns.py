@@ -6,8 +6,8 @@ came after a look at the maps of the first one (34 epochs): Grad-CAM for every b
 last, and maps of untrained networks.
 
 1. *Accuracy.* How does a small vision transformer do beside a ResNet-8? Control: the ResNet-8
-   without a gate of the chapter Channel and spatial attention, from five seeds. The learning rate of
-   either network is the best of three, on validation images (of one seed here, of two there).
+   without a gate of the chapter Channel and spatial attention, from five seeds. The rate of either
+   network is the best of three, on validation images (of one seed here, of two there).
    Images come from the same source digits, 4,000 fresh ones per epoch: the ResNet sees 48,000 in
    12 epochs, the transformers of `PLANS` 136,000 in 34 epochs and 272,000 in 68. The comparison
    therefore favours the transformer. It also gets canvases that grow in smaller steps, and a

@@ -86,19 +86,28 @@ def test_own_weights_change_nothing_and_others_do(name, pairs):
 def test_replaced_weights():
     weights = torch.rand(3, 4, 4).softmax(dim=-1)
     mean = weights.mean(dim=0, keepdim=True)
-    over_queries = study.replaced("mean over queries", weights, mean)
-    assert torch.equal(over_queries[1, 2], weights[1].mean(dim=0))
-    assert torch.equal(study.replaced("mean over images", weights, mean)[2], mean[0])
-    torch.testing.assert_close(study.replaced("equal", weights, mean), torch.full((3, 4, 4), 0.25))
-    assert torch.equal(study.replaced("another image", weights, mean)[1], weights[0])
+    on = torch.tensor([[True, False, True, False]] * 3)
+
+    def replaced(kind):
+        return study.replaced(kind, weights, mean, on)
+
+    torch.testing.assert_close(replaced("mean over digits")[1, 3], weights[1, [0, 2]].mean(dim=0))
+    assert torch.equal(replaced("mean over queries")[1, 2], weights[1].mean(dim=0))
+    assert torch.equal(replaced("mean over images")[2], mean[0])
+    torch.testing.assert_close(replaced("equal"), torch.full((3, 4, 4), 0.25))
+    assert torch.equal(replaced("another image")[1], weights[0])
     with pytest.raises(ValueError, match="another image, got 'best'"):
-        study.replaced("best", weights, mean)
+        replaced("best")
 
 
 def test_interventions_agree_with_the_network(pairs):
     network = shaken("non_local")
     images = pairs.images / 255
-    found = study.interventions(network, images, pairs.labels).set_index("weights").accuracy
+    found = (
+        study.interventions(network, images, pairs.labels, pairs.boxes)
+        .set_index("weights")
+        .accuracy
+    )
     assert found.index.tolist() == list(study.KINDS)
     with torch.inference_mode():
         right = network(images).logits.argmax(dim=1) == pairs.labels
@@ -107,8 +116,10 @@ def test_interventions_agree_with_the_network(pairs):
         with study.attending(network, mean):
             right = network(images).logits.argmax(dim=1) == pairs.labels
         assert found["mean over images"] == pytest.approx(right.double().mean().item())
-    assert study.interventions(study.build("plain").eval(), images, pairs.labels).shape == (1, 2)
-    context = study.interventions(shaken("global_context"), images, pairs.labels)
+    assert study.interventions(
+        study.build("plain").eval(), images, pairs.labels, pairs.boxes
+    ).shape == (1, 2)
+    context = study.interventions(shaken("global_context"), images, pairs.labels, pairs.boxes)
     assert "mean over queries" not in set(context.weights)
 
 
