@@ -11,6 +11,7 @@ from torchvision.models.resnet import BasicBlock
 
 from course_utils.attention.gates import SqueezeExcitation
 from course_utils.data.cluttered_digits import ClutteredDigits
+from course_utils.data.splits import load
 from course_utils.explain import class_activation_map, metrics
 from course_utils.models import ResNet
 from course_utils.studies import channel_and_spatial_attention as study
@@ -286,6 +287,30 @@ def test_dead_units_are_counted(network, images):
 def test_an_unknown_contender_raises_and_lists_the_valid_ones():
     with pytest.raises(ValueError, match=r"'softest'.*none, se, cbam"):
         study.build("softest", TINY)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """The images from which the shipped tables were computed."""
+    return study.first(load(counts={"train": 1, "val": 1}).test, 2000)
+
+
+@pytest.mark.parametrize("name", ["none", "second_order", "global_context"])
+def test_a_shipped_network_has_the_accuracy_of_its_table(name, measured):
+    """The images are the same, but half precision may change a few of 2,000 answers."""
+    seed = study.SEEDS[-1]
+    model = study.network(name, seed)
+    assert not model.training
+    kept = study.intervened().query(f"variant == '{name}' and seed == {seed} and weights == 'own'")
+    right = study.answers(model, measured.pixels, {}) == measured.labels
+    assert share(right) == pytest.approx(kept.accuracy.item(), abs=0.003)
+
+
+@pytest.mark.parametrize("name", [n for n, c in study.CONTENDERS.items() if c.group == "gates"])
+def test_three_seeds_of_every_gate_are_shipped(name):
+    networks = [study.network(name, seed) for seed in study.SEEDS]
+    first = [network.classifiers[0].weight for network in networks]
+    assert not any(torch.equal(first[0], other) for other in first[1:])
 
 
 @pytest.mark.parametrize(
