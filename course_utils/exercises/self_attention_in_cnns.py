@@ -70,7 +70,7 @@ def _score_mistakes(l, W_q, W_k, W_v, W_z) -> list[tuple[Tensor, str]]:
     products, finish = _products(l, W_q, W_k, W_v, W_z)
     d = len(W_q)
 
-    def divided(number: float) -> Tensor:
+    def divided(number: int | float) -> Tensor:
         return finish((products / number).softmax(dim=-1))
 
     return [
@@ -273,7 +273,7 @@ def _differs(value: Tensor, expected: Tensor | float) -> bool:
     return bool((value - expected).abs().max() > 1e-3)
 
 
-def _furthest(value: Tensor, expected: float) -> float:
+def _furthest(value: Tensor, expected: int | float) -> float:
     return value[(value - expected).abs().argmax()].item()
 
 
@@ -309,7 +309,7 @@ class _Recorder(nn.Module):
     Its type and its attributes don't show whether it has positions.
     """
 
-    def __init__(self, positions: float):
+    def __init__(self, positions: int | float):
         """Build a small transformer whose vectors of the positions are multiplied by a factor."""
         super().__init__()
         transformer = VisionTransformer(5, image_size=32, depth=2, heads=2, width=1 / 24).eval()
