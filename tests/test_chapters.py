@@ -47,6 +47,15 @@ def test_the_number_in_the_heading_is_that_of_the_file(chapter):
     assert chapter.stem.startswith(f"{chapter.number}_")
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=title)
+def test_no_line_of_prose_begins_with_a_percent_sign(path):
+    """The book takes such a line for a comment and leaves it out."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    prose = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    lines = [line for text in prose for line in text.splitlines()]
+    assert [line for line in lines if line.lstrip().startswith("%")] == []
+
+
 def test_names_and_numbers_are_unique():
     assert len({chapter.name for chapter in COURSE}) == len(COURSE)
     assert len({chapter.number for chapter in COURSE}) == len(COURSE)
