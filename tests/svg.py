@@ -10,6 +10,13 @@ def texts(drawing):
     return ["".join(node.itertext()) for node in drawing.svg.iter("text")]
 
 
+def is_defined(drawing):
+    """Whether no number or text is NaN; the data of pictures may have these letters by chance."""
+    values = [node.text or "" for node in drawing.svg.iter()]
+    values += [v for node in drawing.svg.iter() for k, v in node.items() if not k.endswith("href")]
+    return not any("nan" in value for value in values)
+
+
 def shades(drawing):
     """The opacities of the cells of each grid."""
     groups = [g for g in ET.fromstring(str(drawing)).iter(f"{SVG}g")]
