@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from course_utils.plots.block_labels import half_of, numeral, size_of
 from course_utils.plots.drawing import SMALL, Diagram, Number, Point, Symbol
-from course_utils.plots.inputs import check_pictures
+from course_utils.plots.inputs import check_parts, check_pictures
 
 SHEET = 740, 452
 IMAGE_COLUMN = 100  # width of the column that the image takes at the left
@@ -79,7 +79,7 @@ def grid_attention(
             not finite, or if the image can't be drawn.
     """
     layers = "project_local", "project_global", "score"
-    _check_kind(block, (*layers, "scores", "alignment"), "GridAttention")
+    check_parts(block, (*layers, "scores", "alignment"), "GridAttention")
     run = _run(block, layers, l, g)
     parts = _Parts(run, image, caption, _alt_of_grid(run))
     _, added = run.inside["project_local"]
@@ -130,7 +130,7 @@ def pay_attention(
             not finite, or if the image can't be drawn.
     """
     layers = "project_local", "project_global"
-    _check_kind(layer, (*layers, "scores", "compatibility", "alignment"), "PayAttention")
+    check_parts(layer, (*layers, "scores", "compatibility", "alignment"), "PayAttention")
     run = _run(layer, layers, l, g, guide_is_vector=True)
     compatibility = str(layer.compatibility)
     parts = _Parts(run, image, caption, _alt_of_pay(run, compatibility))
@@ -313,20 +313,6 @@ class _Parts:
     def _heading(self, x: Number, y: Number, name: str, tensor: Tensor) -> None:
         self.text(x, y, name)
         self.text(x, y + 18, size_of(tensor), size=SMALL)
-
-
-def _check_kind(block: nn.Module, names: tuple[str, ...], kind: str) -> None:
-    """Check that a block has the parts that are drawn.
-
-    Raises:
-        ValueError: If one is missing.
-    """
-    missing = [name for name in names if not hasattr(block, name)]
-    if missing:
-        raise ValueError(
-            f"expected an attention block like {kind}, got {type(block).__name__}, which has no "
-            f"{' and no '.join(missing)}"
-        )
 
 
 def _run(

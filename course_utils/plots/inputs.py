@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 ROUNDING = 1e-4  # resizing can leave [0, 1] by this much
 
@@ -64,3 +64,22 @@ def check_drawn_maps(maps: Float[Tensor, "N 1 h w"], n: int) -> None:
         )
     if not maps.isfinite().all():
         raise ValueError("expected finite maps, got NaN or infinite values")
+
+
+def check_parts(module: nn.Module, names: tuple[str, ...], kind: str) -> None:
+    """Check that a module has the parts that a drawing needs.
+
+    Args:
+        module: The module.
+        names: Names of its parts.
+        kind: A class that has them, for the message.
+
+    Raises:
+        ValueError: If one is missing.
+    """
+    missing = [name for name in names if not hasattr(module, name)]
+    if missing:
+        raise ValueError(
+            f"expected a module like {kind}, got {type(module).__name__}, which has no "
+            f"{' and no '.join(missing)}"
+        )

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from course_utils.plots.block_labels import half_of, numeral, sizes
 from course_utils.plots.canvas import SYMBOL_COLOURS
 from course_utils.plots.drawing import LARGEST, SMALL, Diagram, Number, Point, Symbol
-from course_utils.plots.inputs import check_pictures
+from course_utils.plots.inputs import check_parts, check_pictures
 
 PAGE_WIDTH = 740
 SHEET_SIDE = 68  # the longer side of features, which are drawn as sheets, one behind the other
@@ -94,7 +94,7 @@ def non_local(
             are not finite, if there is no such position, or if the image can't be drawn.
     """
     names = "project_query", "project_key", "project_value", "combine", "norm", "similarity"
-    _check_kind(block, names, "NonLocal")
+    check_parts(block, names, "NonLocal")
     run = _run_non_local(block, x, query)
     side = _fitting(run.map, 216, 190)
     least = 356 if run.reach is not None else 304
@@ -231,7 +231,7 @@ def global_context(
         ValueError: If the block is of another kind or can't be run on the features, if its weights
             are not finite, or if the image can't be drawn.
     """
-    _check_kind(block, ("score", "transform", "weights"), "GlobalContext")
+    check_parts(block, ("score", "transform", "weights"), "GlobalContext")
     weights, context = _run_global_context(block, x)
     first: Any = block.get_submodule("transform.0")
     hidden, count = first.out_features, weights.numel()
@@ -327,7 +327,7 @@ def vision_transformer(
             is not finite, or if the image can't be drawn.
     """
     names = "embed", "class_token", "positions", "blocks", "classifiers", "encode", "patch"
-    _check_kind(model, names, "VisionTransformer")
+    check_parts(model, names, "VisionTransformer")
     check_pictures(images)
     run = _run_transformer(model, images)
     count = run.grid[0] * run.grid[1]
@@ -522,20 +522,6 @@ def _box(
     """Draw a layer, and above it the shape of what leaves it."""
     drawing.box(x, y, width, 48, lines, symbol)
     drawing.text(x, y - 36, sizes(*shape.shape), size=SMALL)
-
-
-def _check_kind(module: nn.Module, names: tuple[str, ...], kind: str) -> None:
-    """Check that a module has the parts that are drawn.
-
-    Raises:
-        ValueError: If one is missing.
-    """
-    missing = [name for name in names if not hasattr(module, name)]
-    if missing:
-        raise ValueError(
-            f"expected a module like {kind}, got {type(module).__name__}, which has no "
-            f"{' and no '.join(missing)}"
-        )
 
 
 def _check_finite(weights: Tensor) -> None:

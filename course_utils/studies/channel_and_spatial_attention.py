@@ -72,7 +72,7 @@ from course_utils.explain import class_activation_map, metrics
 from course_utils.models import ResNet, SoftAttentionCNN
 from course_utils.models.weights import load_weights
 from course_utils.studies.presets import PRESETS, Preset
-from course_utils.studies.variants import Variant, check_variant, width
+from course_utils.studies.variants import Variant, best_setting, check_variant, width
 from course_utils.training.run import Run
 from course_utils.training.trainer import fit
 
@@ -298,9 +298,7 @@ def best_factor(scores: pd.DataFrame) -> float:
         scores: The runs of one contender from the seeds `TUNED`, with the columns ``factor``,
             ``val_accuracy`` and ``val_loss``.
     """
-    means = scores[scores.seed.isin(TUNED)].groupby("factor")[["val_accuracy", "val_loss"]].mean()
-    order = means.round(6).sort_values(["val_accuracy", "val_loss"], ascending=[False, True])
-    return float(order.index[0])
+    return best_setting(scores[scores.seed.isin(TUNED)], "factor")
 
 
 @torch.no_grad()

@@ -54,7 +54,7 @@ from course_utils.models import VisionTransformer
 from course_utils.models.weights import load_weights
 from course_utils.studies.channel_and_spatial_attention import Images
 from course_utils.studies.presets import Preset
-from course_utils.studies.variants import Variant, check_variant
+from course_utils.studies.variants import Variant, best_setting, check_variant
 from course_utils.training.run import Run
 from course_utils.training.trainer import fit
 
@@ -160,9 +160,7 @@ def best_rate(scores: pd.DataFrame) -> float:
         scores: The runs of one plan from the seeds `TUNED`, with the columns ``rate``,
             ``val_accuracy`` and ``val_loss``.
     """
-    means = scores[scores.seed.isin(TUNED)].groupby("rate")[["val_accuracy", "val_loss"]].mean()
-    order = means.round(6).sort_values(["val_accuracy", "val_loss"], ascending=[False, True])
-    return float(order.index[0])
+    return best_setting(scores[scores.seed.isin(TUNED)], "rate")
 
 
 class Observed(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -100,3 +101,17 @@ def fit_with_gallery(
         gallery=gallery,
         snapshot_epochs=epochs,
     )
+
+
+def best_setting(scores: pd.DataFrame, setting: str) -> float:
+    """Return the setting with the highest mean validation accuracy.
+
+    Of several with the same accuracy, it is the one with the lowest validation loss.
+
+    Args:
+        scores: One row per run, with the columns ``val_accuracy`` and ``val_loss``.
+        setting: The column of the setting.
+    """
+    means = scores.groupby(setting)[["val_accuracy", "val_loss"]].mean().round(6)
+    order = means.sort_values(["val_accuracy", "val_loss"], ascending=[False, True])
+    return float(order.index[0])
