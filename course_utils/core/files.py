@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory, TemporaryFile, mkdtemp
 
 from platformdirs import user_cache_dir
 
+DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts the user's Google Drive
 LEFTOVER_SUFFIX = ".partial"
 LEFTOVER = re.compile(r"\.(.+)\.\w{8}" + re.escape(LEFTOVER_SUFFIX))  # a temporary folder's name
 
@@ -49,19 +50,17 @@ def output_dir(*parts: str) -> Path:
     """Create and return the folder for what a chapter writes, such as checkpoints and pictures.
 
     It is inside ``runs/`` if the working folder is in a checkout of the course, and otherwise
-    inside ``attention-in-cnns/`` in the working folder. If nothing can be written there, results go
-    to a temporary folder, with a warning.
+    inside ``attention-in-cnns/`` in the working folder. On Colab, where a reset deletes both, it is
+    inside ``attention-in-cnns/`` in your Google Drive, if the drive is mounted. If nothing can be
+    written there, results go to a temporary folder, with a warning.
 
     Args:
         parts: Names of the folder and its parents, such as ``"training", "smoke"``.
 
     Returns:
-        The path, relative to the working folder unless it is temporary.
+        The path, relative to the working folder unless it is temporary or in the drive.
     """
-    try:
-        home = Path(os.path.relpath(checkout() / "runs"))
-    except FileNotFoundError:
-        home = Path("attention-in-cnns")
+    home = _outputs()
     folder = home.joinpath(*parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +75,16 @@ def output_dir(*parts: str) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _outputs() -> Path:
+    """Return the folder of all outputs, which may not exist yet."""
+    if DRIVE.is_dir():
+        return DRIVE / "attention-in-cnns"
+    try:
+        return Path(os.path.relpath(checkout() / "runs"))
+    except FileNotFoundError:
+        return Path("attention-in-cnns")
 
 
 @cache

@@ -61,6 +61,21 @@ def test_elsewhere_outputs_stay_below_the_working_folder(project, tmp_path, monk
         checkout()
 
 
+@pytest.mark.parametrize("inside", ["repository", "."])
+def test_on_colab_outputs_go_to_the_google_drive_once_it_is_mounted(
+    inside, repository, tmp_path, monkeypatch
+):
+    """Colab deletes everything else when it resets; a checkout there is no exception."""
+    drive = tmp_path / "drive" / "MyDrive"
+    monkeypatch.setattr(files, "DRIVE", drive)
+    monkeypatch.chdir(tmp_path / inside)
+    assert not output_dir("training").is_absolute()
+    drive.mkdir(parents=True)
+    folder = output_dir("training", "gpu")
+    assert folder == drive / "attention-in-cnns" / "training" / "gpu"
+    assert folder.is_dir()
+
+
 @pytest.mark.parametrize("obstacle", ["attention-in-cnns", "attention-in-cnns/training"])
 def test_outputs_that_cannot_be_written_go_to_one_temporary_folder(obstacle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
