@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from course_utils.data.splits import Splits
     from course_utils.models.checkpoints import Description
     from course_utils.plots.file_names import PictureFiles
+    from course_utils.studies.presets import Preset
     from course_utils.training.run import Run
 
-# The names in `data.splits` and `models.checkpoints`, which would load PyTorch, and of the recipes,
-# which a type checker has to read; a test compares.
+# The names in `data.splits`, `models.checkpoints`, `studies.presets` and `training.precision`,
+# which would load PyTorch, and of the recipes, which a type checker has to read; a test compares.
 DataSetName = Literal[
     "cluttered_digits",
     "folder",
@@ -49,9 +50,12 @@ NetworkName = Literal[
     "attn_vgg", "pay_attention", "resnet", "soft_attention", "vgg", "vision_transformer"
 ]
 RecipeName = Literal["course", "soft_gate", "jetley2018", "yan2019", "beginner", "streamlined"]
+PresetName = Literal["smoke", "cpu", "gpu"]
+PrecisionName = Literal["float32", "bfloat16", "float16"]
 # How PyTorch, on a CPU or a GPU, and the operating system report that memory has run out.
 NO_MEMORY = re.compile("out of memory|allocate memory|not enough memory|ALLOC_FAILED", re.I)
 DEFAULT_WIDTH = 0.125  # of a network, so that it trains on a laptop
+DEFAULT_SIZE = 64  # of the images, in pixels
 
 
 def _one_of(names: Any) -> str:
@@ -95,7 +99,18 @@ Bits = Annotated[
 Checkpoint = Annotated[
     Path, typer.Option(help="File model.safetensors that train wrote, or its folder.")
 ]
-ImageSize = Annotated[int, typer.Option(help="Side of the images in pixels.")]
+PresetOption = Annotated[
+    PresetName | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"Width of the network, side of the images and recipe together: {_one_of(PresetName)}."
+        " gpu has the full width and 224 pixels. Other options override it.",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(help=f"Side of the images in pixels, by default {DEFAULT_SIZE} or the preset's."),
+]
 Network = Annotated[
     NetworkName,
     typer.Option(metavar="NAME", help=f"Network to train: {_one_of(NetworkName)}."),
@@ -107,10 +122,28 @@ NetworkOptions = Annotated[
     ),
 ]
 BaseRecipe = Annotated[
-    RecipeName, typer.Option(metavar="NAME", help=f"How to train: {_one_of(RecipeName)}.")
+    RecipeName | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"How to train: {_one_of(RecipeName)}. By default course, or the preset's.",
+    ),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Number of epochs, instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images per step, instead of the recipe's.")]
+Accumulate = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of parts that each batch is cut into, if it doesn't fit into memory."
+    ),
+]
+PrecisionOption = Annotated[
+    PrecisionName | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"Number format of the convolutions: {_one_of(PrecisionName)}. By default the one "
+        "that suits the device.",
+    ),
+]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")]
 Seed = Annotated[int, typer.Option(help="Seed of the initial weights and the order of the images.")]
 RunFolder = Annotated[
@@ -151,7 +184,10 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         except (typer.Exit, BrokenPipeError):  # typer ends quietly after `| head`
             raise
         except Exception as error:
-            advice = "; train with a smaller --batch-size, --img-size or width"
+            advice = (
+                "; train with --accumulate 2 or more, or with a smaller --batch-size, --img-size "
+                "or width"
+            )
             typer.echo(f"error: {_reason(error)}{advice * _needs_memory(error)}", err=True)
             raise typer.Exit(1) from None
 
@@ -166,13 +202,16 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 def train(
     data_folder: DataFolder = None,
     data_set: DataSet = "cluttered_digits",
-    img_size: ImageSize = 64,
+    preset: PresetOption = None,
+    img_size: ImageSize = None,
     model: Network = "attn_vgg",
     set_: NetworkOptions = None,
-    recipe: BaseRecipe = "course",
+    recipe: BaseRecipe = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
+    accumulate: Accumulate = None,
     lr: LearningRate = None,
+    precision: PrecisionOption = None,
     seed: Seed = 0,
     out: RunFolder = Path("runs/mine"),
     resume: Resume = False,
@@ -187,19 +226,28 @@ def train(
     For several GPUs: torchrun --nproc-per-node 2 -m course_utils train, with the same options.
     """
     # What can be checked without the images comes first, because loading them may take minutes.
-    chosen = _recipe(recipe, {"epochs": epochs, "batch_size": batch_size, "lr": lr})
+    sizes = _preset(preset)
+    changes = {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate, "lr": lr}
+    chosen = _recipe(recipe, sizes, changes)
     _warn_about_mirrored_digits(recipe, data_set if data_folder is None else None)
     check_seed(seed)
+    _check_precision(precision)
+    _warn_about_idle_gpus()
 
     import torch
 
     from course_utils.models import checkpoints
     from course_utils.training.checkpointing import check_run_folder
 
-    options = _options(model, set_ or [])
+    options = _options(model, set_ or [], sizes.width if sizes else DEFAULT_WIDTH)
     check_run_folder(out)
-    splits = _load(data_folder, data_set, img_size, skip_unreadable, allow_large, bits)
-    description = checkpoints.Description(model, splits.classes, img_size, options)
+    default = sizes.image_size if sizes else DEFAULT_SIZE
+    side = default if img_size is None else img_size
+    if data_folder is None:
+        splits = _course_data(data_set, side, sizes)
+    else:
+        splits = _folder_data(data_folder, side, skip_unreadable, allow_large, bits)
+    description = checkpoints.Description(model, splits.classes, side, options)
     torch.manual_seed(seed)
     network = description.build()
     if start_from is not None and not (resume and _has_checkpoint(out)):
@@ -219,6 +267,7 @@ def train(
         out=out,
         seed=seed,
         resume=resume,
+        precision=precision,
     )
     file = out / checkpoints.MODEL
     _write(network, description, file)
@@ -236,6 +285,10 @@ def evaluate(
         Path | None, typer.Option(help="Folder with test/, which has one sub-folder per class.")
     ] = None,
     data_set: DataSet = "cluttered_digits",
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(metavar="NAME", help="Preset with which a network of the digits was trained."),
+    ] = None,
     skip_unreadable: SkipUnreadable = False,
     allow_large: AllowLarge = False,
     bits: Bits = 16,
@@ -251,7 +304,7 @@ def evaluate(
 
     network, description = _network(checkpoint)
     if data_folder is None:
-        test = _test_images(data_set, description)
+        test = _test_images(data_set, description, _preset(preset))
     else:
         test = folder_test(
             data_folder,
@@ -345,21 +398,62 @@ def export(
     typer.echo(f"wrote {out}: images in, logits and attention maps out")
 
 
-def _recipe(name: str, changes: dict[str, Any]) -> Recipe:
-    """Return a recipe with some of its values replaced; None leaves a value as it is."""
+def _preset(name: str | None) -> Preset | None:
+    if name is None:
+        return None
+    from course_utils.studies.presets import PRESETS
+
+    return PRESETS[name]
+
+
+def _recipe(name: str | None, preset: Preset | None, changes: dict[str, Any]) -> Recipe:
+    """Return a recipe with some of its values replaced; None leaves a value as it is.
+
+    A recipe that is named comes before the preset's.
+    """
+    base = preset.recipe if preset and name is None else RECIPES[name or "course"]
     given = {key: value for key, value in changes.items() if value is not None}
-    return replace(RECIPES[name], **given)
+    return replace(base, **given)
 
 
-def _options(network: str, pairs: list[str]) -> dict[str, Any]:
-    """Parse and check pairs name=value, and add the default width.
+def _check_precision(name: str | None) -> None:
+    """Refuse float16 without a GPU, and warn where bfloat16 is slow."""
+    if name in (None, "float32"):
+        return
+    import torch
+
+    from course_utils.training.precision import fastest_precision
+
+    if name == "float16" and not torch.cuda.is_available():
+        raise ValueError("--precision float16 needs a GPU: choose bfloat16 or float32")
+    fastest = fastest_precision()
+    if name == "bfloat16" != fastest:
+        warnings.warn(f"this device computes bfloat16 slowly: use {fastest}", stacklevel=1)
+
+
+def _warn_about_idle_gpus() -> None:
+    import torch
+
+    from course_utils.training.datamodule import processes
+
+    (here, _), there = processes(), torch.cuda.device_count()
+    if there > here:
+        warnings.warn(
+            f"{here} of {there} GPUs in use: torchrun --nproc-per-node {there} -m course_utils "
+            "train, with the same options, uses all of them",
+            stacklevel=1,
+        )
+
+
+def _options(network: str, pairs: list[str], width: float) -> dict[str, Any]:
+    """Parse and check pairs name=value, and add a width if none is given.
 
     A value that isn't a Python literal is a word, such as softmax.
     """
     from course_utils.models import checkpoints
 
     has_width = "width" in checkpoints.option_names(network)
-    options: dict[str, Any] = {"width": DEFAULT_WIDTH} if has_width else {}
+    options: dict[str, Any] = {"width": width} if has_width else {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
@@ -372,8 +466,8 @@ def _options(network: str, pairs: list[str]) -> dict[str, Any]:
     return options
 
 
-def _warn_about_mirrored_digits(recipe: str, data_set: str | None) -> None:
-    if RECIPES[recipe].augment and data_set in ("cluttered_digits", "svhn"):
+def _warn_about_mirrored_digits(recipe: str | None, data_set: str | None) -> None:
+    if recipe and RECIPES[recipe].augment and data_set in ("cluttered_digits", "svhn"):
         warnings.warn(
             f"recipe {recipe} flips images horizontally, which turns digits into invalid "
             f"characters",
@@ -381,13 +475,21 @@ def _warn_about_mirrored_digits(recipe: str, data_set: str | None) -> None:
         )
 
 
-def _load(
-    folder: Path | None, name: str, size: int, skip_unreadable: bool, allow_large: bool, bits: int
+def _course_data(name: str, size: int, preset: Preset | None) -> Splits:
+    """Load a data set of the course; a preset composes the digits small and enlarges them."""
+    from course_utils.data.splits import load
+
+    if preset is None or name != "cluttered_digits":
+        return load(name, size=size)
+    canvas = preset.data.get("size", DEFAULT_SIZE)
+    return load(name, **preset.data | {"size": canvas, "zoom": size / canvas})
+
+
+def _folder_data(
+    folder: Path, size: int, skip_unreadable: bool, allow_large: bool, bits: int
 ) -> Splits:
     from course_utils.data.splits import load
 
-    if folder is None:
-        return load(name, size=size)
     unreadable: Any = "skip" if skip_unreadable else "refuse"
     return load(
         "folder",
@@ -399,17 +501,31 @@ def _load(
     )
 
 
-def _test_images(name: str, description: Description) -> SizedDataset:
+def _test_images(name: str, description: Description, preset: Preset | None) -> SizedDataset:
     """Load the test images of a data set of the course, for a network with the same classes."""
     from course_utils.data.class_names import class_difference
-    from course_utils.data.splits import load
 
-    splits = load(name, size=description.image_size)
+    if preset is None and name == "cluttered_digits":
+        _warn_about_enlarged_digits(description.image_size)
+    splits = _course_data(name, description.image_size, preset)
     if splits.classes != description.classes:
         both = description.classes, splits.classes
         difference = class_difference(*both, ("the network", name)) or "in a different order"
         raise ValueError(f"the classes of the network and of {name} differ: {difference}")
     return splits.test
+
+
+def _warn_about_enlarged_digits(size: int) -> None:
+    """Digits of 224 pixels are enlarged with the preset gpu, and lost on a large canvas without."""
+    from course_utils.studies.presets import PRESETS
+
+    names = [name for name, preset in PRESETS.items() if preset.image_size == size != DEFAULT_SIZE]
+    for name in names:
+        warnings.warn(
+            f"these images have small digits on {size} pixels: if the network was trained with "
+            f"--preset {name}, evaluate needs the same option",
+            stacklevel=1,
+        )
 
 
 def _start_from(network: nn.Module, description: Description, path: Path) -> None:
@@ -449,6 +565,7 @@ def _fit(
     out: Path,
     seed: int,
     resume: bool,
+    precision: PrecisionName | None,
 ) -> Run:
     """Train, and turn interruptions and Lightning's own error into messages with advice."""
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -459,9 +576,9 @@ def _fit(
 
     if resume and not _has_checkpoint(out):
         warnings.warn(f"{out} has no checkpoint to resume from, so a new run starts", stacklevel=1)
-    about = asdict(description)
+    settings: dict[str, Any] = dict(seed=seed, resume=resume, precision=precision)
     try:
-        return fit(network, splits, recipe, folder=out, seed=seed, resume=resume, about=about)
+        return fit(network, splits, recipe, folder=out, about=asdict(description), **settings)
     except KeyboardInterrupt as stopped:
         raise KeyboardInterrupt(
             f"{stopped}. Run the same command with --resume to continue"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from course_utils.data import image_files, splits
 from course_utils.explain import overview
 from course_utils.explain.overview import draw_overview
 from course_utils.models import ResNet, SoftAttentionCNN, checkpoints
-from course_utils.training import trainer
+from course_utils.studies import presets
+from course_utils.training import precision, trainer
 from course_utils.training.recipes import RECIPES
 from tests import readme
 
@@ -251,7 +253,7 @@ def test_any_name_of_a_class_can_be_drawn_and_printed(name, tmp_path):
         (RecursionError("maximum recursion depth exceeded"), "maximum recursion depth exceeded"),
         (KeyError("classes"), "KeyError in test_cli.py, line"),
         (RuntimeError(), "RuntimeError in test_cli.py, line"),
-        (MemoryError(), "not enough memory; train with a smaller --batch-size"),
+        (MemoryError(), "not enough memory; train with --accumulate 2 or more"),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried"),
             "not enough memory on the GPU; train",
@@ -631,6 +633,15 @@ NOWHERE = ["--data-folder", "nowhere"]
         (["evaluate", "--checkpoint", "{run}/last.ckpt"], "{run}/model.safetensors"),
         (["visualize", "--checkpoint", "{run}/best.ckpt", *NOWHERE], "train --resume"),
         (["export", "--checkpoint", "{model}", "--out", "{folder}.onnx"], "is a folder"),
+        (
+            ["train", "--data-folder", "{photos}", "--accumulate", "0"],
+            "accumulate must be at least 1, got 0",
+        ),
+        (
+            ["train", "--data-folder", "{photos}", "--batch-size", "8", "--accumulate", "3"],
+            "multiple of 3 (1 processes, accumulate=3), got 8",
+        ),
+        (["train", *NOWHERE, "--precision", "float16"], "choose bfloat16 or float32"),
         *(
             (["train", *NOWHERE, "--model", network, "--set", given], message)
             for network, given, message in [
@@ -686,6 +697,8 @@ def test_a_mistake_is_reported_in_one_line(
         ("--data", "imagenet", splits.NAMES),
         ("--model", "vit", checkpoints.NETWORKS),
         ("--recipe", "best", RECIPES),
+        ("--preset", "tpu", presets.PRESETS),
+        ("--precision", "float8", precision.LIGHTNING_PRECISIONS),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_valid_ones(option, given, valid):
@@ -696,6 +709,104 @@ def test_an_unknown_name_is_answered_with_the_valid_ones(option, given, valid):
     assert f"{', '.join(list(valid)[:-1])} or {list(valid)[-1]}." in text(
         run("train", "--help").output
     )
+
+
+@pytest.fixture
+def planned(monkeypatch, tmp_path):
+    """Run `train` on few images up to the training, and return what it has prepared."""
+    calls = []
+    load = splits.load
+
+    def few(name, **options):
+        calls.append(options)
+        return load(name, **options | {"counts": {"train": 2, "val": 2, "test": 2}})
+
+    def fit(network, data, recipe, **options):
+        calls.append((network, data, recipe, options))
+        raise ValueError("planned")
+
+    def plan(*options):
+        monkeypatch.setattr(splits, "load", few)
+        monkeypatch.setattr(trainer, "fit", fit)
+        result = run("train", "--out", tmp_path, *options)
+        assert "planned" in result.output
+        return calls
+
+    return plan
+
+
+def test_the_preset_gpu_has_full_width_and_enlarged_digits(planned):
+    loaded, (network, data, recipe, options) = planned("--preset", "gpu")
+    gpu = presets.PRESETS["gpu"]
+    assert recipe == gpu.recipe
+    assert (loaded["size"], loaded["zoom"], loaded["curriculum"]) == (64, 3.5, presets.SMALL_FIRST)
+    assert data.train.images.shape[-1] == 224
+    assert network.features[0].out_channels == 64
+    assert options["about"]["image_size"] == 224
+    assert options["about"]["options"] == {"width": 1.0}
+    assert options["precision"] is None
+
+
+def test_options_override_the_preset(planned):
+    given = "--lr 0.1 --epochs 3 --accumulate 4 --img-size 96 --set width=0.125"
+    loaded, (network, data, recipe, options) = planned(
+        "--preset", "gpu", *given.split(), "--precision", "float32"
+    )
+    assert (recipe.lr, recipe.epochs, recipe.accumulate) == (0.1, 3, 4)
+    assert (loaded["size"], loaded["zoom"]) == (64, 1.5)
+    assert data.train.images.shape[-1] == 96
+    assert network.features[0].out_channels == 8
+    assert options["precision"] == "float32"
+
+
+def test_a_recipe_that_is_named_comes_before_the_presets(planned):
+    _, (_, _, recipe, _) = planned("--preset", "gpu", "--recipe", "yan2019", "--set", "width=0.125")
+    assert recipe == RECIPES["yan2019"]
+
+
+def test_without_a_preset_nothing_changes(planned):
+    loaded, (network, _, recipe, _) = planned()
+    assert (loaded, recipe) == ({"size": 64}, RECIPES["course"])
+    assert network.features[0].out_channels == 8
+
+
+@pytest.mark.slow
+def test_a_preset_is_trained_and_scored_on_the_same_kind_of_images(tmp_path, monkeypatch):
+    smoke = presets.PRESETS["smoke"]
+    few = smoke.data | {"counts": {"train": 32, "val": 8, "test": 8}}
+    monkeypatch.setitem(presets.PRESETS, "smoke", replace(smoke, data=few))
+    result = run("train", "--preset", "smoke", "--epochs", 1, "--accumulate", 2, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    result = run("evaluate", "--checkpoint", tmp_path, "--preset", "smoke")
+    assert "8 test images" in result.output
+    assert "note" not in result.output
+
+
+@pytest.mark.parametrize(("size", "noted"), [(224, ["gpu"]), (40, ["smoke"]), (64, []), (96, [])])
+def test_enlarged_digits_are_noted(size, noted):
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        cli._warn_about_enlarged_digits(size)
+    assert [re.search(r"--preset (\w+)", str(note.message))[1] for note in notes] == noted
+
+
+def test_idle_gpus_are_noted(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.warns(UserWarning, match="1 of 2 GPUs in use: torchrun --nproc-per-node 2 "):
+        cli._warn_about_idle_gpus()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cli._warn_about_idle_gpus()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_slow_bfloat16_is_noted(fast, monkeypatch):
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: fast)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        cli._check_precision("bfloat16")
+    assert ["use float32" in str(note.message) for note in notes] == [True] * (not fast)
 
 
 def test_flipped_digits_are_noted():
