@@ -30,7 +30,7 @@ from course_utils.training.classification import classification_report
 from course_utils.training.evaluation import predict
 from course_utils.training.run import Run
 from experiments import common
-from experiments.results import RUNS as TRAINED
+from experiments import results as trained
 
 RUNS = common.RUNS / "attention_vs_grad_cam"
 LOCALISED, PERTURBED, RANDOMISED = 1000, 100, 100  # the first test images
@@ -56,8 +56,9 @@ def one(variant: str, seed: int, name: str, preset: Preset, home: Path) -> None:
         return
     data = common.load_data(name, preset)
     model = results.build(variant, data.classes, preset)
-    trained = TRAINED / name / preset.name / f"{variant}_{seed}" / "run"
-    load_weights(model.eval(), Run.load(trained).weights)
+    run = _run(variant, seed, name, preset)
+    load_weights(model.eval(), run.weights)
+    trained.save_network(run, results.describe(variant, data.classes, preset), into, "network")
     images, regions = _first(data, LOCALISED)
     batches = zip(images.split(BATCH), regions.split(BATCH))
     localised = _means(study.localise(_all_maps(model, some), own) for some, own in batches)
@@ -72,6 +73,12 @@ def one(variant: str, seed: int, name: str, preset: Preset, home: Path) -> None:
     cascades = study.randomise(model, fresh, images[:RANDOMISED])
     # Last, because it marks the network as measured.
     common.write_csv(cascades, into / "cascades.csv", index=False, float_format="%.5f")
+
+
+def _run(variant: str, seed: int, name: str, preset: Preset) -> Run:
+    home = trained.RUNS / name / preset.name
+    rates = {task.variant: task.rate for task in trained.final(home)}
+    return Run.load(trained.Task(variant, rates[variant], seed).folder(home) / "run")
 
 
 def _first(data: Splits, n: int) -> tuple[Tensor, Tensor]:
@@ -125,7 +132,10 @@ def both_labels(variant: str, seed: int, preset: Preset, home: Path) -> None:
 
 
 def collect(home: Path, into: Path) -> None:
-    """Put the tables of all networks together, and save two networks that memorised labels."""
+    """Put the tables of all networks together, and copy the networks that the chapter shows."""
+    for variant in study.VARIANTS:
+        own = home / f"{variant}_{study.SEEDS[0]}" / "network.safetensors"
+        _copy(own, into / "networks" / f"{variant}.safetensors")
     networks = list(itertools.product(study.VARIANTS, study.SEEDS))
     for file in ("scores", "faithfulness", "cascades"):
         files = {(v, seed): home / f"{v}_{seed}" / f"{file}.csv" for v, seed in networks}
@@ -138,8 +148,12 @@ def collect(home: Path, into: Path) -> None:
     _join(files, into / "labels.csv")
     for labels in study.LABELS:
         folder = home / f"labels_{study.LABELS_VARIANTS[0]}_{study.LABELS_SEEDS[0]}"
-        with replacing(into / f"{labels}_labels.safetensors") as new:
-            new.write_bytes((folder / f"{labels}.safetensors").read_bytes())
+        _copy(folder / f"{labels}.safetensors", into / f"{labels}_labels.safetensors")
+
+
+def _copy(file: Path, to: Path) -> None:
+    with replacing(to) as new:
+        new.write_bytes(file.read_bytes())
 
 
 def _join(files: dict[tuple[str, int], Path], into: Path) -> None:

@@ -190,7 +190,7 @@ def energies() -> Figure:
 def layers() -> Figure:
     """Draw Grad-CAM maps of a plain VGG at three depths, for the true class."""
     images, labels, _, _ = material.images(8)
-    network = results.network("vgg")
+    network = attention_vs_grad_cam.network("vgg")
     maps = {
         name: gradcam(network, images, layer, labels)
         for name, layer in attention_vs_grad_cam.BLOCKS.items()
@@ -202,7 +202,7 @@ def pictures() -> Figure:
     """Draw attention, Grad-CAM and an edge map of one network."""
     images, *_ = material.images(8)
     found = attention_vs_grad_cam.maps(
-        results.network("softmax"), images
+        attention_vs_grad_cam.network("softmax"), images
     ) | attention_vs_grad_cam.controls(images)
     return _rows(
         {

@@ -15,6 +15,7 @@ from course_utils.models.output import Heads, Output, as_rgb
 
 Taps = Literal["before", "after"]
 VGGHead = Literal["dense", "average"]
+DenseInit = Literal["torchvision", "he"]
 # Indices of the five max-pools in vgg16_bn.features; those of vgg16 without batch norm differ.
 POOLS = (6, 13, 23, 33, 43)
 Network = TypeVar("Network", bound=nn.Module)
@@ -37,6 +38,7 @@ class VGG(nn.Module):
         *,
         width: float = 1.0,
         head: VGGHead = "average",
+        dense_init: DenseInit = "torchvision",
         pretrained: bool = False,
     ):
         """Build the network.
@@ -45,21 +47,26 @@ class VGG(nn.Module):
             num_classes: Number of classes.
             width: Factor on every channel count.
             head: ``dense`` or ``average``.
+            dense_init: Initial weights of the dense layers: ``torchvision`` draws them with a
+                standard deviation of 0.01 at every width; ``he`` with √(2 / inputs), which keeps
+                the size of the features the same from layer to layer (He et al. 2015). At full
+                width the two are nearly the same for the first dense layer.
             pretrained: Start from ImageNet weights; see `vgg16_features`. This includes the dense
                 layers, except the last.
 
         Raises:
-            ValueError: If the head is unknown; see also `vgg16_features`.
+            ValueError: If the head or its initialisation is unknown; see also `vgg16_features`.
             OSError: See `with_imagenet_weights`.
         """
         super().__init__()
         check_choice("head", head, VGGHead)
+        check_choice("dense_init", dense_init, DenseInit)
         self.features = vgg16_features(width, pretrained)
         channels = channels_before(self.features, POOLS[4])
         self.dense: nn.Sequential | None = None
         if head == "dense":
             hidden = scaled(4096, width)
-            self.dense = _dense_layers(channels, hidden)
+            self.dense = _dense_layers(channels, hidden, dense_init)
             if pretrained:
                 trained = with_imagenet_weights(vgg16_bn, VGG16_BN_Weights.IMAGENET1K_V1).classifier
                 self.dense[2].load_state_dict(trained[0].state_dict())
@@ -185,12 +192,13 @@ def with_imagenet_weights(build: Callable[..., Network], weights: Any) -> Networ
         ) from error
 
 
-def _dense_layers(channels: int, hidden: int) -> nn.Sequential:
-    """Return the first two dense layers of VGG16, initialised like torchvision's."""
+def _dense_layers(channels: int, hidden: int, init: DenseInit) -> nn.Sequential:
+    """Return the first two dense layers of VGG16, freshly initialised."""
     first = nn.Linear(49 * channels, hidden)
     second = nn.Linear(hidden, hidden)
     for linear in (first, second):
-        nn.init.normal_(linear.weight, std=0.01)
+        std = 0.01 if init == "torchvision" else (2 / linear.in_features) ** 0.5
+        nn.init.normal_(linear.weight, std=std)
         nn.init.zeros_(linear.bias)
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(7),

@@ -1,7 +1,7 @@
-"""The study of the chapter Results: AttnVGG with three alignments and its controls, five seeds.
+"""The study of the chapter Results: does attention help? AttnVGG, VGG16 and their controls.
 
-``python -m experiments.results`` trains and scores the networks. The package ships the results for
-the cluttered digits.
+``python -m experiments.results`` tunes, trains and scores the networks. The package ships the
+results for the cluttered digits.
 """
 
 from __future__ import annotations
@@ -10,21 +10,35 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Bool
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from course_utils.data.parts import SizedDataset, Splits
 from course_utils.models import VGG, AttnVGG, checkpoints
+from course_utils.models.output import Output
 from course_utils.studies.presets import Preset
 from course_utils.studies.variants import GALLERY as GALLERY
-from course_utils.studies.variants import Variant, check_variant, fit_with_gallery, width
+from course_utils.studies.variants import (
+    Variant,
+    best_setting,
+    check_variant,
+    fit_with_gallery,
+    width,
+)
 from course_utils.training.classification import classification_report
 from course_utils.training.evaluation import predict, score
+from course_utils.training.precision import fastest_precision
 from course_utils.training.run import Run
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "results"
-SEEDS = (0, 1, 2, 3, 4)
+TUNED = 0  # the seed with which the learning rates are tried
+SEEDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+FIVE = (0, 1, 2, 3, 4)
+RATES = (1e-3, 4e-3, 1.6e-2)  # each variant is trained with all of them
 EPOCHS_SHOWN = (1, 5, 20)  # as in "How attention improves a CNN's performance"
 
 
@@ -43,8 +57,11 @@ VARIANTS = {
     "repaired": _attn_vgg(alignment="softmax", **_REPAIRED),
     "repaired_average": _attn_vgg(alignment=None, **_REPAIRED),  # with the same losses
     "vgg": Variant(VGG, {"head": "average"}, SEEDS),
-    "vgg_dense": Variant(VGG, {"head": "dense"}, SEEDS),  # the head of VGG16 as published
+    "vgg_dense": Variant(VGG, {"head": "dense"}, FIVE),  # the head of VGG16 as published
+    "vgg_dense_he": Variant(VGG, {"head": "dense", "dense_init": "he"}, FIVE),
 }
+# Those whose networks are kept; the dense layers would take four megabytes each.
+KEPT = tuple(name for name, variant in VARIANTS.items() if variant.options["head"] != "dense")
 # Variants and controls that differ only in the attention weights: each pair shows their effect.
 ATTENTION = (
     ("sigmoid", "average"),
@@ -57,7 +74,9 @@ OTHER_PARTS = (
     ("average", "vgg"),  # two more scales
     ("repaired_average", "average"),  # finer taps, one classifier and one loss per descriptor
     ("vgg_dense", "vgg"),  # the dense layers
+    ("vgg_dense_he", "vgg"),  # the dense layers, with an initialisation that fits their width
     ("sigmoid", "vgg_dense"),  # all changes from VGG16 to AttnVGG at once
+    ("sigmoid", "vgg_dense_he"),
 )
 _NAMES: dict[Callable[..., nn.Module], str] = {
     network: name for name, network in checkpoints.NETWORKS.items()
@@ -103,24 +122,64 @@ def build(variant: str, classes: tuple[str, ...], preset: Preset, *, seed: int =
 
 
 def train(
-    variant: str, preset: Preset, data: Splits, folder: Path | str, *, seed: int = 0
+    variant: str, rate: float, preset: Preset, data: Splits, folder: Path | str, *, seed: int = 0
 ) -> tuple[nn.Module, Run]:
     """Train a variant from a seed; a run that was stopped continues from its last epoch.
 
     The maps of the first test images are kept after the epochs of `EPOCHS_SHOWN`.
+
+    Args:
+        variant: One of `VARIANTS`.
+        rate: The learning rate.
+        preset: Sets the width and the rest of the recipe.
+        data: Images to train and validate on, and test images for the maps.
+        folder: Folder of the run.
+        seed: Seed of the initial weights and of the order of the images.
     """
     model = build(variant, data.classes, preset, seed=seed)
     return model, fit_with_gallery(
-        model, data, preset.recipe, folder, seed=seed, epochs=EPOCHS_SHOWN, resume=True
+        model,
+        data,
+        replace(preset.recipe, lr=rate),
+        folder,
+        seed=seed,
+        epochs=EPOCHS_SHOWN,
+        resume=True,
+        precision=fastest_precision(),
     )
 
 
-def judge(model: nn.Module, dataset: SizedDataset) -> pd.Series:
-    """Return all scores of a network that the study reports: those of its answers and its maps."""
+def best_rate(tuning: pd.DataFrame) -> float:
+    """Return the learning rate of a variant with the best validation accuracy.
+
+    Args:
+        tuning: The rows of the variant in a table like `runs`.
+    """
+    return best_setting(tuning, "rate")
+
+
+def judge(model: nn.Module, dataset: SizedDataset) -> tuple[pd.Series, Bool[Tensor, " N"]]:
+    """Return the scores of a network's answers and maps, and which of N images it gets right."""
     output, labels, regions = predict(model, dataset)
     answers = classification_report(output.logits, labels)["value"]
     # Both tables have the accuracy.
-    return pd.concat([answers, score(output, labels, regions).drop("accuracy")])
+    scores = pd.concat([answers, score(output, labels, regions).drop("accuracy")])
+    return scores, answered(output) == labels
+
+
+def answered(output: Output) -> Tensor:
+    """Return the class of each image that a network answers."""
+    return output.logits.argmax(dim=1)
+
+
+def runs(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return all runs: one row per variant, learning rate and seed.
+
+    The columns are ``variant``, ``rate``, ``seed``, ``chosen`` (whether the rate was chosen for the
+    variant), and the accuracy and loss on the validation images in the best epoch. Only runs at a
+    chosen rate are scored on the test images, see `scores`.
+    """
+    return pd.read_csv(home / "runs.csv")
 
 
 def scores(home: Path = SHIPPED) -> pd.DataFrame:
@@ -128,8 +187,33 @@ def scores(home: Path = SHIPPED) -> pd.DataFrame:
     return pd.read_csv(home / "scores.csv")
 
 
+def correct(home: Path = SHIPPED) -> dict[str, Bool[Tensor, "seeds N"]]:
+    """Return which test images each network gets right: one row per seed, by variant."""
+    packed = load_file(home / "correct.safetensors")
+    return {name: unpack(bits) for name, bits in packed.items()}
+
+
+def pack(right: Bool[Tensor, "seeds N"]) -> Tensor:
+    """Return one bit per entry, and the number of columns in front, so `unpack` can cut the rest.
+
+    Raises:
+        ValueError: If there are 2**16 columns or more.
+    """
+    if right.shape[1] >= 2**16:
+        raise ValueError(f"expected fewer than {2**16} columns, got {right.shape[1]}")
+    bits = torch.from_numpy(np.packbits(right.numpy(), axis=1))
+    count = torch.tensor([divmod(right.shape[1], 256)] * len(right), dtype=torch.uint8)
+    return torch.cat([count, bits], dim=1)
+
+
+def unpack(packed: Tensor) -> Bool[Tensor, "seeds N"]:
+    """Return the table that `pack` packed."""
+    count = int(packed[0, 0]) * 256 + int(packed[0, 1])
+    return torch.from_numpy(np.unpackbits(packed[:, 2:].numpy(), axis=1, count=count)).bool()
+
+
 def histories(home: Path = SHIPPED) -> pd.DataFrame:
-    """Return the logs of all runs: one row per variant, seed and epoch."""
+    """Return the logs of the runs at chosen rates: one row per variant, seed and epoch."""
     return pd.read_csv(home / "histories.csv")
 
 
@@ -147,5 +231,10 @@ def maps(variant: str, seed: int = 0, home: Path = SHIPPED) -> dict[int, tuple[T
 
 
 def network(variant: str, home: Path = SHIPPED) -> nn.Module:
-    """Return the trained network of a variant's first seed, in evaluation mode."""
+    """Return the trained network of a variant's first seed, in evaluation mode.
+
+    Args:
+        variant: One of `KEPT`.
+        home: Folder of the results.
+    """
     return checkpoints.read(home / f"{variant}.safetensors")[0]

@@ -13,6 +13,7 @@ from torch import nn
 
 from course_utils.data.splits import Splits
 from course_utils.studies.presets import Preset
+from course_utils.training.precision import Precision
 from course_utils.training.recipes import Recipe
 from course_utils.training.run import Run
 from course_utils.training.trainer import fit
@@ -78,6 +79,7 @@ def fit_with_gallery(
     seed: int,
     epochs: Iterable[int],
     resume: bool,
+    precision: Precision | None = None,
 ) -> Run:
     """Train a network and keep its maps of the first test images.
 
@@ -89,6 +91,7 @@ def fit_with_gallery(
         seed: Seed of the order of the images.
         epochs: Epochs after which the maps are kept; 0 is before training.
         resume: Continue the run in the folder.
+        precision: See `fit`.
     """
     gallery = torch.stack([data.test[i][0] for i in range(GALLERY)])
     return fit(
@@ -100,6 +103,7 @@ def fit_with_gallery(
         resume=resume,
         gallery=gallery,
         snapshot_epochs=epochs,
+        precision=precision,
     )
 
 

@@ -7,6 +7,8 @@ from .evaluation import predict as predict
 from .losses import dice_loss as dice_loss
 from .losses import heads_loss as heads_loss
 from .losses import maps_loss as maps_loss
+from .precision import fastest_precision as fastest_precision
+from .precision import has_fast_bfloat16 as has_fast_bfloat16
 from .recipes import RECIPES as RECIPES
 from .recipes import Recipe as Recipe
 from .run import Run as Run

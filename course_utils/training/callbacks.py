@@ -92,7 +92,7 @@ class Progress(Timer):
         self, trainer: L.Trainer, module: L.LightningModule, *arguments: Any
     ) -> None:
         super().on_train_batch_end(trainer, module, *arguments)
-        self.bar.update()
+        self.bar.update(trainer.global_step - self.bar.n)  # 0 between two parts of a batch
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         super().on_train_epoch_end(trainer, module)

@@ -24,26 +24,43 @@ def processes() -> tuple[int, int]:
     return here, int(os.environ.get("WORLD_SIZE", here)) // here
 
 
+def share_of_batch(images: int, batch_size: int, world: int) -> int:
+    """Return how many images of each training batch one of ``world`` processes gets.
+
+    A training set that is smaller than the batch is a single batch.
+    """
+    return min(images, batch_size) // world
+
+
 class SplitsDataModule(L.LightningDataModule):
     """Data loaders for Lightning whose order depends on the seed and the epoch alone.
 
     A training set with a method ``fresh`` composes new images for every epoch. Several processes
-    share each training batch: together they see the same images as one process would.
+    share each training batch: together they see the same images as one process would. A process
+    cuts its share into parts, which the network sees one after the other.
 
     Args:
         data: The training and validation images.
-        batch_size: Images per training step, over all processes.
+        batch_size: Images per training step, over all processes and parts.
         seed: Seed of the order of the training images.
+        parts: Number of parts of a share.
     """
 
-    def __init__(self, data: Splits, batch_size: int, seed: int):
+    def __init__(self, data: Splits, batch_size: int, seed: int, parts: int = 1):
         super().__init__()
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
+        self.parts = parts
         if torch.cuda.is_available() and not hasattr(data.train, "fresh"):
             # One copy to the GPU for the whole training instead of one per batch.
             self.data = data._replace(train=on(data.train, "cuda"))
+
+    @property
+    def share(self) -> int:
+        """Images of each training batch that a process gets."""
+        assert self.trainer is not None  # Lightning sets it before training
+        return share_of_batch(len(self.data.train), self.batch_size, self.trainer.world_size)
 
     def train_dataloader(self) -> DataLoader:
         assert self.trainer is not None  # Lightning sets it before it asks for a loader
@@ -55,15 +72,15 @@ class SplitsDataModule(L.LightningDataModule):
         if torch.cuda.is_available():
             train = on(train, "cuda")
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, epoch))
-        # A list and not a generator, because a resumed run may read the order more than once.
-        order = torch.randperm(len(train), generator=generator).tolist()
+        order = torch.randperm(len(train), generator=generator)
         # Every world-th image, and the same number in every process: DDP would wait for ever for
-        # a process that has run out of batches.
-        share = order[: len(order) - len(order) % world][rank::world]
-        # A last batch of a single image would have no batch statistics.
-        drop = len(train) > self.batch_size
-        batch_size = self.batch_size // world
-        return DataLoader(cast(Dataset, train), batch_size, sampler=share, drop_last=drop)
+        # a process that has run out of batches. Images that don't fill a batch are left out.
+        batch = self.share * world
+        whole = len(order) // batch * batch
+        shares = [images[rank::world] for images in order[:whole].split(batch)]
+        # A list and not a generator, because a resumed run may read the order more than once.
+        parts = [part.tolist() for share in shares for part in share.tensor_split(self.parts)]
+        return DataLoader(cast(Dataset, train), batch_sampler=parts)
 
     def val_dataloader(self) -> DataLoader:
         # Every process validates on all images, so that their mean is exact.

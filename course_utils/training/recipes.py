@@ -29,7 +29,7 @@ class Recipe:
 
     Attributes:
         epochs: Largest number of passes over the training images.
-        batch_size: Images per step.
+        batch_size: Images per step, over all parts of the batch and all processes.
         lr: Learning rate; with one cycle, its peak.
         weight_decay: Weight decay of the optimiser.
         warmup: With one cycle, the share of the steps in which the rate rises to its peak.
@@ -42,6 +42,9 @@ class Recipe:
         clip: Largest norm of the gradient. If None, the gradient is not clipped.
         patience: Stop after this many epochs without a better validation accuracy. If None, train
             all epochs.
+        accumulate: Number of parts into which a batch is cut if it doesn't fit into memory. The
+            network sees one part after the other, and their gradients add up to the gradient of
+            the batch. Batch norm still takes its statistics from each part alone.
         loss: ``cross_entropy`` (one class is right) or ``binary_cross_entropy`` (yes or no for each
             class).
         augment: Mirror and shift the training images, see `mirror_and_shift`.
@@ -65,6 +68,7 @@ class Recipe:
     factor: float = 0.1
     clip: float | None = None
     patience: int | None = None
+    accumulate: int = 1
     loss: Loss = "cross_entropy"
     augment: bool = False
     map_weights: tuple[float, ...] = ()
@@ -83,6 +87,7 @@ class Recipe:
             ("every", self.every >= 1, "at least 1"),
             ("factor", self.factor > 0, "positive"),
             ("clip", self.clip is None or self.clip > 0, "positive or None"),
+            ("accumulate", self.accumulate >= 1, "at least 1"),
             ("patience", self.patience is None or self.patience >= 1, "at least 1 or None"),
             ("map_weights", all(0 <= w < math.inf for w in self.map_weights), "at least 0"),
         ):

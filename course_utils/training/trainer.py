@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import pandas as pd
@@ -44,8 +44,9 @@ from course_utils.training.checkpointing import (
     WholeFiles,
     check_run_folder,
 )
-from course_utils.training.datamodule import SplitsDataModule, processes
+from course_utils.training.datamodule import SplitsDataModule, processes, share_of_batch
 from course_utils.training.losses import heads_loss, maps_loss
+from course_utils.training.precision import LightningPrecision, Precision, lightning_precision
 from course_utils.training.recipes import Recipe
 from course_utils.training.resuming import ResumePoint, best_weights, log_files, resume_point
 from course_utils.training.run import HISTORY_COLUMNS, Run
@@ -105,7 +106,9 @@ class Classifier(L.LightningModule):
             batch_size=len(labels),
             sync_dist=True,
         )
-        return loss
+        # Lightning divides by the number of parts, as if all were of the same size.
+        share = self.trainer.datamodule.share
+        return loss * (len(labels) * self.recipe.accumulate / share)
 
     def validation_step(self, batch: Sequence[Tensor], _: int) -> None:
         images, labels, *_regions = batch
@@ -140,6 +143,7 @@ def fit(
     snapshot_epochs: Iterable[int] = (),
     resume: bool = False,
     about: dict[str, Any] | None = None,
+    precision: Precision | None = None,
 ) -> Run:
     """Train a model on the training split, and choose its best epoch on the validation split.
 
@@ -148,9 +152,10 @@ def fit(
     mode; modules that you have frozen one by one stay as they are.
 
     Training uses a GPU if there is one, in mixed precision: bfloat16, or float16 on cards without
-    it. If torchrun starts the program, training uses as many GPUs (or processes, without a GPU) as
-    torchrun asks for, and they share the recipe's batch. All processes, on every machine, must see
-    the same folder.
+    it. On a CPU it uses float32 unless you ask for bfloat16, which is faster on processors that
+    have instructions for it (see `has_fast_bfloat16`). If torchrun starts the program, training
+    uses as many GPUs (or processes, without a GPU) as torchrun asks for, and they share the
+    recipe's batch. All processes, on every machine, must see the same folder.
 
     Args:
         model: A network of `models`. Training starts from its current weights.
@@ -168,6 +173,8 @@ def fit(
             without ``resume`` on a model that has the trained weights.
         about: Plain values that describe what is trained. They are stored in the checkpoint, and a
             resumed run must be given the same.
+        precision: Number format of convolutions and matrix products; the weights, batch norm and
+            the optimiser stay in float32. If None, the format that suits the device.
 
     Returns:
         The log, the attention maps and the weights of the best epoch.
@@ -179,12 +186,13 @@ def fit(
         NotADirectoryError, IsADirectoryError: If there is a file in the place of a folder, or the
             reverse.
         ValueError: If the seed is out of range; if another run wrote into the folder at the same
-            time; if there are no images to train or to validate on; if the processes can't share
-            a batch evenly; if a network with batch norm gets a single image per step; if the recipe
-            has map weights and the network has another number of maps, or the images have no
-            regions; if the training loss is NaN or infinite; or if the run can't be resumed,
-            because both checkpoints are damaged, a later version of the course wrote them, or the
-            recipe, the seed, ``about``, the images or the network have changed.
+            time; if there are no images to train or to validate on; if the processes and the parts
+            of the recipe can't share a batch evenly; if a network with batch norm gets a single
+            image at a time; if the precision is unknown, or is float16 on a CPU; if the recipe has
+            map weights and the network has another number of maps, or the images have no regions;
+            if the training loss is NaN or infinite; or if the run can't be resumed, because both
+            checkpoints are damaged, a later version of the course wrote them, or the recipe, the
+            seed, ``about``, the images or the network have changed.
 
     Warns:
         UserWarning: If a checkpoint to resume from is damaged or missing, so the other one is used.
@@ -193,9 +201,10 @@ def fit(
     check_seed(seed)
     check_run_folder(folder)
     _check_sizes(data, recipe)
+    numbers = lightning_precision(precision)
     if not model.training:  # Lightning trains it in the mode it finds it in
         model.train()
-    _check_batch_norm(model, len(data.train), recipe.batch_size)
+    _check_batch_norm(model, len(data.train), recipe)
     L.seed_everything(seed, verbose=False)
     _check_model(model, data, recipe)  # first, so that a mistake deletes no earlier run
     settings = dict(recipe=asdict(recipe), seed=seed, about=about, data=fingerprints(data))
@@ -211,7 +220,7 @@ def fit(
         # A run that ran out of patience is over. If asked for the epochs that it already has,
         # Lightning loads the checkpoint and stops at once.
         epochs = start.ended_after or recipe.epochs
-        trainer = _lightning_trainer(folder, recipe, epochs, [history, snapshots])
+        trainer = _lightning_trainer(folder, recipe, epochs, [history, snapshots], numbers)
         module = Classifier(model, recipe, seed, settings)
         try:
             interrupted = _train(trainer, module, data, start.checkpoint)
@@ -231,30 +240,32 @@ def fit(
 
 
 def _check_sizes(data: Splits, recipe: Recipe) -> None:
-    """Check that there are images, and that the processes can share a batch."""
+    """Check that there are images, and that the processes and parts can share a batch."""
     if not (len(data.train) and len(data.val)):
         raise ValueError(
             f"expected images to train on and to validate on, "
             f"got {len(data.train)} and {len(data.val)}"
         )
     here, machines = processes()
-    if recipe.batch_size % (here * machines):
+    shares = here * machines * recipe.accumulate
+    if recipe.batch_size % shares:
         raise ValueError(
-            f"expected a batch size that {here * machines} processes can share evenly, "
-            f"got {recipe.batch_size}"
+            f"expected a batch size that is a multiple of {shares} ({here * machines} processes, "
+            f"accumulate={recipe.accumulate}), got {recipe.batch_size}"
         )
 
 
-def _check_batch_norm(model: nn.Module, images: int, batch_size: int) -> None:
+def _check_batch_norm(model: nn.Module, images: int, recipe: Recipe) -> None:
     """Check that batch norm, if there is any, gets several images to take a mean over."""
     here, machines = processes()
-    per_step = min(images, batch_size) // (here * machines)
+    share = share_of_batch(images, recipe.batch_size, here * machines)
+    per_step = share // recipe.accumulate
     normed = any(module.training and isinstance(module, _BatchNorm) for module in model.modules())
     if per_step < 1 + normed:
         needs = "batch norm needs at least two images" if normed else "expected at least one image"
         raise ValueError(
-            f"{needs} per step in each process, got {per_step} "
-            f"({images} images, batch size {batch_size}, {here * machines} processes)"
+            f"{needs} per step in each process, got {per_step} ({images} images, batch size "
+            f"{recipe.batch_size}, {here * machines} processes, accumulate={recipe.accumulate})"
         )
 
 
@@ -275,7 +286,11 @@ def _check_model(model: nn.Module, data: Splits, recipe: Recipe) -> None:
 
 
 def _lightning_trainer(
-    folder: Path, recipe: Recipe, epochs: int, records: list[Callback]
+    folder: Path,
+    recipe: Recipe,
+    epochs: int,
+    records: list[Callback],
+    precision: LightningPrecision,
 ) -> L.Trainer:
     here, machines = processes()
     cuda, several = torch.cuda.is_available(), here * machines > 1
@@ -288,7 +303,7 @@ def _lightning_trainer(
         strategy="ddp_find_unused_parameters_true" if several else "auto",
         use_distributed_sampler=False,  # SplitsDataModule shares the images itself
         sync_batchnorm=cuda and several,  # PyTorch can't do it on CPUs
-        precision=_precision(),
+        precision=precision,
         logger=CSVLogger(folder, name=LOG),
         log_every_n_steps=1,
         num_sanity_val_steps=0,
@@ -296,17 +311,10 @@ def _lightning_trainer(
         enable_progress_bar=False,  # Progress is shorter
         enable_model_summary=False,
         gradient_clip_val=recipe.clip,
+        accumulate_grad_batches=recipe.accumulate,
         callbacks=_callbacks(folder, recipe, records),
         plugins=WholeFiles(),
     )
-
-
-def _precision() -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-    if not torch.cuda.is_available():
-        return "32-true"
-    # Both take half the memory. Small gradients vanish in float16 unless the loss is scaled up
-    # first, which Lightning does.
-    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
 def _callbacks(folder: Path, recipe: Recipe, records: list[Callback]) -> list[Callback]:
@@ -330,7 +338,8 @@ def _train(trainer: L.Trainer, module: Classifier, data: Splits, checkpoint: Pat
     """Train to the end, and return whether Ctrl-C interrupted it."""
     try:
         with _restoring_ctrl_c():
-            batches = SplitsDataModule(data, module.recipe.batch_size, module.seed)
+            recipe = module.recipe
+            batches = SplitsDataModule(data, recipe.batch_size, module.seed, recipe.accumulate)
             trainer.fit(module, batches, ckpt_path=checkpoint)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into an exit
         return True

@@ -47,17 +47,26 @@ def times(folder):
 def trained(tmp_path_factory):
     """Folder of two variants of Results, trained from two seeds each, and their splits."""
     home = tmp_path_factory.mktemp("runs")
-    for variant in FEW:
-        for seed in (0, 1):
-            train_results.one(variant, seed, common.DIGITS, TINY, home / common.DIGITS / "smoke")
+    runs = home / common.DIGITS / "smoke"
+    with pytest.MonkeyPatch.context() as patch:
+        _use_few(patch)
+        for task in train_results.tuning():
+            train_results.one(task, common.DIGITS, TINY, runs)
+        for task in train_results.final(runs):
+            train_results.one(task, common.DIGITS, TINY, runs)
     return home, load(**DATA)
+
+
+def _use_few(monkeypatch):
+    monkeypatch.setattr(results, "VARIANTS", FEW)
+    monkeypatch.setattr(results, "SEEDS", (0, 1))
+    monkeypatch.setattr(results, "RATES", (2e-3, 8e-3))
 
 
 @pytest.fixture
 def few(monkeypatch):
     """Results with two variants and two seeds."""
-    monkeypatch.setattr(results, "VARIANTS", FEW)
-    monkeypatch.setattr(results, "SEEDS", (0, 1))
+    _use_few(monkeypatch)
 
 
 @pytest.mark.slow
@@ -66,18 +75,29 @@ def test_results_are_trained_and_collected(trained, tmp_path):
     """The tables contain the values of the networks that are saved beside them."""
     home, digits = trained
     runs = home / common.DIGITS / "smoke"
-    before = times(runs)
-    train_results.one("softmax", 0, common.DIGITS, TINY, runs)
+    before, tasks = times(runs), train_results.final(runs)
+    train_results.one(tasks[0], common.DIGITS, TINY, runs)
     assert times(runs) == before
-    train_results.collect(digits.classes, TINY, runs, tmp_path)
+    train_results.collect(tasks, digits.classes, TINY, runs, tmp_path)
     scores = results.scores(tmp_path).set_index(["variant", "seed"])
     assert scores.index.tolist() == [(variant, seed) for variant in FEW for seed in (0, 1)]
     assert scores["energy 1"].isna().tolist() == [False, False, True, True]
     for variant in FEW:
-        again = results.judge(results.network(variant, tmp_path), digits.test)
+        again, right = results.judge(results.network(variant, tmp_path), digits.test)
+        rows = results.correct(tmp_path)[variant]
+        assert rows.double().mean(dim=1).tolist() == pytest.approx(
+            scores.accuracy[variant], abs=1e-5
+        )
+        assert (rows[0] != right).double().mean() < 0.03
         for name in ("accuracy", "AUC", "loss"):
             # Weights are in half precision.
             assert scores.loc[(variant, 0), name] == pytest.approx(again[name], abs=0.02)
+    tried = results.runs(tmp_path)
+    assert len(tried) == 2 * 3  # two rates from one seed, and the better one from another
+    assert tried.groupby("variant").chosen.sum().tolist() == [2, 2]
+    for _, rows in tried.groupby("variant"):
+        first = rows[rows.seed == results.TUNED]
+        assert rows[rows.chosen].rate.unique().tolist() == [results.best_rate(first)]
     logs = results.histories(tmp_path)
     assert logs.groupby(["variant", "seed"]).epoch.apply(list).tolist() == [[1, 2]] * 4
     assert json.loads((tmp_path / "preset.json").read_text()) == json.loads(
@@ -89,7 +109,8 @@ def test_results_are_trained_and_collected(trained, tmp_path):
 @pytest.mark.usefixtures("few")
 def test_collected_maps_are_by_epoch_and_tap(trained, tmp_path):
     home, digits = trained
-    train_results.collect(digits.classes, TINY, home / common.DIGITS / "smoke", tmp_path)
+    runs = home / common.DIGITS / "smoke"
+    train_results.collect(train_results.final(runs), digits.classes, TINY, runs, tmp_path)
     maps = results.maps("softmax", 1, tmp_path)
     assert {epoch: len(taps) for epoch, taps in maps.items()} == {1: 2, 5: 0, 20: 0}
     assert [tuple(m.shape) for m in maps[1]] == [(8, 1, 8, 8), (8, 1, 4, 4)]
@@ -98,6 +119,7 @@ def test_collected_maps_are_by_epoch_and_tap(trained, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few")
 def test_maps_are_measured_and_collected(trained, tmp_path, monkeypatch):
     """Two networks, and one pair that memorises labels; the tables contain their values."""
     monkeypatch.setattr(attention_vs_grad_cam, "VARIANTS", FEW)
@@ -105,7 +127,7 @@ def test_maps_are_measured_and_collected(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(attention_vs_grad_cam, "LABELS_VARIANTS", ("softmax",))
     monkeypatch.setattr(attention_vs_grad_cam, "LABELS_SEEDS", (0,))
     monkeypatch.setattr(attention_vs_grad_cam, "LABELS_RECIPE", Recipe(epochs=1))
-    monkeypatch.setattr(measure_maps, "TRAINED", trained[0])
+    monkeypatch.setattr(train_results, "RUNS", trained[0])
     for limit in ("LOCALISED", "PERTURBED", "RANDOMISED"):
         monkeypatch.setattr(measure_maps, limit, 4)
     counts = {"train": 32, "val": 1, "test": 6}
@@ -125,10 +147,8 @@ def test_maps_are_measured_and_collected(trained, tmp_path, monkeypatch):
 
     measure_maps.collect(home, into)
     found = attention_vs_grad_cam.scores(into).set_index(["variant", "seed", "method"])
-    runs, digits = trained
-    network = results.build("vgg", digits.classes, TINY).eval()
-    run = Run.load(runs / common.DIGITS / "smoke" / "vgg_0" / "run")
-    network.load_state_dict(run.weights)
+    _, digits = trained
+    network = attention_vs_grad_cam.network("vgg", into)
     images, regions = (torch.stack([digits.test[i][part] for i in range(4)]) for part in (0, 2))
     maps = attention_vs_grad_cam.maps(network, images)
     expected = attention_vs_grad_cam.localise(maps, regions)["CAM"].mean()
