@@ -8,6 +8,7 @@
 - `self_attention_blocks`: drawings of self-attention in CNNs and of a vision transformer.
 - `gate_blocks`: drawings of gates, with the weights of a real run.
 - `mechanisms`: drawings of kinds of attention, with the maps of a real run.
+- `run_drawings`: drawings of a training run and of a shared batch, with the numbers of a real run.
 - `tables`: tables of scores, and tables drawn as heat maps.
 - `drawing`: the sheet that diagrams are drawn on.
 - `wiring`: how a network is wired, found by running it.

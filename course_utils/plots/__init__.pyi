@@ -2,6 +2,7 @@ from . import attention_blocks as attention_blocks
 from . import diagrams as diagrams
 from . import gate_blocks as gate_blocks
 from . import mechanisms as mechanisms
+from . import run_drawings as run_drawings
 from . import self_attention_blocks as self_attention_blocks
 from .canvas import BOX_COLOUR as BOX_COLOUR
 from .canvas import DPI as DPI

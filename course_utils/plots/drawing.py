@@ -27,6 +27,7 @@ Number = float | int
 Point = tuple[Number, Number]
 SMALL = 13  # font size of shapes, in units of the drawing; names have 15
 LARGEST = 128  # pixels: larger images are drawn smaller than that
+DASHES = {"stroke_dasharray": "5 4"}
 NARROWEST = 0.85  # on a narrower page the drawing scrolls, so its smallest text keeps 11 pixels
 
 
@@ -102,6 +103,7 @@ class Diagram:
         symbol: Symbol | None = None,
         *,
         strong: bool = False,
+        dashed: bool = False,
     ) -> None:
         """Draw a rounded box centred at a point, with a line of text and smaller ones below it."""
         corner = {"x": x - width / 2, "y": y - height / 2, "width": width, "height": height}
@@ -114,6 +116,7 @@ class Diagram:
             fill_opacity=opacity,
             stroke_width=3.5 if strong else 1.4,
             stroke_opacity=0.5 if symbol is None else 1,
+            **DASHES if dashed else {},
         )
         for i, line in enumerate(lines):
             shift = 18 * (i - (len(lines) - 1) / 2)
@@ -134,6 +137,7 @@ class Diagram:
         symbol: Symbol | None = None,
         head: bool = True,
         thickness: Number = 1.8,
+        dashed: bool = False,
     ) -> None:
         """Draw a line through points, with a head at the last one."""
         (x0, y0), (x, y) = points[-2:]
@@ -141,7 +145,8 @@ class Diagram:
         dx, dy = (x - x0) / length, (y - y0) / length
         end = (x - 7 * dx, y - 7 * dy) if head else (x, y)
         path = " ".join(f"{a:g},{b:g}" for a, b in (*points[:-1], end))
-        self._shape("polyline", symbol, points=path, fill="none", stroke_width=thickness)
+        line = {"stroke_width": thickness} | (DASHES if dashed else {})
+        self._shape("polyline", symbol, points=path, fill="none", **line)
         if head:
             left, right = ((x - 9 * dx - s * dy, y - 9 * dy + s * dx) for s in (4.5, -4.5))
             corners = " ".join(f"{a:g},{b:g}" for a, b in ((x, y), left, right))
