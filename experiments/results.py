@@ -1,12 +1,12 @@
 """Tune, train and score the networks of the chapter Results.
 
-`python -m experiments.results` trains each variant at three learning rates, chooses the one with
-the best validation accuracy, trains the variant at that rate from the other seeds, and scores it on
-the test images: about 110 runs of two minutes each, on two cores one and three quarter hours. The
-tables, the maps and the networks of the first seed go into the package. With another `--data` or
-`--preset`, such as gpu for networks of the published width, these go to `runs/results/`, where the
-chapter reads them too. Finished runs are kept and a stopped run continues, so the same command
-again completes the experiment.
+`python -m experiments.results` trains each variant at four learning rates from one seed, and at the
+better two of them from a second seed; the rate with the best mean validation accuracy is chosen.
+Then it trains the variant at that rate from the other seeds, and scores it on the test images:
+about 65 runs of two minutes each, an hour on two cores. The tables, the maps and the networks of
+the first seed go into the package. With another `--data` or `--preset`, such as gpu for networks of
+the published width, these go to `runs/results/`, where the chapter reads them too. Finished runs
+are kept and a stopped run continues, so the same command again completes the experiment.
 """
 
 from __future__ import annotations
@@ -61,9 +61,31 @@ def one(task: Task, name: str, preset: Preset, home: Path) -> None:
     common.write_csv(judged, folder / "scores.csv")  # last, because it marks the run as finished
 
 
-def tuning() -> list[Task]:
-    """Return the runs that choose the learning rates."""
-    return [Task(*run, results.TUNED) for run in itertools.product(results.VARIANTS, results.RATES)]
+def first_tuning() -> list[Task]:
+    """Return the runs that try all learning rates, from one seed."""
+    pairs = itertools.product(results.TRAINED, results.RATES)
+    return [Task(*pair, results.TUNED[0]) for pair in pairs]
+
+
+def second_tuning(home: Path) -> list[Task]:
+    """Return the runs that try the better rates from another seed; none before the first."""
+    if not _finished(first_tuning(), home):
+        return []
+    tried = validated(first_tuning(), home).groupby("variant")
+    return [
+        Task(variant, rate, results.TUNED[1])
+        for variant in results.TRAINED
+        for rate in results.better_half(tried.get_group(variant))
+    ]
+
+
+def tuning(home: Path) -> list[Task]:
+    """Return all runs that choose the learning rates, as far as they are known."""
+    return first_tuning() + second_tuning(home)
+
+
+def _finished(tasks: list[Task], home: Path) -> bool:
+    return bool(tasks) and all((task.folder(home) / "scores.csv").exists() for task in tasks)
 
 
 def validated(tasks: list[Task], home: Path) -> pd.DataFrame:
@@ -78,16 +100,16 @@ def validated(tasks: list[Task], home: Path) -> pd.DataFrame:
 
 def final(home: Path) -> list[Task]:
     """Return the runs at the chosen rates; none if not all rates have been tried."""
-    if not all((task.folder(home) / "scores.csv").exists() for task in tuning()):
+    if not _finished(second_tuning(home), home):
         return []
-    tried = validated(tuning(), home)
+    tried = validated(tuning(home), home)
     rates = {variant: results.best_rate(rows) for variant, rows in tried.groupby("variant")}
     # All variants of a seed before the next seed: a stopped experiment is balanced.
     return [
         Task(variant, rates[variant], seed)
         for seed in results.SEEDS
-        for variant, chosen in results.VARIANTS.items()
-        if seed in chosen.seeds
+        for variant in results.TRAINED
+        if seed in results.VARIANTS[variant].seeds
     ]
 
 
@@ -103,7 +125,7 @@ def collect(
         home: Folder that `one` wrote to.
         into: Folder from which the study reads its results.
     """
-    tasks = sorted(tasks, key=lambda task: (list(results.VARIANTS).index(task.variant), task.seed))
+    tasks = sorted(tasks, key=lambda task: (results.TRAINED.index(task.variant), task.seed))
     rows, logs, correct = [], [], {}
     for variant, group in itertools.groupby(tasks, key=lambda task: task.variant):
         kept: dict[str, Tensor] = {}
@@ -121,7 +143,7 @@ def collect(
         correct[variant] = results.pack(torch.stack(right))
         write_tensors(into / f"{variant}_maps.safetensors", kept)
     write_tensors(into / "correct.safetensors", correct)
-    tried = [task for task in tuning() if task not in tasks]
+    tried = [task for task in tuning(home) if task not in tasks]
     found = pd.concat(
         [validated(tasks, home).assign(chosen=True), validated(tried, home).assign(chosen=False)]
     ).sort_values(["variant", "rate", "seed"])
@@ -168,10 +190,11 @@ def main() -> None:
         }
         common.run_jobs(jobs, options.workers)
 
-    train(tuning())
+    train(first_tuning())
+    train(second_tuning(home))
     tasks = final(home)
     train(tasks)
-    needed = [task.folder(home) / "scores.csv" for task in tasks or tuning()]
+    needed = [task.folder(home) / "scores.csv" for task in tasks or tuning(home)]
     common.collect_if_whole(
         needed,
         lambda into: collect(
