@@ -1,4 +1,5 @@
-import math
+import copy
+import io
 
 import torch
 from torch import nn
@@ -63,22 +64,75 @@ def by_optimizer(model, images, labels, sizes):
     (sum(losses) / sum(sizes)).backward()
 
 
-def cosine(start, end, share):
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+def order(n, seed, epoch):
+    random = torch.Generator().manual_seed(1009 * seed + epoch)
+    return torch.randperm(n, generator=random)
 
 
-def cycle(along=cosine, divide=25, shift=1, last=1e4):
-    def one_cycle(t, n, peak, warmup):
-        top, first = warmup * n - shift, peak / divide
-        if t <= top:
-            return along(first, peak, t / top)
-        return along(peak, first / last, (t - top) / (n - 1 - top))
-
-    return one_cycle
+def order_by_seed(n, seed, epoch):
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
 
-def up_again(t, n, peak, warmup):
-    return peak if warmup * n - 1 < t < n - 1 else cycle()(t, n, peak, warmup)
+def order_by_sum(n, seed, epoch):
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed + epoch))
+
+
+def order_by_torch(n, seed, epoch):
+    torch.manual_seed(1009 * seed + epoch)
+    return torch.randperm(n)
+
+
+def save(model, optimizer, schedule, best):
+    parts = (model.state_dict(), optimizer.state_dict(), schedule.state_dict(), best)
+    return copy.deepcopy(parts)
+
+
+def restore(saved, *parts):
+    for part, state in zip(parts, saved):
+        part.load_state_dict(state)
+    return saved[-1]
+
+
+def without(*left_out):
+    """Restore everything except some parts, by position."""
+
+    def restore(saved, *parts):
+        for i, (part, state) in enumerate(zip(parts, saved)):
+            if i not in left_out:
+                part.load_state_dict(state)
+        return saved[-1]
+
+    return restore
+
+
+def references(model, optimizer, schedule, best):
+    return model.state_dict(), optimizer.state_dict(), schedule.state_dict(), best
+
+
+def half_copied(model, optimizer, schedule, best):
+    weights, *others = references(model, optimizer, schedule, best)
+    return copy.deepcopy(weights), *others
+
+
+def in_bytes(*run):
+    file = io.BytesIO()
+    torch.save(references(*run), file)
+    return file.getvalue()
+
+
+def from_bytes(saved, *parts):
+    return restore(torch.load(io.BytesIO(saved), weights_only=True), *parts)
+
+
+def only_parameters(saved, model, optimizer, schedule):
+    parameters = dict(model.named_parameters())
+    model.load_state_dict({k: v for k, v in saved[0].items() if k in parameters}, strict=False)
+    return without(0)(saved, model, optimizer, schedule)
+
+
+def saved_with_a_step(model, optimizer, schedule, best):
+    optimizer.step()
+    return save(model, optimizer, schedule, best)
 
 
 RIGHT = torch.zeros(
@@ -112,26 +166,38 @@ CASES = {
         right=[in_parts(lambda part, n, parts: part / n), by_optimizer],
         given=batch,
     ),
-    "one_cycle": Case(
+    "repeatable": Case(
         wrong=[
-            (lambda t, n, peak, warmup: peak, "starts at 1 of the peak"),
+            ((lambda n, seed, epoch: torch.randperm(n), save, restore), "generator of its own"),
+            ((lambda n, seed, epoch: torch.arange(n), save, restore), "doesn't shuffle"),
+            ((order_by_seed, save, restore), "same in every epoch"),
+            ((lambda n, seed, epoch: order(n, 0, epoch), save, restore), "same for all seeds"),
+            ((order_by_sum, save, restore), "order of seed 0's second epoch"),
+            ((lambda n, seed, epoch: torch.zeros(n), save, restore), "each image exactly once"),
+            ((lambda n, seed, epoch: [*range(n)], save, restore), r"of shape \(48\), not a list"),
+            ((order, references, restore), "the weights of the last epoch"),
+            ((order, half_copied, restore), "the optimiser's means of the last epoch"),
+            ((order, saved_with_a_step, restore), "Your save changes the network"),
+            ((order, save, without(0)), "doesn't bring the weights back"),
+            ((order, save, only_parameters), "running mean and variance aren't"),
+            ((order, save, without(1)), "the optimiser isn't"),
+            ((order, save, without(1, 2)), "the optimiser isn't"),
+            ((order, save, without(2)), "the schedule isn't"),
             (
-                cycle(along=lambda start, end, share: start + (end - start) * share),
-                "The ends are right, but on the way up",
+                (order, save, lambda *run: restore(*run) and None),
+                "restore should also return the best",
             ),
-            (cycle(shift=0), r"peak is at t = \d+ of \d+"),
-            (cycle(last=400), r"last step has 0\.0025 of the first rate"),
-            (
-                lambda *given: 0.9999 * cycle()(*given) if given[0] else cycle()(*given),
-                r"step \d+ has 0\.9999 of",
-            ),
-            (up_again, "The ends are right, but on the way down"),
-            (
-                lambda t, n, peak, warmup: [peak],
-                "^The rate of step 0 of [0-9]+ should be one number, not a list",
-            ),
+            ((order, save, lambda *run: restore(*run) * 0), "but restore returns 0"),
+            ((order, save, lambda *_: None), "^Nothing to check yet"),
+            ((order, lambda *_: None, restore), "^Nothing to check yet"),
+            ((order, save), "Pass three functions"),
+            (order, "Pass three functions"),
         ],
-        right=[cycle(), lambda *given: torch.tensor(cycle()(*given), dtype=torch.double)],
+        right=[
+            (order, save, restore),
+            [order, in_bytes, from_bytes],
+            (order_by_torch, save, restore),
+        ],
     ),
     "reported": Case(
         wrong=[
