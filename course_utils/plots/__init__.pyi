@@ -1,4 +1,5 @@
 from . import attention_blocks as attention_blocks
+from . import comparison_drawings as comparison_drawings
 from . import diagrams as diagrams
 from . import gate_blocks as gate_blocks
 from . import mechanisms as mechanisms
