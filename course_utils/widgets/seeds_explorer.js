@@ -1,4 +1,5 @@
-/* SeedsExplorer: pairs of runs of two variants, their mean difference, its interval, a verdict. */
+/* SeedsExplorer: pairs of runs of two variants, their mean difference, its interval, a verdict,
+   and the false alarms that come with looking again and again. */
 
 const mean = (values) => sum(values) / values.length;
 const deviation = (values) =>
@@ -49,6 +50,7 @@ const used = (start, count, all) => Array.from({ length: count }, (_, i) => (sta
 
 const FIRST = "#2a788e";
 const SECOND = "#d95f02";
+const BELOW = "display: block; margin-top: 0.4rem";
 const minus = (text) => text.replace("-", "−");
 const signed = (value, digits) => minus((value < 0 ? "" : "+") + value.toFixed(digits));
 
@@ -57,9 +59,9 @@ const digitsFor = (range) => Math.min(6, Math.max(3, Math.ceil(2 - Math.log10(ra
 
 /** A line from low to high with a few round numbers below it. */
 function axis(low, high, x, y) {
-  const rough = (high - low) / 4;
+  const rough = (high - low) / 3; // never above it, so there is a number on either side of zero
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((m) => m * power >= rough);
+  const step = power * ([5, 2].find((m) => m * power <= rough) ?? 1);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   const parts = [svg("line", { x1: x(low), x2: x(high), y1: y, y2: y, stroke: "currentColor" })];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) {
@@ -97,7 +99,38 @@ function readTraits(model) {
     scores: model.get("scores"),
     values: model.get("values"),
     lower: model.get("lower_is_better"),
+    alarms: model.get("false_alarms"),
   };
+}
+
+/** The looks at each comparison: how many seeds were used. Its key is the score, pair and start. */
+class Looks {
+  #byComparison = new Map();
+
+  /** Remember a look; return all looks at the same comparison, and how many others there are. */
+  add(comparison, count) {
+    const looks = this.#byComparison.get(comparison) ?? new Set();
+    this.#byComparison.set(comparison, looks.add(count));
+    return { looks: [...looks].sort((a, b) => a - b), others: this.#byComparison.size - 1 };
+  }
+}
+
+/** Where the table of false alarms has these looks: each number of seeds from 2 on is a bit. */
+const indexOf = (looks) => sum(looks.map((n) => 2 ** (n - 2)));
+
+/** Say how often so many looks raise a false alarm. */
+function warned({ looks, others }, alarms) {
+  const percent = `${(100 * alarms[indexOf(looks)]).toFixed(1)} %`;
+  const rate =
+    looks.length > 1
+      ? `If there were no effect, at least one of these ${looks.length} intervals would exclude ` +
+        `zero in ${percent} of experiments, not in 5 %.`
+      : `If there were no effect, the interval would exclude zero in ${percent} of experiments.`;
+  const more = `You have also looked at ${others} other comparison${others > 1 ? "s" : ""}.`;
+  return (
+    `Looks at this comparison so far: ${looks.length} (at ${listed(looks)} seeds). ` +
+    `${rate}${others ? ` ${more}` : ""}`
+  );
 }
 
 /** The heights in both charts: two rows of runs, the axis, and in between the interval. */
@@ -210,6 +243,8 @@ function choices(model, { seeds, variants, scores, values }) {
   return {
     kind,
     title: scores[kind],
+    // Exchanging the variants only changes the sign.
+    comparison: [kind, ...[...pair].sort((a, b) => a - b), model.get("start")].join(),
     names: pair.map((variant) => variants[variant]),
     chosen: used(model.get("start"), model.get("count"), seeds.length),
     // A variant that has no such score has null in place of each run's value.
@@ -245,7 +280,8 @@ function described({ lower }, { kind, names, runsOf, chosen, every, middle, marg
   const low = signed(middle - margin, digits);
   const high = signed(middle + margin, digits);
   const verdict = beyond
-    ? `The interval excludes zero: ${names[0]} is ${better ? "better" : "worse"}`
+    ? `Difference in these ${chosen.length} pairs: the interval excludes zero, and ` +
+      `${names[0]} is ${better ? "better" : "worse"}`
     : "Undecided: the interval includes zero";
   const above = chosen.filter((i) => every[i] > 0).length;
   return (
@@ -256,7 +292,7 @@ function described({ lower }, { kind, names, runsOf, chosen, every, middle, marg
 }
 
 /** Draw the runs and, where both variants have the score, their differences. */
-function draw(model, data, { runs, gains, right, status }) {
+function draw(model, data, { runs, gains, right, status, looks }) {
   const chosen = choices(model, data);
   const comparable = chosen.runsOf.every(Boolean);
   drawRuns(runs, chosen);
@@ -267,7 +303,11 @@ function draw(model, data, { runs, gains, right, status }) {
   }
   const found = { ...chosen, ...compared(chosen) };
   drawGains(gains, found);
-  status.textContent = `${heading(data, chosen)}: ${described(data, found)}`;
+  const seen = looks.add(chosen.comparison, chosen.chosen.length);
+  status.replaceChildren(
+    element("span", {}, `${heading(data, chosen)}: ${described(data, found)}`),
+    element("span", { className: "course-looks", style: BELOW }, warned(seen, data.alarms)),
+  );
 }
 
 const chart = () => svg("svg", { viewBox: "0 0 400 178", role: "img", class: "course-values" });
@@ -281,7 +321,7 @@ function changingParts() {
     gains,
     element("figcaption", {}, "the difference, seed by seed; its mean and interval"),
   );
-  return { runs: chart(), gains, right, status: statusLine() };
+  return { runs: chart(), gains, right, status: statusLine(), looks: new Looks() };
 }
 
 function controls(model, { seeds, scores, variants, lower }) {
@@ -322,5 +362,5 @@ function render({ model, el }) {
   draw(model, data, view);
 }
 
-export { central, deviation, interval, mean, quantile, used };
+export { central, deviation, indexOf, interval, mean, quantile, used };
 export default { render };

@@ -6,18 +6,21 @@ import anywidget
 import pandas as pd
 import traitlets
 
+from course_utils.studies import statistics
 from course_utils.widgets._source import module, style
 
 NO_SCORES = ("variant", "seed", "seconds", "chance")  # columns that describe a run
 LOWER_IS_BETTER = ("loss", "calibration error")
 FEWEST = 2  # seeds that an interval needs
+MOST = statistics.LOOKS_AT_MOST
 
 
 class SeedsExplorer(anywidget.AnyWidget):
     """One score of two variants over some seeds: the pairs, and the mean difference's interval.
 
     The page computes the means, Student's interval and the verdict from the scores of the single
-    runs.
+    runs. It also counts how often you have looked at a comparison, with another number of seeds
+    each time, and states how often so many looks raise a false alarm.
     """
 
     _esm = module("seeds_explorer")
@@ -35,6 +38,9 @@ class SeedsExplorer(anywidget.AnyWidget):
     lower_is_better = traitlets.List(traitlets.Bool(), help="by score").tag(sync=True)
     # None where a variant has no such score
     values = traitlets.List(traitlets.Any(), help="by score, variant and seed").tag(sync=True)
+    false_alarms = traitlets.List(
+        traitlets.Float(), help="by looks, as `statistics.false_alarms` counts them"
+    ).tag(sync=True)
 
     @classmethod
     def from_scores(
@@ -50,8 +56,8 @@ class SeedsExplorer(anywidget.AnyWidget):
 
         Raises:
             ValueError: If the table has no variants, seeds or scores; if the variants don't have
-                the same seeds, or fewer than two; if a variant isn't in the table; or if `count` is
-                out of range.
+                the same seeds, or fewer than 2 or more than 12; if a variant isn't in the table; or
+                if `count` is out of range.
         """
         names = [name for name in frame.columns if name not in NO_SCORES]
         _check_table(frame, names)
@@ -79,6 +85,7 @@ class SeedsExplorer(anywidget.AnyWidget):
             scores=names,
             lower_is_better=[name in LOWER_IS_BETTER for name in names],
             values=values,
+            false_alarms=[round(rate, 4) for rate in statistics.false_alarms(len(seeds))],
         )
 
 
@@ -93,7 +100,7 @@ def _check_table(frame: pd.DataFrame, scores: list[str]) -> None:
 
 
 def _check_runs(frame: pd.DataFrame, variants: list[str], seeds: list[int]) -> None:
-    """Raise if a variant lacks a seed, or if there are too few seeds for an interval."""
+    """Raise if a variant lacks a seed, or if there are too few or too many seeds."""
     if len(frame) != len(variants) * len(seeds):
         raise ValueError(
             f"expected {len(seeds)} seeds of each of {len(variants)} variants, "
@@ -101,6 +108,8 @@ def _check_runs(frame: pd.DataFrame, variants: list[str], seeds: list[int]) -> N
         )
     if len(seeds) < FEWEST:
         raise ValueError(f"an interval needs {FEWEST} seeds or more, got {len(seeds)}")
+    if len(seeds) > MOST:
+        raise ValueError(f"expected at most {MOST} seeds, got {len(seeds)}")
 
 
 def _number(value: float) -> float | None:

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from course_utils.studies import statistics
 from course_utils.widgets.seeds_explorer import SeedsExplorer
 from tests.widgets.seeds_explorer import VARIANTS, table
 
@@ -19,6 +20,7 @@ def test_traits_hold_the_table_by_score_variant_and_seed():
     assert explorer.values[1][2] == frame.loc[frame.variant == "no_maps", "loss"].tolist()
     assert explorer.values[2][2] == [None] * 5
     json.dumps(explorer.values, allow_nan=False)
+    assert explorer.false_alarms == pytest.approx(statistics.false_alarms(5), abs=5e-5)
 
 
 def test_rows_may_come_in_any_order():
@@ -53,6 +55,7 @@ def without(column):
             {"second": "softmax"},
             "unknown variant 'softmax': choose one of with_maps, another",
         ),
+        (lambda frame: table(seeds=range(13)), {}, "at most 12 seeds, got 13"),
         (lambda frame: frame, {"count": 6}, "expected 2 to 5 seeds, got 6"),
         (lambda frame: frame, {"count": 1}, "expected 2 to 5 seeds, got 1"),
     ],

@@ -1,4 +1,4 @@
-"""SeedsExplorer in a page: every mean, interval and verdict is SciPy's."""
+"""SeedsExplorer in a page: every mean, interval, verdict and rate of false alarms is right."""
 
 import json
 import re
@@ -55,6 +55,7 @@ def test_the_seeds_go_round(in_javascript):
     assert in_javascript("used", 3, 4, 5) == [3, 4, 0, 1]
 
 
+VERDICT = ".course-status > span:first-child"
 SETTINGS = [
     {},
     {"count": 2},
@@ -75,7 +76,7 @@ def test_it_displays_what_scipy_computes(show_widget, traits):
     low, high = stats.t.interval(
         0.95, len(chosen) - 1, (one - other).mean(), stats.sem(one - other)
     )
-    status = show_widget(widget).locator(".course-status").inner_text()
+    status = show_widget(widget).locator(VERDICT).inner_text()
     names = [widget.variants[variant] for variant in (widget.first, widget.second)]
     seeds = re.fullmatch(
         r"(.+) and (\d)", ", ".join(map(str, chosen[:-1])) + f" and {chosen[-1]}"
@@ -100,7 +101,10 @@ def test_it_displays_what_scipy_computes(show_widget, traits):
     else:
         better = ((one - other).mean() > 0) != widget.lower_is_better[widget.score]
         word = "better" if better else "worse"
-        assert found[8] == f"The interval excludes zero: {names[0]} is {word}"
+        assert found[8] == (
+            f"Difference in these {len(chosen)} pairs: the interval excludes zero, "
+            f"and {names[0]} is {word}"
+        )
 
 
 def test_a_clear_difference_is_reported_in_the_right_direction(show_widget):
@@ -109,8 +113,8 @@ def test_a_clear_difference_is_reported_in_the_right_direction(show_widget):
     for score, word in ((0, "better"), (1, "worse")):
         widget = SeedsExplorer.from_scores(frame, first="with_maps", second="another")
         widget.score = score
-        said = show_widget(widget).locator(".course-status").inner_text()
-        assert said.endswith(f"The interval excludes zero: with maps is {word}.")
+        said = show_widget(widget).locator(VERDICT).inner_text()
+        assert said.endswith(f"excludes zero, and with maps is {word}.")
 
 
 def test_a_variant_without_the_score_is_reported(show_widget):
@@ -148,6 +152,67 @@ def test_each_control_changes_what_it_names_and_nothing_else(show_widget):
         after = {n: c.input_value() for n, c in controls.items()}
         assert {n for n in after if after[n] != before[n]} == {name}
         assert status.inner_text() != said
+
+
+def told(shown):
+    """The numbers in the text on looks: how many, at which seeds, the rate, other comparisons."""
+    text = shown.locator(".course-looks").inner_text()
+    count, seeds, rate = re.search(
+        r"so far: (\d+) \(at (.+) seeds\)\. If there were no effect, .*?([\d.]+) %", text
+    ).groups()
+    others = re.search(r"also looked at (\d+) other comparison", text)
+    return int(count), seeds, float(rate), int(others[1]) if others else 0
+
+
+@pytest.mark.parametrize("seeds", [SEEDS, range(10)], ids=["5 seeds", "10 seeds"])
+def test_each_new_number_of_seeds_is_a_look_that_raises_the_rate_of_false_alarms(
+    show_widget, seeds
+):
+    shown = show_widget(explorer(seeds, count=2))
+    count = shown.get_by_role("slider", name=re.compile("^Seeds used"))
+    assert told(shown) == (1, "2", 5.0, 0)
+    looks = (2, 3, 4, 5)
+    for _ in looks[1:]:
+        count.press("ArrowRight")
+    rate = 100 * statistics.optional_stopping(looks)
+    assert rate == pytest.approx(13.5, abs=0.1)
+    assert told(shown) == (4, "2, 3, 4 and 5", pytest.approx(rate, abs=0.2), 0)
+    count.press("ArrowLeft")  # this one has been seen
+    assert told(shown)[0] == 4
+    if len(seeds) > 5:
+        count.press("End")
+        rate = 100 * statistics.optional_stopping((*looks, 10))
+        assert told(shown) == (5, "2, 3, 4, 5 and 10", pytest.approx(rate, abs=0.2), 0)
+
+
+def test_looks_belong_to_a_comparison(show_widget):
+    shown = show_widget(explorer(count=3))
+    shown.get_by_role("slider", name=re.compile("^Seeds used")).press("ArrowRight")
+    assert told(shown)[:2] == (2, "3 and 4")
+    shown.get_by_role("combobox", name="Score").select_option("1")
+    assert told(shown) == (1, "4", 5.0, 1)
+    shown.get_by_role("slider", name=re.compile("^First seed")).press("ArrowRight")
+    assert told(shown) == (1, "4", 5.0, 2)
+    shown.get_by_role("slider", name=re.compile("^First seed")).press("ArrowLeft")
+    shown.get_by_role("combobox", name="Score").select_option("0")
+    assert (told(shown)[1], told(shown)[3]) == ("3 and 4", 2)
+    # the same pair, the other way round
+    widget = show_widget(explorer())
+    before = told(widget)
+    widget.get_by_role("combobox", name="compared with").select_option("0")
+    widget.get_by_role("combobox", name="Variant").select_option("1")
+    assert told(widget)[:3] == before[:3]
+
+
+def test_ten_seeds_are_drawn_and_judged(show_widget):
+    shown = show_widget(explorer(range(10)))
+    assert shown.locator("svg").nth(1).locator("circle").count() == 10
+    status = shown.locator(VERDICT).inner_text()
+    assert "10 seeds (0, 1, 2, 3, 4, 5, 6, 7, 8 and 9)" in status
+    values = np.array(table(seeds=range(10)).accuracy[:20]).reshape(2, 10)
+    low, high = stats.ttest_rel(*values).confidence_interval()
+    found = re.search(r"95 % interval (\S+) to (\S+)\)", status).groups()
+    assert [number(text) for text in found] == pytest.approx([low, high], abs=6e-4)
 
 
 def test_every_run_is_a_dot_and_unused_ones_are_hollow(show_widget):
