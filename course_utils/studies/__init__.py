@@ -13,6 +13,7 @@ stem in the repository's folder ``experiments``.
 - `kinds_of_attention`: five tasks, each with a kind of attention that needs its map.
 - `gallery_of_kinds`: the rarer kinds of attention, each on a task of its own.
 - `self_attention_in_cnns`: a small vision transformer, its maps, and what self-attention costs.
+- `on_a_gpu`: the minutes and the memory of a training, estimated.
 - `results`: AttnVGG with several alignments and its controls, over five seeds.
 - `attention_vs_grad_cam`: attention maps and explanations of the same networks.
 - `beyond_one_label`: images with several labels.
@@ -22,5 +23,5 @@ stem in the repository's folder ``experiments``.
 - `variants`: the type of every variant, and training it.
 - `scenes`: scenes of two digits, and small models that are trained on them.
 - `probes`: small classifiers trained on frozen features.
-- `statistics`: confidence intervals, paired differences and Holm's correction.
+- `statistics`: confidence intervals, tests of a few runs, bootstraps and Holm's correction.
 """

@@ -5,6 +5,7 @@ from .best_epoch_explorer import BestEpochExplorer as BestEpochExplorer
 from .compare_maps import CompareMaps as CompareMaps
 from .does_g_matter import DoesGMatter as DoesGMatter
 from .gate_explorer import GateExplorer as GateExplorer
+from .gpu_explorer import GpuExplorer as GpuExplorer
 from .gradcam_explorer import GradcamExplorer as GradcamExplorer
 from .kinds_explorer import Kinds as Kinds
 from .kinds_explorer import KindsExplorer as KindsExplorer

@@ -25,6 +25,7 @@ from tests.widgets import (
     compare_maps,
     does_g_matter,
     gate_explorer,
+    gpu_explorer,
     gradcam_explorer,
     kinds_explorer,
     label_explorer,
@@ -76,6 +77,7 @@ WIDGETS = {
     "compare": (compared, [{}, {"left": 1, "right": 1}]),
     "g": (lambda: DoesGMatter.from_networks(*does_g_matter.parts()), each("variant", 4)),
     "gate": (lambda: gate_explorer.explorer()[0], each("gate", 5)),
+    "gpu": (gpu_explorer.explorer, [{}, {"log_batch": 10, "size": 448}]),
     "gradcam": (lambda: gradcam_explorer.made()[0], each("layer", 2)),
     "kinds": (
         lambda: KindsExplorer.from_kinds(*kinds_explorer.parts()),
@@ -93,6 +95,7 @@ WIDGETS = {
         each("score", len(SCORES)),
     ),
     "seeds": (seeds_explorer.explorer, [{}, {"count": 2}, {"score": 2, "second": 2}]),
+    "seeds, ten": (lambda: seeds_explorer.explorer(range(10)), [{}]),
     "threshold": (lambda: threshold_explorer.explorer()[0], [{}]),
 }
 
