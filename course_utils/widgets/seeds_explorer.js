@@ -125,7 +125,7 @@ function warned({ looks, others }, alarms) {
     looks.length > 1
       ? `If there were no effect, at least one of these ${looks.length} intervals would exclude ` +
         `zero in ${percent} of experiments, not in 5 %.`
-      : `If there were no effect, the interval would exclude zero in ${percent} of experiments.`;
+      : "If there were no effect, the interval would exclude zero in 5 % of experiments.";
   const more = `You have also looked at ${others} other comparison${others > 1 ? "s" : ""}.`;
   return (
     `Looks at this comparison so far: ${looks.length} (at ${listed(looks)} seeds). ` +
