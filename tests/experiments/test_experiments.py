@@ -54,7 +54,7 @@ def trained(tmp_path_factory):
         for stage in ("first_tuning", "second_tuning", "final"):
             needed = (runs,) * (stage != "first_tuning")
             for task in getattr(train_results, stage)(*needed):
-                train_results.one(task, common.DIGITS, TINY, runs)
+                train_results.train_and_validate(task, common.DIGITS, TINY, runs)
     return home, load(**DATA)
 
 
@@ -63,6 +63,7 @@ def _use_few(monkeypatch):
     monkeypatch.setattr(results, "TRAINED", tuple(FEW))
     monkeypatch.setattr(results, "SEEDS", (0, 1))
     monkeypatch.setattr(results, "RATES", (2e-3, 8e-3))
+    monkeypatch.setattr(train_results, "VALIDATED", 30)
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_results_are_trained_and_collected(trained, tmp_path):
     home, digits = trained
     runs = home / common.DIGITS / "smoke"
     before, tasks = times(runs), train_results.final(runs)
-    train_results.one(tasks[0], common.DIGITS, TINY, runs)
+    train_results.train_and_validate(tasks[0], common.DIGITS, TINY, runs)
     assert times(runs) == before
     train_results.collect(tasks, digits.classes, TINY, runs, tmp_path)
     scores = results.scores(tmp_path).set_index(["variant", "seed"])
