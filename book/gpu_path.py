@@ -6,11 +6,12 @@ executes it. Each notebook is alone in an empty home folder. On a GPU it runs in
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -50,42 +51,40 @@ def shorten(notebook: nbformat.NotebookNode, cuts: Mapping[str, str]) -> None:
         found[0].source = found[0].source.replace(old, new)
 
 
-def problem(path: Path, cuts: Mapping[str, str]) -> tuple[str | None, float]:
-    """Run a notebook, and return what went wrong, or None, and the seconds that it took."""
+def run(path: Path) -> int:
+    """Run one notebook, print whether it failed and how, and return the exit status."""
     start = time.monotonic()
     notebook = nbformat.read(path, as_version=4)
-    shorten(notebook, cuts)
-    found = None
+    if not torch.cuda.is_available():
+        shorten(notebook, CUTS.get(path.stem, {}))
+    found = ""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, path.name)
         nbformat.write(notebook, copy)
         try:
             rerun.execute(copy, Path(scratch, "once"), times=1, preset="gpu")
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            found = str(error)
-    return found, time.monotonic() - start
+            found = f"\n{error}"
+    outcome = f"{path.stem:36}{'failed' if found else 'ran'} in {time.monotonic() - start:.0f} s"
+    print(outcome + found.replace("\n", "\n    "), flush=True)
+    return 1 if found else 0
+
+
+def run_in_a_process(path: Path) -> int:
+    """Run one notebook in a process of its own, and return the exit status."""
+    command = [sys.executable, "-m", "book.gpu_path", path]
+    return subprocess.run(command, cwd=ROOT).returncode
 
 
 def main(names: list[str]) -> int:
     """Run the given notebooks, or all of them, and print one line per notebook."""
-    paths = [Path(name) for name in names] or sorted((ROOT / "notebooks").glob("*.ipynb"))
+    paths = [Path(name).resolve() for name in names] or sorted((ROOT / "notebooks").glob("*.ipynb"))
     if missing := [str(path) for path in paths if not path.is_file()]:
         sys.exit(f"there is no notebook named {', '.join(missing)}")
-    gpu = torch.cuda.is_available()
-    failed = 0
-    with ThreadPoolExecutor(1 if gpu else os.cpu_count()) as pool:
-        running = {
-            pool.submit(problem, path, {} if gpu else CUTS.get(path.stem, {})): path
-            for path in paths
-        }
-        for done in as_completed(running):
-            found, seconds = done.result()
-            stem = running[done].stem
-            print(f"{stem:36}{'failed' if found else 'ran'} in {seconds:.0f} s", flush=True)
-            if found:
-                failed += 1
-                print("    " + found.replace("\n", "\n    ") + "\n", flush=True)
-    return failed > 0
+    if len(paths) == 1:
+        return run(paths[0])
+    with ThreadPoolExecutor(1 if torch.cuda.is_available() else os.cpu_count()) as pool:
+        return max(pool.map(run_in_a_process, paths))
 
 
 if __name__ == "__main__":

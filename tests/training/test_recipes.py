@@ -91,6 +91,7 @@ def test_recipes_of_the_sources_have_their_values():
         ({"gamma": -1.0}, r"gamma must be at least 0 and finite, got -1\.0"),
         ({"warmup": 1.0}, r"warmup must be between 0 and 1, got 1\.0"),
         ({"clip": 0.0}, r"clip must be positive or None, got 0\.0"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
         ({"patience": 0}, "patience must be at least 1 or None, got 0"),
         ({"map_weights": (0.1, -1.0)}, r"map_weights must be at least 0, got \(0\.1, -1\.0\)"),
         ({"map_weights": (0.1,), "augment": True}, r"map_weights \(0\.1,\) .* with augment"),
