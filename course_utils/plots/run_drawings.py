@@ -115,7 +115,9 @@ def _columns(
     epochs = sorted(list(inside)[:_MOST_COLUMNS])
     skips = [after for before, after in pairwise(epochs) if after > before + 1]
     unit = min((_RIGHT - _LEFT) / (len(epochs) + 0.4 * len(skips)), 120)
-    x, columns, gaps = float(_LEFT), [], []
+    columns: list[_Column] = []
+    gaps: list[tuple[float, int]] = []
+    x = float(_LEFT)
     for epoch in epochs:
         if epoch in skips:
             gaps.append((x + 0.2 * unit - 3, columns[-1].epoch + 1))
