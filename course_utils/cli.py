@@ -416,16 +416,11 @@ def _recipe(name: str | None, preset: Preset | None, changes: dict[str, Any]) ->
     return replace(base, **given)
 
 
-def _check_precision(name: str | None) -> None:
-    """Refuse float16 without a GPU, and warn where bfloat16 is slow."""
-    if name in (None, "float32"):
-        return
-    import torch
+def _check_precision(name: PrecisionName | None) -> None:
+    """Refuse a format that the device doesn't have, and warn where bfloat16 is slow."""
+    from course_utils.training.precision import fastest_precision, lightning_precision
 
-    from course_utils.training.precision import fastest_precision
-
-    if name == "float16" and not torch.cuda.is_available():
-        raise ValueError("--precision float16 needs a GPU: choose bfloat16 or float32")
+    lightning_precision(name)  # which refuses it
     fastest = fastest_precision()
     if name == "bfloat16" != fastest:
         warnings.warn(f"this device computes bfloat16 slowly: use {fastest}", stacklevel=1)

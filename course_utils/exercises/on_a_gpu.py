@@ -57,7 +57,7 @@ def largest_batch(function) -> str:
         require(n >= 1, f"A batch has at least one image, but yours has {n:g}.")
         powers = [2**k for k in range(20)]
         refuse(
-            n not in powers and n <= room,
+            n not in powers and n <= room * (1 + 1e-9),  # rounding
             f"{n:g} images fit, but they aren't a power of two.",
         )
         refuse(

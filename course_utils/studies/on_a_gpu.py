@@ -26,7 +26,6 @@ WIDTHS = (0.125, 0.25, 0.5, 1.0)
 OPERATIONS_PER_MULTIPLY_ADD = 6
 # Bytes per parameter: its weight, its gradient and AdamW's two means, in float32.
 STATE_BYTES = 16
-BETTER_RATES = 2  # that Results tries once more, from a second seed
 COPY_BYTES = 2  # the weights once more in 16 bits, for mixed precision
 
 
@@ -210,9 +209,11 @@ def minutes(operations: int, steps: float, card: Card) -> tuple[float, float]:
 def runs_of_results() -> int:
     """Return the number of trainings of the chapter Results.
 
-    Each variant is trained at all learning rates from the first seed, at the better two of them
-    from the second, and at the best one from its other seeds.
+    Each variant is trained at several learning rates from the first seed, at the better half of
+    them from the second, and at the best one from its other seeds.
     """
-    tuning = len(results.RATES) + BETTER_RATES
-    others = [len(results.VARIANTS[name].seeds) - len(results.TUNED) for name in results.TRAINED]
-    return len(results.TRAINED) * tuning + sum(others)
+    runs = 0
+    for name in results.TRAINED:
+        rates, seeds = len(results.rates(name)), len(results.VARIANTS[name].seeds)
+        runs += rates + rates // 2 + seeds - len(results.TUNED)
+    return runs

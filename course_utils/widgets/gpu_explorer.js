@@ -64,7 +64,9 @@ function bar(parts, card) {
       stroke: "currentColor",
       "stroke-width": 2,
     }),
-    lettering(end, 17, `the card ends: ${gigabytes(card)}`, { "text-anchor": "end" }),
+    lettering(...(end < 200 ? [LEFT, 17] : [end, 17]), `the card ends: ${gigabytes(card)}`, {
+      "text-anchor": end < 200 ? "start" : "end", // so that the text stays in the picture
+    }),
     ...parts.map((part, i) =>
       svg(
         "text",

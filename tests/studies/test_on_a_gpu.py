@@ -28,7 +28,8 @@ def test_operations_are_six_per_weight_and_position():
             )
     with torch.no_grad():
         model.eval()(torch.rand(1, 3, 96, 96))
-    assert study.training_operations(model, 96) == 6 * sum(seen)
+    expected = 6 * sum(seen)
+    assert study.training_operations(model, 96) == expected
 
 
 def test_the_constant_of_vgg16_is_counted():
