@@ -31,6 +31,7 @@ from course_utils.models import checkpoints
 from course_utils.models.weights import load_weights
 from course_utils.studies import results
 from course_utils.studies.presets import PRESETS, Preset
+from course_utils.training.checkpointing import BEST, LAST
 from course_utils.training.evaluation import predict
 from course_utils.training.run import Run
 from experiments import common
@@ -117,6 +118,8 @@ def train_and_validate(task: Task, name: str, preset: Preset, home: Path) -> Non
     """Train a network, score it, and score it on the images that choose a learning rate."""
     one(task, name, preset, home)
     validate(task, name, preset, home)
+    for checkpoint in (BEST, LAST):  # at full width, those of all runs would fill a free Drive
+        (task.folder(home) / checkpoint).unlink(missing_ok=True)
 
 
 def validated(tasks: list[Task], home: Path) -> pd.DataFrame:

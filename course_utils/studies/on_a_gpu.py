@@ -50,7 +50,7 @@ class Card(NamedTuple):
 VGG16_ON_RTX_3090 = (388.69, 470.3)
 VGG16_OPERATIONS = 92.82e9  # per image and training step
 _RTX_3090 = [rate * VGG16_OPERATIONS for rate in VGG16_ON_RTX_3090]
-BANDWIDTHS = {"T4": 320e9, "RTX 3090": 936e9}  # bytes per second, in NVIDIA's data sheets
+BANDWIDTHS = {"T4": 300e9, "RTX 3090": 936e9}  # bytes per second, in NVIDIA's data sheets
 # Long matrix products in float16 on a T4, which its power limit of 70 watts slows down: measured by
 # a user of NVIDIA's forum (topic 264462). The data sheet has 65e12.
 T4_MATRIX_RATE = 24e12

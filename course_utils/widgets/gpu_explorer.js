@@ -130,7 +130,8 @@ function draw(model, picture, status) {
   status.textContent =
     `A batch of ${batch} images of ${size} pixels${cut}, at width ${cost[0]}, needs at least ` +
     `${gigabytes(needed)}. ${verdict(needed, card[1], card[0])} ` +
-    `The run takes an estimated ${duration(minutes(cost, card, chosen))} of computing.`;
+    `The run's computing is estimated at ${duration(minutes(cost, card, chosen))}` +
+    (cost[0] < 1 ? ", or longer, because a narrow network keeps a card less busy." : ".");
 }
 
 /** The row of controls. */

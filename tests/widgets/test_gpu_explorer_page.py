@@ -49,7 +49,7 @@ def test_its_status_has_pythons_numbers(show_widget):
     status = shown.locator(".course-status").inner_text()
     needed = sum(memory(COSTS[1], 64, images=IMAGES))
     assert f"needs at least {needed / 1e9:.1f} GB. That fits onto the T4" in status
-    assert re.search(r"estimated 6 to 12 minutes", status)
+    assert re.search(r"estimated at 6 to 13 minutes", status)
 
 
 def test_more_parts_need_less_memory_and_as_much_time(show_widget):
