@@ -107,7 +107,7 @@ class Classifier(L.LightningModule):
             sync_dist=True,
         )
         # Lightning divides by the number of parts, as if all were of the same size.
-        share = self.trainer.datamodule.share
+        share = self.trainer.datamodule.share  # type: ignore[attr-defined]  # Lightning sets it
         return loss * (len(labels) * self.recipe.accumulate / share)
 
     def validation_step(self, batch: Sequence[Tensor], _: int) -> None:
