@@ -259,16 +259,8 @@ def train(
         f"{len(splits.train)} images to train on, {len(splits.val)} to validate; "
         f"{len(splits.classes)} classes"
     )
-    run = _fit(
-        network,
-        splits,
-        chosen,
-        description,
-        out=out,
-        seed=seed,
-        resume=resume,
-        precision=precision,
-    )
+    how: dict[str, Any] = dict(out=out, seed=seed, resume=resume, precision=precision)
+    run = _fit(network, splits, chosen, description, **how)
     file = out / checkpoints.MODEL
     _write(network, description, file)
     _say(f"best validation accuracy {run.history.val_accuracy.max():.3f}; wrote {file}")

@@ -21,6 +21,9 @@ REFOUNDED = (
     "07_learn_to_pay_attention",
     "08_channel_and_spatial_attention",
     "09_self_attention_in_cnns",
+    "10_training",
+    "10b_on_a_gpu",
+    "11_results",
 )
 LONGEST_CELL = 10  # lines
 LONGEST_CORE = 45  # minutes

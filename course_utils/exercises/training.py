@@ -175,7 +175,7 @@ def _same(gradient: Tensor, expected: Tensor) -> bool:
 def _check_order(order) -> None:
     """Check that an order of images follows from seed and epoch, and differs between them."""
 
-    def drawn(seed: int, epoch: int) -> list[float]:
+    def drawn(seed: int, epoch: int) -> list:
         value = order(_IMAGES, seed, epoch)
         return as_tensor(value, (_IMAGES,), f"For {_IMAGES} images, the order").tolist()
 

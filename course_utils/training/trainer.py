@@ -222,13 +222,7 @@ def fit(
         epochs = start.ended_after or recipe.epochs
         trainer = _lightning_trainer(folder, recipe, epochs, [history, snapshots], numbers)
         module = Classifier(model, recipe, seed, settings)
-        try:
-            interrupted = _train(trainer, module, data, start.checkpoint)
-        except OSError as error:  # such as a full disk
-            raise OSError(
-                f"training stopped: {error}{_kept(folder)}. "
-                "If the disk is full, make room and resume the run"
-            ) from error
+        interrupted = _train(trainer, module, data, start.checkpoint, folder)
     if interrupted:
         raise KeyboardInterrupt(f"training stopped{_kept(folder)}")
     if torch.distributed.is_initialized():
@@ -334,8 +328,14 @@ def _callbacks(folder: Path, recipe: Recipe, records: list[Callback]) -> list[Ca
     return callbacks
 
 
-def _train(trainer: L.Trainer, module: Classifier, data: Splits, checkpoint: Path | None) -> bool:
-    """Train to the end, and return whether Ctrl-C interrupted it."""
+def _train(
+    trainer: L.Trainer, module: Classifier, data: Splits, checkpoint: Path | None, folder: Path
+) -> bool:
+    """Train to the end, and return whether Ctrl-C interrupted it.
+
+    Raises:
+        OSError: If a file can't be written; the message says what the folder keeps.
+    """
     try:
         with _restoring_ctrl_c():
             recipe = module.recipe
@@ -343,6 +343,11 @@ def _train(trainer: L.Trainer, module: Classifier, data: Splits, checkpoint: Pat
             trainer.fit(module, batches, ckpt_path=checkpoint)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into an exit
         return True
+    except OSError as error:  # such as a full disk
+        raise OSError(
+            f"training stopped: {error}{_kept(folder)}. "
+            "If the disk is full, make room and resume the run"
+        ) from error
     return trainer.interrupted
 
 
