@@ -164,8 +164,9 @@ def all_at_once() -> Figure:
 
 def _forest(pairs) -> Figure:
     accuracy = 100 * results.scores().set_index(["variant", "seed"]).accuracy
-    gains = {f"{a} − {b}".replace("_", " "): (accuracy[a] - accuracy[b]).tolist() for a, b in pairs}
+    gains = {f"{a} − {b}".replace("_", " "): (accuracy[a] - accuracy[b]).dropna() for a, b in pairs}
     margins = {name: statistics.interval(values)[1] for name, values in gains.items()}
+    gains = {name: values.tolist() for name, values in gains.items()}
     return _larger(
         plots.show_differences(gains, margins, label="difference in accuracy, points"), 1.5
     )

@@ -106,7 +106,7 @@ def test_statements_in_words_agree_with_the_results(found):
         "16",
         "25 %",
         "3",
-        "1",
+        "0",
     )
     verdicts = {name: value for name, value in found.items() if name.startswith("verdict_")}
     assert set(verdicts.values()) <= {"difference", "undecided", "no effect larger than one point"}
@@ -116,13 +116,12 @@ def test_statements_in_words_agree_with_the_results(found):
     assert all(8.5 < dense / other < 9.5 for other in others)
     accuracy = 100 * results.scores().set_index(["variant", "seed"]).accuracy
     gains = {pair: accuracy[pair[0]] - accuracy[pair[1]] for pair in results.ATTENTION}
-    beyond = {
-        pair[0] for pair, gain in gains.items() if abs(gain.mean()) > statistics.interval(gain)[1]
-    }
-    assert beyond == {"repaired"}
-    assert all((gains[variant, "average"] > 0).all() for variant in ("sigmoid", "softmax"))
-    assert 0.4 < gains["sigmoid", "average"].mean() < 0.7
-    assert 45 < (accuracy["sigmoid"] - accuracy["vgg_dense"]).mean() < 55
+    assert all(abs(gain.mean()) < statistics.interval(gain)[1] for gain in gains.values())
+    assert all(abs(gain.mean()) < 1 for gain in gains.values())
+    assert 10 < (accuracy["sigmoid"] - accuracy["vgg_dense"]).mean() < 25
+    runs = results.runs().set_index(["variant", "rate", "seed"]).val_accuracy
+    shared = runs["sigmoid", 0.016, 0] - runs["vgg_dense", 0.016, 0]  # the rate that suits AttnVGG
+    assert 0.75 < shared < 0.85
     sigmoid = results.scores().set_index(["variant", "seed"]).loc["sigmoid"]
     shut, *rest = sigmoid["energy 1"].sort_values()
     assert shut < 0.02 < 3 * sigmoid.chance.mean() < min(rest)
