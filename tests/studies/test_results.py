@@ -92,11 +92,11 @@ def test_each_rate_was_chosen_on_validation_among_the_same_four():
 
 def test_only_rates_that_were_tried_from_the_most_seeds_are_compared():
     rows = [
-        ("a", 1, 0, 0.9),
-        ("a", 2, 0, 0.8),
-        ("a", 3, 0, 0.7),
-        ("a", 1, 1, 0.6),
-        ("a", 2, 1, 0.8),
+        ("a", 1.0, 0, 0.9),
+        ("a", 2.0, 0, 0.8),
+        ("a", 3.0, 0, 0.7),
+        ("a", 1.0, 1, 0.6),
+        ("a", 2.0, 1, 0.8),
     ]
     tried = pd.DataFrame(rows, columns=["variant", "rate", "seed", "val_accuracy"])
     assert results.better_half(tried[tried.seed == 0].assign(val_loss=0)[:2]) == [1]
