@@ -1,5 +1,6 @@
 """Helpers that every room may import; none of them is specific to attention.
 
+- `allocator`: memory that stays with the process while a network trains.
 - `boxes`: from masks to boxes, and from boxes to filled regions.
 - `checks`: checks of options and sizes that don't load PyTorch.
 - `eval_mode`: run a network in evaluation mode, and restore its mode.

@@ -45,6 +45,30 @@ def test_both_ways_to_train_are_measured():
     assert (table.loading < 1).all()
 
 
+@pytest.mark.slow
+def test_every_loop_takes_its_steps_in_turns():
+    table = bench_training.steps(turns=1, size=32, width=0.0625)
+    assert set(bench_training.STEPS) - set(table.way) <= {bench_training.BFLOAT16}
+    values = table.set_index("way").drop(columns=["pixels", "batch"])
+    assert (values > 0).all(axis=None)
+    assert values["speed-up over plain loop"][bench_training.PLAIN] == 1
+    assert values["speed-up over published"][bench_training.PUBLISHED] == 1
+
+
+@pytest.mark.slow
+def test_both_layouts_are_measured():
+    table = bench_training.layouts(turns=1, widths=(0.125,))
+    assert set(table.network) == {network for _, network in bench_training.FAMILIES}
+    assert (table[["contiguous ms", "channels_last ms", "speed-up"]] > 0).all(axis=None)
+
+
+@pytest.mark.slow
+def test_the_two_precisions_are_compared_seed_by_seed():
+    (row,) = bench_training.precisions(seeds=2, epochs=1).itertuples()
+    assert row.mean == pytest.approx(row.bfloat16 - row.float32)
+    assert row.verdict in ("difference", "undecided", "no effect larger than 0.01")
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # from the other libraries
 def test_every_way_to_grad_cam_is_measured():
     table = bench_gradcam.compare(0.125, 32, batch=2, repetitions=1)
