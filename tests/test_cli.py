@@ -351,7 +351,8 @@ def test_every_network_is_described_saved_built_again_and_drawn(
 
 
 def test_modules_of_a_resnet_are_chosen_on_the_command_line():
-    options = cli._options("resnet", ["gate=eca", "between=non_local_relative", "depth=14"])
+    pairs = ["gate=eca", "between=non_local_relative", "depth=14"]
+    options = cli._options("resnet", pairs, cli.DEFAULT_WIDTH)
     network = checkpoints.Description("resnet", ("a", "b"), 32, options).build()
     kinds = [type(module).__name__ for module in network.modules()]
     assert (kinds.count("ECA"), kinds.count("RelativePositions")) == (6, 1)

@@ -124,7 +124,7 @@ def test_other_users_may_read_the_file(tmp_path):
     ("network", "options", "message"),
     [
         ("vit", {}, r"'vit'.* attn_vgg, pay_attention, resnet, soft_attention, vgg, vision_tr"),
-        ("vgg", {"gate": "cbam"}, r"vgg .*'gate'.* width, head, pretrained"),
+        ("vgg", {"gate": "cbam"}, r"vgg .*'gate'.* width, head, dense_init, pretrained"),
         (
             "resnet",
             {"gate": "se"},
