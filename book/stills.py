@@ -37,6 +37,8 @@ def photograph(page, file: Path, folder: Path) -> list[str]:
     """Open a page, save a screenshot of each widget, and return the elements to insert."""
     page.goto(file.as_uri())
     page.wait_for_selector("html[data-widgets=ready]")
+    # A widget in a folded section has no picture until the section is open.
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
     stills = []
     for n, widget in enumerate(page.locator(".course-widget, .course-quiz").all()):
         # A sheet to draw on is empty at first, so an example is drawn for the picture.
