@@ -3,6 +3,8 @@
 import itertools
 import xml.etree.ElementTree as ET
 
+from course_utils import plots
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -70,3 +72,20 @@ def covered_texts(drawing):
         itertools.combinations(lines, 2), itertools.product(lines, drawing.svg.iter("g"))
     )
     return ["".join(one.itertext()) for one, other in pairs if meet(area(one), area(other))]
+
+
+def loose_arrows(drawing):
+    """The points of arrow heads that lie at no box and no grid."""
+    ends = [area(node) for node in drawing.svg if node.tag in ("g", "rect")]
+    heads = [points(head)[0] for head in drawing.svg.iter("polygon")]
+    return [(x, y) for x, y in heads if not any(meet((x, y, x, y), e, margin=4) for e in ends)]
+
+
+def unknown_styles(drawing):
+    """Colours that belong to no symbol, coloured text, and sizes of text that aren't the usual."""
+    root = ET.fromstring(str(drawing))
+    known = {"currentColor", "none", *plots.SYMBOL_COLOURS.values()}
+    colours = {node.get(kind) for node in root.iter() for kind in ("fill", "stroke")} - {None}
+    lines = list(root.iter(f"{SVG}text"))
+    sizes = {float(node.get("font-size")) for node in lines} - {13, 15}
+    return (colours - known) | {node.get("fill") for node in lines if node.get("fill")} | sizes
