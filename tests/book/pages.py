@@ -13,6 +13,8 @@ READY = "html[data-widgets=ready]"
 
 def check_that_widgets_answer(page):
     """Move a slider of every widget of a chapter: text or picture must change."""
+    # As a reader does, who sees a widget in a folded section only then.
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
     widgets = page.locator(".course-widget").all()
     quizzes = page.locator(".course-quiz").count()
     marks = page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
