@@ -108,7 +108,7 @@ def validate(task: Task, name: str, preset: Preset, home: Path) -> None:
     load_weights(model, Run.load(folder / "run").weights)
     output, labels, _ = predict(model.to(memory_format=torch.channels_last), data.val)
     row = {
-        "val_accuracy": (results.answered(output) == labels).double().mean().item(),
+        "val_accuracy": (output.logits.argmax(dim=1) == labels).double().mean().item(),
         "val_loss": F.cross_entropy(output.logits, labels).item(),
     }
     common.write_csv(pd.DataFrame([row]), folder / "validation.csv", index=False)
@@ -170,9 +170,9 @@ def collect(
             kept |= _named_maps(run, task.seed)
             if task.seed == results.SEEDS[0] and variant in results.KEPT:
                 save_network(run, results.describe(variant, classes, preset), into, variant)
-        correct[variant] = results.pack(torch.stack(right))
+        correct[variant] = torch.stack(right)
         write_tensors(into / f"{variant}_maps.safetensors", kept)
-    write_tensors(into / "correct.safetensors", correct)
+    results.write_correct(into, correct)
     tried = [task for task in tuning(home) if task not in tasks]
     found = pd.concat(
         [validated(tasks, home).assign(chosen=True), validated(tried, home).assign(chosen=False)]

@@ -89,3 +89,12 @@ def unknown_styles(drawing):
     lines = list(root.iter(f"{SVG}text"))
     sizes = {float(node.get("font-size")) for node in lines} - {13, 15}
     return (colours - known) | {node.get("fill") for node in lines if node.get("fill")} | sizes
+
+
+def check_drawing(drawing, width=740):
+    """Check that nothing is cut off, covered or loose, and that the style is the course's."""
+    assert float(drawing.svg.get("viewBox").split()[2]) == width
+    for faults in (cut_off, covered_texts, loose_arrows, unknown_styles):
+        assert not faults(drawing), (faults.__name__, faults(drawing), drawing.alt)
+    assert is_defined(drawing)
+    assert len(drawing.alt) > 60

@@ -6,7 +6,7 @@ results for the cluttered digits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from jaxtyping import Bool
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from course_utils.core.tensor_files import read_tensors, write_tensors
 from course_utils.data.parts import SizedDataset, Splits
 from course_utils.models import VGG, AttnVGG, checkpoints
-from course_utils.models.output import Output
 from course_utils.studies.presets import Preset
 from course_utils.studies.variants import GALLERY as GALLERY
 from course_utils.studies.variants import (
@@ -183,12 +183,7 @@ def judge(model: nn.Module, dataset: SizedDataset) -> tuple[pd.Series, Bool[Tens
     answers = classification_report(output.logits, labels)["value"]
     # Both tables have the accuracy.
     scores = pd.concat([answers, score(output, labels, regions).drop("accuracy")])
-    return scores, answered(output) == labels
-
-
-def answered(output: Output) -> Tensor:
-    """Return the class of each image that a network answers."""
-    return output.logits.argmax(dim=1)
+    return scores, output.logits.argmax(dim=1) == labels
 
 
 def runs(home: Path = SHIPPED) -> pd.DataFrame:
@@ -208,27 +203,17 @@ def scores(home: Path = SHIPPED) -> pd.DataFrame:
 
 def correct(home: Path = SHIPPED) -> dict[str, Bool[Tensor, "seeds N"]]:
     """Return which test images each network gets right: one row per seed, by variant."""
-    packed = load_file(home / "correct.safetensors")
-    return {name: unpack(bits) for name, bits in packed.items()}
+    packed, about = read_tensors(home / "correct.safetensors")
+    count = int(about["images"])
+    rows = {name: np.unpackbits(bits.numpy(), axis=1, count=count) for name, bits in packed.items()}
+    return {name: torch.from_numpy(bits).bool() for name, bits in rows.items()}
 
 
-def pack(right: Bool[Tensor, "seeds N"]) -> Tensor:
-    """Return one bit per entry, and the number of columns in front, so `unpack` can cut the rest.
-
-    Raises:
-        ValueError: If there are 2**16 columns or more.
-    """
-    if right.shape[1] >= 2**16:
-        raise ValueError(f"expected fewer than {2**16} columns, got {right.shape[1]}")
-    bits = torch.from_numpy(np.packbits(right.numpy(), axis=1))
-    count = torch.tensor([divmod(right.shape[1], 256)] * len(right), dtype=torch.uint8)
-    return torch.cat([count, bits], dim=1)
-
-
-def unpack(packed: Tensor) -> Bool[Tensor, "seeds N"]:
-    """Return the table that `pack` packed."""
-    count = int(packed[0, 0]) * 256 + int(packed[0, 1])
-    return torch.from_numpy(np.unpackbits(packed[:, 2:].numpy(), axis=1, count=count)).bool()
+def write_correct(home: Path, right: Mapping[str, Bool[Tensor, "seeds N"]]) -> None:
+    """Write what `correct` returns, with one bit per network and test image."""
+    (images,) = {rows.shape[1] for rows in right.values()}
+    packed = {name: torch.from_numpy(np.packbits(rows, axis=1)) for name, rows in right.items()}
+    write_tensors(home / "correct.safetensors", packed, {"images": str(images)})
 
 
 def histories(home: Path = SHIPPED) -> pd.DataFrame:

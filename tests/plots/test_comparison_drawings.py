@@ -9,13 +9,9 @@ from course_utils.plots import comparison_drawings
 from course_utils.studies import results
 from tests.svg import (
     area,
-    covered_texts,
-    cut_off,
-    is_defined,
-    loose_arrows,
+    check_drawing,
     meet,
     texts,
-    unknown_styles,
 )
 
 COUNTS = {"seeds": 10, "images": 4000, "sources": 599, "training_digits": 4800}
@@ -146,25 +142,7 @@ def drawn():
     return chance + [one_switch(variants) for variants in ladders]
 
 
-def test_nothing_is_cut_off(drawn):
+def test_drawings_are_whole_and_in_the_style_of_the_course(drawn):
     for drawing in drawn:
-        assert float(drawing.svg.get("viewBox").split()[2]) == 740
-        assert cut_off(drawing) == []
-
-
-def test_no_text_lies_over_another_one_or_over_a_grid(drawn):
-    for drawing in drawn:
-        assert covered_texts(drawing) == [], drawing.alt
-
-
-def test_every_arrow_ends_at_something(drawn):
-    for drawing in drawn:
-        assert loose_arrows(drawing) == [], drawing.alt
-
-
-def test_colours_are_those_of_the_symbols_and_text_has_that_of_the_page(drawn):
-    for drawing in drawn:
-        assert unknown_styles(drawing) == set()
-        assert is_defined(drawing)
-        assert len(drawing.alt) > 60
+        check_drawing(drawing)
         assert drawing.caption == "A."

@@ -6,14 +6,10 @@ import pytest
 from course_utils.plots import run_drawings
 from tests.svg import (
     area,
-    covered_texts,
-    cut_off,
-    is_defined,
-    loose_arrows,
+    check_drawing,
     meet,
     shades,
     texts,
-    unknown_styles,
 )
 
 ACCURACIES = [0.412, 0.731, 0.874, 0.861, 0.915, 0.908]
@@ -130,25 +126,7 @@ def drawn():
     return runs + [shared(*sizes) for sizes in batches]
 
 
-def test_nothing_is_cut_off(drawn):
+def test_drawings_are_whole_and_in_the_style_of_the_course(drawn):
     for drawing in drawn:
-        assert float(drawing.svg.get("viewBox").split()[2]) == 740
-        assert cut_off(drawing) == []
-
-
-def test_no_text_lies_over_another_one_or_over_images(drawn):
-    for drawing in drawn:
-        assert covered_texts(drawing) == [], drawing.alt
-
-
-def test_every_arrow_ends_at_something(drawn):
-    for drawing in drawn:
-        assert loose_arrows(drawing) == [], drawing.alt
-
-
-def test_colours_are_those_of_the_symbols_and_text_has_that_of_the_page(drawn):
-    for drawing in drawn:
-        assert unknown_styles(drawing) == set()
-        assert is_defined(drawing)
-        assert len(drawing.alt) > 60
+        check_drawing(drawing)
         assert drawing.caption == "A."

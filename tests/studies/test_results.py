@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
@@ -114,16 +116,12 @@ def test_the_shipped_answers_have_the_accuracies_of_the_table():
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)))
-def test_packed_answers_are_unpacked(right):
-    packed = results.pack(torch.from_numpy(right))
-    assert packed.dtype == torch.uint8
-    assert packed.shape == (len(right), 2 + -(-right.shape[1] // 8))
-    assert torch.equal(results.unpack(packed), torch.from_numpy(right))
-
-
-def test_too_many_answers_are_refused():
-    with pytest.raises(ValueError, match="65536"):
-        results.pack(torch.zeros(1, 2**16, dtype=torch.bool))
+def test_written_answers_are_read(right):
+    with TemporaryDirectory() as home:
+        results.write_correct(Path(home), {"softmax": torch.from_numpy(right)})
+        found = results.correct(Path(home))
+    assert list(found) == ["softmax"]
+    assert torch.equal(found["softmax"], torch.from_numpy(right))
 
 
 @pytest.mark.parametrize("variant", results.KEPT)
