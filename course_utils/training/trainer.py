@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics.functional import accuracy
 
+from course_utils.core.allocator import keeping_freed_memory
 from course_utils.core.eval_mode import evaluating
 from course_utils.core.files import delete_leftovers
 from course_utils.core.seeds import check_seed, epoch_seed
@@ -214,9 +215,9 @@ def fit(
         _set_aside_network(folder)
     if not resume:
         _delete_run(folder)
-    model.to(memory_format=torch.channels_last)  # saves a third of each step on two CPU cores
+    model.to(memory_format=torch.channels_last)  # about a tenth faster on two CPU cores
     history, snapshots = History(start.rows), Snapshots(gallery, snapshot_epochs)
-    with _quiet_lightning():
+    with _quiet_lightning(), keeping_freed_memory():  # which saves another tenth of each step
         # A run that ran out of patience is over. If asked for the epochs that it already has,
         # Lightning loads the checkpoint and stops at once.
         epochs = start.ended_after or recipe.epochs
