@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from course_utils.core.checks import check_choice
@@ -74,6 +74,9 @@ class Recipe:
     map_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        for part in fields(self):  # a number of NumPy, as from a table, could not be read again
+            if callable(item := getattr(getattr(self, part.name), "item", None)):
+                object.__setattr__(self, part.name, item())
         check_choice("optimizer", self.optimizer, Optimizer)
         check_choice("schedule", self.schedule, Schedule)
         check_choice("loss", self.loss, Loss)

@@ -200,6 +200,7 @@ def fit(
     """
     folder = Path(folder)
     check_seed(seed)
+    seed = int(seed)  # an integer of NumPy could not be read from the checkpoint
     check_run_folder(folder)
     _check_sizes(data, recipe)
     numbers = lightning_precision(precision)

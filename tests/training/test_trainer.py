@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -64,6 +65,20 @@ def one_epoch(digits, tmp_path_factory):
     """A run of one epoch; tests only read its folder."""
     folder = tmp_path_factory.mktemp("one epoch")
     return fit(tiny(), digits, ONE_EPOCH, folder=folder, about=ABOUT), folder
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numbers_from_a_table_train_like_plain_ones(digits, tmp_path):
+    from_numpy = Recipe(epochs=1, batch_size=32, lr=np.float64(4e-3))
+    assert type(from_numpy.lr) is float
+    runs = [
+        fit(tiny(), digits, recipe, folder=tmp_path / name, seed=seed)
+        for name, recipe, seed in (
+            ("numpy", from_numpy, np.int64(3)),
+            ("plain", Recipe(epochs=1, batch_size=32, lr=4e-3), 3),
+        )
+    ]
+    assert_same_weights(runs[0].weights, runs[1].weights)
 
 
 def test_history_has_one_row_per_epoch(finished):
