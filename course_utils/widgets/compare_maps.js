@@ -29,18 +29,55 @@ function bestOverlap(map, region) {
   return best;
 }
 
+/** The highest value of a non-negative map. */
+const maximum = (map) => map.reduce((a, b) => Math.max(a, b), 0);
+
+/** The effective share of an upsampled map; NaN if the map is zero everywhere. */
+function effectiveShare(map) {
+  const total = sum(map);
+  const entropy = map.reduce((so, value) => {
+    const share = value / total; // it can round to 0 although the value is positive
+    return share > 0 ? so - share * Math.log(share) : so;
+  }, 0);
+  return total > 0 ? Math.exp(entropy) / map.length : NaN;
+}
+
+/** A map with each value raised to a power, and the maximum that it had before. */
+function sharpened(map, power) {
+  const highest = maximum(map);
+  // Only values up to 1 are raised, so none overflows.
+  const raised = (value) => highest * (value / highest) ** power;
+  return highest > 0 && power !== 1 ? map.map(raised) : map;
+}
+
+/** The range of the power, as exponents of 2; the trait `power` has the same. */
+const EXPONENTS = [-2, 4];
+
+/** The power in the slider's range that brings a map's effective share closest to the wanted one.
+
+    A higher power concentrates the map, so its share falls and a bisection finds the power. */
+function matchingPower(map, wanted) {
+  let [low, high] = EXPONENTS;
+  for (let step = 0; step < 40; step++) {
+    const middle = (low + high) / 2;
+    if (effectiveShare(sharpened(map, 2 ** middle)) > wanted) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  // Out of reach, the bisection stops just short of an end; rounding makes it exactly that end.
+  return Number((2 ** ((low + high) / 2)).toPrecision(8));
+}
+
 /** The scores of an upsampled map for a region of zeros and ones.
 
     `spread`, the effective share, is NaN for a map that is zero everywhere. */
 function scores(map, region) {
   const total = sum(map);
-  const highest = map.reduce((a, b) => Math.max(a, b), 0);
+  const highest = maximum(map);
   const nearly = 1 - 1e-6;
   const maxima = map.map((value) => value >= highest * nearly);
-  const entropy = map.reduce(
-    (so, value) => (value > 0 ? so - (value / total) * Math.log(value / total) : so),
-    0,
-  );
   return {
     pointing: dot(maxima, region) / sum(maxima),
     energy: total > 0 ? dot(map, region) / total : 0,
@@ -49,7 +86,7 @@ function scores(map, region) {
       map.map((value) => value > 0 && value >= highest * 0.5 * nearly),
       region,
     ),
-    spread: total > 0 ? Math.exp(entropy) / map.length : NaN,
+    spread: effectiveShare(map),
   };
 }
 
@@ -85,6 +122,24 @@ const inWords = ({ pointing, energy, best, half, spread }) =>
     : `points ${pointsWhere(pointing)}, has ${percent(energy)} of its energy inside, ` +
       `a best IoU of ${decimals(best)}, an IoU of ${decimals(half)} at half its maximum, ` +
       `and fills ${percent(spread)} of the image`;
+
+/** What the note under the table says about the effective shares of both maps, if anything. */
+function comparedShares(left, right, power) {
+  const [lowest, highest] = EXPONENTS.map((exponent) => 2 ** exponent);
+  const ends = (compared) =>
+    `Even at power ${power}, where the slider ends, the effective share of the right map is ` +
+    `${compared} than that of the left map.`;
+  if (Number.isNaN(left + right)) {
+    return "A map that is zero everywhere has no effective share to match.";
+  }
+  if (Math.abs(right - left) <= 1e-3 * left) {
+    return "Both maps have the same effective share.";
+  }
+  if (power === highest && right > left) {
+    return ends("larger");
+  }
+  return power === lowest && right < left ? ends("smaller") : "";
+}
 
 /** Where the maps of each method start; all maps lie one after the other in one trait. */
 function startsOf(sizes, images) {
@@ -127,17 +182,20 @@ function rawMap({ sizes, starts, numbers }, method, n, target) {
   return numbers.subarray(start, start + h * w);
 }
 
-/** What one side shows: the enlarged map, its scores, and how it is called. */
-function looked(data, method, n, target, region) {
+/** What one side shows: the upsampled map, raised to a power, its scores, and how it is called. */
+function looked(data, { method, n, target, region, power }) {
   const { methods, classes, height, width } = data;
   const [count, h, w] = data.sizes[method];
   const own = rawMap(data, method, n, target);
-  const large = enlarge(own, [h, w], [height, width]);
+  const upsampled = enlarge(own, [h, w], [height, width]);
+  const large = sharpened(upsampled, power);
+  const called = count > 1 ? `${methods[method]}, class ${classes[target]}` : methods[method];
   return {
+    upsampled,
     large,
     lowest: own.reduce((a, b) => Math.min(a, b), Infinity),
-    highest: own.reduce((a, b) => Math.max(a, b), 0),
-    title: count > 1 ? `${methods[method]}, class ${classes[target]}` : methods[method],
+    highest: maximum(own),
+    title: power === 1 ? called : `${called}, power ${short(power)}`,
     grid: `${h} × ${w}`,
     scores: scores(large, region),
   };
@@ -149,11 +207,15 @@ function compared(model, data) {
   // The list starts with "the image's own", so class c is its entry c + 1.
   const target = model.get("target") ? model.get("target") - 1 : data.labels[n];
   const region = unpacked(data.packed, n, data.area);
+  const power = model.get("power");
+  const left = { method: model.get("left"), power: 1 };
+  const right = { method: model.get("right"), power };
   return {
     n,
     region,
+    power,
     chance: sum(region) / data.area,
-    sides: ["left", "right"].map((trait) => looked(data, model.get(trait), n, target, region)),
+    sides: [left, right].map((side) => looked(data, { ...side, n, target, region })),
     divider: model.get("divider"),
     opacity: model.get("opacity"),
     shared: model.get("shared"),
@@ -288,16 +350,24 @@ const described = ({ labels, classes }, { n, sides, chance }) =>
     .map((side, i) => `${["Left", "Right"][i]}, ${side.title}: it ${inWords(side.scores)}.`)
     .join(" ");
 
+/** Change a text, but not while the divider moves: screen readers would repeat it. */
+function say(line, text) {
+  if (line.textContent !== text) {
+    line.textContent = text;
+  }
+}
+
 /** Show the picture, the table and the status line for the reader's choices. */
 function draw(model, data, view) {
   const found = compared(model, data);
+  const shares = found.sides.map((side) => side.scores.spread);
   drawPicture(view.picture, data, found);
   labelPicture(view, data, found);
   fillTable(view, found);
-  const said = described(data, found);
-  if (view.status.textContent !== said) {
-    view.status.textContent = said; // not while the divider moves: screen readers would repeat it
-  }
+  view.match.disabled = shares.some(Number.isNaN);
+  view.match.style.opacity = view.match.disabled ? 0.5 : 1; // buttons inherit the text's colour
+  say(view.note, comparedShares(...shares, found.power));
+  say(view.status, described(data, found));
 }
 
 /** Let the reader drag the divider over the picture. */
@@ -351,15 +421,32 @@ function scoreTable({ heads, rows }) {
   );
 }
 
+/** The button that sharpens the right map until both maps have the same effective share. */
+function matchButton(model, data) {
+  const onclick = () => {
+    const [left, right] = compared(model, data).sides;
+    const wanted = left.scores.spread;
+    // Every power gives a uniform map the same share, so there may be nothing to look for.
+    if (Math.abs(right.scores.spread - wanted) > 1e-6 * wanted) {
+      model.set("power", matchingPower(right.upsampled, wanted));
+      model.save_changes();
+    }
+  };
+  return element("button", { type: "button", onclick }, "Match the left map's effective share");
+}
+
 /** All parts that change when the reader chooses something. */
-function changingParts(model, { zoom, width, height, palette }) {
+function changingParts(model, data) {
+  const { zoom, width, height, palette } = data;
   const picture = element("canvas", { width: zoom * width, height: zoom * height, role: "img" });
   connectDivider(model, picture);
   return {
     picture,
     caption: element("figcaption"),
+    note: element("p", { "aria-live": "polite", style: "margin: 0" }),
     status: statusLine(),
     colours: colourScale(palette),
+    match: matchButton(model, data),
     heads: ["left", "right"].map(() => cell("th", { scope: "col" })),
     rows: MEASURES.map(([, name]) => measureRow(name)),
   };
@@ -379,6 +466,29 @@ function controls(model, { labels, methods, classes }) {
   );
 }
 
+/** A model whose numbers are read and written as exponents of 2, for a logarithmic slider. */
+const asExponents = (model) => ({
+  get: (trait) => Math.log2(model.get(trait)),
+  set: (trait, exponent) => model.set(trait, 2 ** exponent),
+  on: (event, changed) => model.on(event, changed),
+  save_changes: () => model.save_changes(),
+});
+
+/** The row that sharpens the right map; it stands beside the scores that it changes. */
+function sharpening(model, { match }) {
+  const [min, max] = EXPONENTS;
+  const show = (exponent) => short(2 ** exponent);
+  return controlRow(
+    slider(asExponents(model), "power", "Sharpen the map on the right: power", {
+      min,
+      max,
+      step: 0.125,
+      show,
+    }),
+    match,
+  );
+}
+
 function render({ model, el }) {
   const data = readTraits(model);
   const view = changingParts(model, data);
@@ -392,14 +502,16 @@ function render({ model, el }) {
         element("figure", {}, view.picture, view.caption),
       ),
       view.colours.node,
+      sharpening(model, view),
       scoreTable(view),
+      view.note,
       view.status,
     ),
   );
-  const traits = ["image", "left", "right", "target", "divider", "opacity", "shared"];
+  const traits = ["image", "left", "right", "target", "power", "divider", "opacity", "shared"];
   onChange(model, traits, () => draw(model, data, view));
   draw(model, data, view);
 }
 
-export { bestOverlap, enlarge, scores, unpacked };
+export { bestOverlap, effectiveShare, enlarge, matchingPower, scores, sharpened, unpacked };
 export default { render };

@@ -21,6 +21,11 @@ class CompareMaps(anywidget.AnyWidget):
 
     The page upsamples the raw maps bilinearly, as `metrics.fit_to` does, and computes the scores of
     `explain.metrics` from them. It doesn't need the network that the maps come from.
+
+    The map on the right can be sharpened: the page raises the upsampled map, divided by its
+    maximum, to `power`. That changes every score except two: the pointing game and the best IoU
+    depend only on the ranking of the pixels, which stays the same. A button sets the power that
+    gives both maps the same effective share.
     """
 
     _esm = module("compare_maps")
@@ -30,6 +35,7 @@ class CompareMaps(anywidget.AnyWidget):
     left = traitlets.Int(0, help="index into `methods`").tag(sync=True)
     right = traitlets.Int(0, help="index into `methods`").tag(sync=True)
     target = traitlets.Int(0, help="0: the image's own class; i + 1: class i").tag(sync=True)
+    power = traitlets.Float(1.0, min=0.25, max=16.0, help="of the right map").tag(sync=True)
     divider = traitlets.Int(50, min=0, max=100, help="per cent of the width").tag(sync=True)
     opacity = traitlets.Int(70, min=0, max=100, help="of the maps, in per cent").tag(sync=True)
     shared = traitlets.Bool(False, help="one colour scale for both maps").tag(sync=True)

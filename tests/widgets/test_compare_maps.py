@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from traitlets import TraitError
 
 from course_utils.widgets.compare_maps import CompareMaps
 from tests.widgets.compare_maps import HEIGHT, WIDTH, N, parts
@@ -39,6 +40,12 @@ def test_regions_may_be_0_and_1():
     images, regions, *rest = parts()
     expected = CompareMaps.from_maps(images, regions, *rest).regions
     assert CompareMaps.from_maps(images, regions.float(), *rest).regions == expected
+
+
+@pytest.mark.parametrize("power", [0, 0.2, 17, np.inf])
+def test_a_power_beyond_the_slider_is_refused(power):
+    with pytest.raises(TraitError, match="'power' trait"):
+        CompareMaps.from_maps(*parts(), power=power)
 
 
 def with_maps(maps):
