@@ -10,6 +10,8 @@
 - `mechanisms`: drawings of kinds of attention, with the maps of a real run.
 - `run_drawings`: drawings of a training run and of a shared batch, with the numbers of a real run.
 - `comparison_drawings`: drawings of what an interval covers and of what differs between networks.
+- `explanation_drawings`: drawings of Grad-CAM and of how a map is tested, with the maps of a real
+  run.
 - `tables`: tables of scores, and tables drawn as heat maps.
 - `drawing`: the sheet that diagrams are drawn on.
 - `wiring`: how a network is wired, found by running it.

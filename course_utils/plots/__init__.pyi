@@ -1,6 +1,7 @@
 from . import attention_blocks as attention_blocks
 from . import comparison_drawings as comparison_drawings
 from . import diagrams as diagrams
+from . import explanation_drawings as explanation_drawings
 from . import gate_blocks as gate_blocks
 from . import mechanisms as mechanisms
 from . import run_drawings as run_drawings
