@@ -71,10 +71,12 @@ def test_the_two_precisions_are_compared_seed_by_seed():
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # from the other libraries
 def test_every_way_to_grad_cam_is_measured():
-    table = bench_gradcam.compare(0.125, 32, batch=2, repetitions=1)
-    assert len(table) == len(BLOCKS) * 5
-    assert (table[["ms", "ratio"]] > 0).all(axis=None)
-    assert (table[table.way == "course_utils"].ratio == 1).all()
+    table = bench_gradcam.compare(0.125, 32, batch=2, repetitions=2)
+    ways = [(block, way) for block in BLOCKS for way in bench_gradcam.WAYS]
+    assert list(zip(table.block, table.way)) == ways
+    assert (table[["ms", "lowest"]] > 0).all(axis=None)
+    assert table.ratio.between(table.lowest, table.highest).all()
+    assert (table[table.way == bench_gradcam.OURS][["lowest", "highest"]] == 1).all(axis=None)
 
 
 def test_drawings_are_counted():
