@@ -10,5 +10,9 @@ from .feature_maps import tokens as tokens
 from .grad_cam import activation_and_gradient as activation_and_gradient
 from .grad_cam import gradcam as gradcam
 from .grad_cam import gradcam_plus_plus as gradcam_plus_plus
+from .imputation import noisy_linear_imputation as noisy_linear_imputation
+from .imputation import road as road
+from .receptive_fields import field_side as field_side
+from .receptive_fields import receptive_field as receptive_field
 from .rollout import attention_rollout as attention_rollout
 from .saliency import input_gradient as input_gradient

@@ -58,9 +58,14 @@ def suggest_layers(
     """Suggest layers for Grad-CAM, the deepest first: one for each size of feature map.
 
     For each size, it is the layer with the most channels, or the last of several. With ``reshape``,
-    it is the last layer, because a transformer has the most channels in the middle of its blocks.
-    The deepest layer has the most information about the class and the least about the position. To
-    find the layer that points best, compare scores; in the chapter Grad-CAM it is not the deepest.
+    it is the last layer. The deepest layer has the most information about the class and the least
+    about the position. To find the layer that points best, compare scores; in the chapter Grad-CAM
+    it is not the deepest.
+
+    Inside a block, a layer with another number of channels than the block's output is only a step
+    on the way, such as the expansion in an inverted residual block. It is suggested only if there
+    is no other layer of its size. A block is a module, but no ``nn.Sequential``, in which the size
+    of the maps changes at most once.
 
     Four kinds of layers are left out: layers that run more than once, such as a ReLU shared within
     a block (the block, or the layer before the ReLU, is suggested instead); layers in a branch that
@@ -88,10 +93,11 @@ def suggest_layers(
         size = tuple(run.maps.shape[-2:])
         if size <= min(by_size, default=size):  # else a branch that goes back up in size
             by_size.setdefault(size, []).append(run)
+    steps = _steps_inside_blocks(by_size)
     found = [
         Layer(name_of(model, best.layer), type(best.layer).__name__, *best.maps.shape[1:])
         for candidates in by_size.values()
-        if (best := _best(model, images, target, reshape, candidates))
+        if (best := _best(model, images, target, reshape, candidates, steps))
     ]
     if len(found) == 1 and reshape is None and _keep_positions(others, found[0]):
         raise ValueError(
@@ -213,8 +219,26 @@ def _feature_maps(
     return [run for run in runs if times[run.layer] == 1], others
 
 
+def _steps_inside_blocks(by_size: dict[tuple[int, ...], list[_Run]]) -> Counter[nn.Module]:
+    """Count for each layer in how many blocks it has other channels than the block's output."""
+    steps: Counter[nn.Module] = Counter()
+    sizes = {run.layer: size for size, runs in by_size.items() for run in runs}
+    channels = {run.layer: run.maps.shape[1] for runs in by_size.values() for run in runs}
+    for block in sizes:
+        inside = [layer for layer in block.modules() if layer in sizes]
+        backbone = len({sizes[layer] for layer in inside}) > 2
+        if not (backbone or isinstance(block, nn.Sequential)):
+            steps.update(layer for layer in inside if channels[layer] != channels[block])
+    return steps
+
+
 def _best(
-    model: nn.Module, images: Tensor, target: Target, reshape: Reshape | None, runs: list[_Run]
+    model: nn.Module,
+    images: Tensor,
+    target: Target,
+    reshape: Reshape | None,
+    runs: list[_Run],
+    steps: Counter[nn.Module],
 ) -> _Run | None:
     """Return the best layer of one size that the target depends on."""
     # A container returns the very tensor that its last layer returned; the layer stays, as its name
@@ -225,7 +249,12 @@ def _best(
         for i, run in enumerate(runs)
         if not any(run.output is r.output and run.version == r.version for r in runs[:i])
     ]
-    for run in reversed(sorted(own, key=lambda run: run.maps.shape[1] if reshape is None else 0)):
+
+    def rank(run: _Run) -> tuple[int, int]:
+        # A transformer has the most channels in the middle of its blocks.
+        return -steps[run.layer], run.maps.shape[1] if reshape is None else 0
+
+    for run in reversed(sorted(own, key=rank)):
         try:
             _, gradient = activation_and_gradient(model, images, run.layer, target, reshape=reshape)
         except NoGradientError:

@@ -8,14 +8,21 @@ this image.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from course_utils.core.tensor_checks import check_maps
 from course_utils.explain.networks import batches, check_input, running, unwrapped
-from course_utils.explain.targets import Score, Target, as_score, probability_per_image
+from course_utils.explain.removal import (
+    removal_ranks,
+    settled_target,
+    target_probability,
+    upsampled_maps,
+)
+from course_utils.explain.targets import Target, as_score
 
 
 def deletion(
@@ -24,13 +31,12 @@ def deletion(
     maps: Float[Tensor, "B 1 h w"],
     target: Target = None,
     *,
-    steps: int = 16,
+    steps: int | Sequence[float] = 64,
     fill: Float[Tensor, "#B #C #H #W"] | float | None = None,
-) -> Float[Tensor, "B steps_and_1"]:
+) -> Float[Tensor, "B points"]:
     """Return the probability of a target while the highest-valued pixels are removed step by step.
 
-    The mean of a curve is the area under it. It is *low* for a map that highlights what the network
-    needs.
+    The `area` under the curve is *low* for a map that highlights what the network needs.
 
     Source: Petsiuk et al. 2018, "RISE", section 4.
 
@@ -42,8 +48,10 @@ def deletion(
             one number per image; see `targets`. If None, the predicted class. The probability of a
             class is its softmax; that of a single logit or a `Label` is its sigmoid. For a function
             of your own, its value takes the place of the probability.
-        steps: Number of steps; each removes 1 / steps of the pixels. Pixels with equal values are
-            removed in random order.
+        steps: Number of steps, each of which removes 1 / steps of the pixels; or the shares of the
+            pixels that have been removed at each point of the curve, in increasing order. A step
+            must be small beside the object: if one step can remove it, all maps that highlight it
+            score alike. Pixels with equal values are removed in random order.
         fill: What replaces the removed pixels: one value, or a tensor for all images or for each.
             If None, they become 0, which is black. A result that changes with the fill is partly a
             result about the fill, so compare two fills.
@@ -52,7 +60,8 @@ def deletion(
         One curve per image, from the whole image to an image of the fill alone.
 
     Raises:
-        ValueError: If the maps, the fill or the target do not fit the images, or steps is below 1.
+        ValueError: If the maps, the fill or the target do not fit the images; if the number of
+            steps is below 1; or if the shares are not increasing numbers from 0 to 1.
     """
     return _curves(model, images, fill, maps, target, steps, removing=True)
 
@@ -63,12 +72,12 @@ def insertion(
     maps: Float[Tensor, "B 1 h w"],
     target: Target = None,
     *,
-    steps: int = 16,
+    steps: int | Sequence[float] = 64,
     fill: Float[Tensor, "#B #C #H #W"] | float | None = None,
-) -> Float[Tensor, "B steps_and_1"]:
+) -> Float[Tensor, "B points"]:
     """Return the probability of a target while the highest-valued pixels are added step by step.
 
-    This is `deletion` in reverse, starting from an image of the fill alone: the area under the
+    This is `deletion` in reverse, starting from an image of the fill alone: the `area` under the
     curve is *high* for a good map. The arguments are those of `deletion`; predictions are made from
     the whole images.
 
@@ -78,6 +87,32 @@ def insertion(
         ValueError: See `deletion`.
     """
     return _curves(model, images, fill, maps, target, steps, removing=False)
+
+
+def area(
+    curves: Float[Tensor, "*B points"],
+    steps: Sequence[float] | None = None,
+    *,
+    floor: Float[Tensor, " *B"] | float = 0.0,
+) -> Float[Tensor, " *B"]:
+    """Return the area under curves of `deletion` or `insertion`, by the trapezoidal rule.
+
+    Args:
+        curves: Probabilities.
+        steps: The shares of the pixels at the points of the curves; if None, equal steps from 0
+            to 1.
+        floor: What lies below this probability does not count. A network gives every class some
+            probability, even for an image of the fill alone: the last point of a deletion, and the
+            first of an insertion.
+
+    Raises:
+        ValueError: If there isn't one share per point of the curves.
+    """
+    points = curves.shape[-1]
+    shares = torch.linspace(0, 1, points) if steps is None else torch.tensor([*steps])
+    if points != len(shares):
+        raise ValueError(f"expected one share per point, got {len(shares)} and {points} points")
+    return torch.trapezoid(curves, shares.to(curves)) - floor * (shares[-1] - shares[0]).item()
 
 
 def drop_and_increase(
@@ -103,15 +138,15 @@ def drop_and_increase(
     """
     model = unwrapped(model)
     check_input(model, images)
-    maps = _upsampled(maps, images)
+    maps = upsampled_maps(maps, images)
     highest = maps.amax(dim=(1, 2, 3), keepdim=True)
     masked = images * maps / highest.where(highest > 0, 1)
     before, after = [], []
     with running(model):
         for which, score in batches(images, as_score(target)):
-            settled, whole = _settled(model, images[which], score)
+            settled, whole = settled_target(model, images[which], score)
             before.append(whole)
-            after.append(_probability(model, masked[which], settled))
+            after.append(target_probability(model, masked[which], settled))
     old, new = torch.cat(before), torch.cat(after)
     lost = (old - new).clamp(min=0) / old.where(old > 0, torch.nan)
     return lost, (new > old).to(old.dtype)
@@ -123,42 +158,43 @@ def _curves(
     fill: Tensor | float | None,
     maps: Tensor,
     target: Target,
-    steps: int,
+    steps: int | Sequence[float],
     *,
     removing: bool,
-) -> Float[Tensor, "B steps_and_1"]:
+) -> Float[Tensor, "B points"]:
     """Return probabilities while images turn into the fill or back, highest map values first."""
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"expected a whole number of steps, at least 1, got {steps}")
+    shares = _shares(steps)
     model = unwrapped(model)
     check_input(model, images)
-    rank = _ranks(_upsampled(maps, images))
+    rank = removal_ranks(upsampled_maps(maps, images))
     fill = _fitting(fill, images)
     start, end = (images, fill) if removing else (fill, images)
     pixels = rank[0].numel() if len(rank) else 0
     curves = []
     with running(model):
         for which, score in batches(images, as_score(target)):
-            settled, _ = _settled(model, images[which], score)
+            settled, _ = settled_target(model, images[which], score)
             curve = []
-            for step in range(steps + 1):
-                changed = rank[which] < round(step / steps * pixels)
+            for share in shares:
+                changed = rank[which] < round(share * pixels)
                 mixed = torch.where(changed, end[which], start[which])
-                curve.append(_probability(model, mixed, settled))
+                curve.append(target_probability(model, mixed, settled))
             curves.append(torch.stack(curve, dim=1))
     return torch.cat(curves)
 
 
-def _settled(model: nn.Module, images: Tensor, score: Score) -> tuple[Score, Float[Tensor, " B"]]:
-    """Return the target, settled by the predictions for whole images, and its probability."""
-    output = model(images.clone())
-    settled = score.settled(output)
-    return settled, probability_per_image(settled, output, len(images))
-
-
-def _probability(model: nn.Module, images: Tensor, score: Score) -> Float[Tensor, " B"]:
-    # The network gets a copy, as it may change its input.
-    return probability_per_image(score, model(images.clone()), len(images))
+def _shares(steps: int | Sequence[float]) -> list[float]:
+    """Return the shares of the pixels that have changed at each point of a curve."""
+    if isinstance(steps, int) and steps >= 1:
+        return [step / steps for step in range(steps + 1)]
+    shares = [float(share) for share in steps] if isinstance(steps, Iterable) else []
+    increasing = all(a < b for a, b in pairwise(shares))
+    if len(shares) < 2 or not (increasing and shares[0] >= 0 and shares[-1] <= 1):
+        raise ValueError(
+            "expected a whole number of steps, at least 1, or increasing shares of the pixels from "
+            f"0 to 1, got {steps}"
+        )
+    return shares
 
 
 def _fitting(
@@ -176,29 +212,3 @@ def _fitting(
     if not fitting.isfinite().all():
         raise ValueError("expected a finite fill, got NaN or infinite values")
     return fitting
-
-
-def _ranks(maps: Float[Tensor, "B 1 H W"]) -> Int[Tensor, "B 1 H W"]:
-    """Return the rank of each pixel, 0 for the highest value; ties get a fixed random order.
-
-    In reading order, a uniform map would remove the upper half of the image first.
-    """
-    flat = maps.flatten(1)
-    source = torch.Generator().manual_seed(0)
-    shuffle = torch.randperm(flat.shape[1], generator=source).to(flat.device)
-    # A stable sort keeps equal values in their shuffled order.
-    order = shuffle[flat[:, shuffle].argsort(dim=1, descending=True, stable=True)]
-    return order.argsort(dim=1).view_as(maps)  # the inverse permutation
-
-
-def _upsampled(maps: Tensor, images: Tensor) -> Float[Tensor, "B 1 H W"]:
-    fitting = isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[:2] == (len(images), 1)
-    if not fitting:
-        raise ValueError(
-            f"expected maps (B, 1, h, w) for {len(images)} images, got "
-            f"{tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__}"
-        )
-    check_maps(maps)
-    return F.interpolate(
-        maps.to(images.dtype), size=images.shape[-2:], mode="bilinear", align_corners=False
-    )

@@ -174,7 +174,7 @@ def _activation_and_gradient(
     reached: list[tuple[Any, Any, list[int]]] = []  # output, leaves and versions of each run
 
     def start_graph(_, __, output: Any) -> Any:
-        _check_feature_map(output, model, layer, images, reshape)
+        layer_feature_map(output, model, layer, images, reshape)  # raises an error if there is none
         torch.set_grad_enabled(True)  # until `running` ends
         known: dict[int, Tensor] = {}  # a tensor that the output contains twice has one leaf
         leaves = map_tensors(lambda t: known.setdefault(id(t), _leaf(t)), output)
@@ -228,12 +228,20 @@ def _versions(output: Any) -> list[int]:
     return [t._version for t in tensors_in(output).values() if not t.is_inference()]
 
 
-def _check_feature_map(
-    output: Any, model: nn.Module, layer: nn.Module, images: Tensor, reshape: Reshape | None
-) -> None:
-    """Name the layer in the error about an output that isn't a feature map."""
+def layer_feature_map(
+    output: Any,
+    model: nn.Module,
+    layer: nn.Module,
+    images: Float[Tensor, "B C H W"],
+    reshape: Reshape | None,
+) -> Float[Tensor, "B K h w"]:
+    """Return the feature map in the output of a layer; if there is none, the error names the layer.
+
+    Raises:
+        ValueError: See `feature_maps.feature_map`.
+    """
     try:
-        feature_map(output, images, reshape)
+        return feature_map(output, images, reshape)
     except ValueError as error:
         raise ValueError(f"{named(model, layer)}: {error}") from error
 

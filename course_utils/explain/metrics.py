@@ -1,9 +1,11 @@
 """Scores of a map against the region of the object: pointing, energy, overlap and entropy.
 
 Each score first upsamples the map bilinearly to the size of the region. A uniform map scores
-`area_share` on the pointing game, the energy and both overlaps, so that is the chance level to
-print beside them. `centre_prior` and `edge_map` need no network: if a map does not score higher
-than these two, its score is no evidence that the map depends on the network. `bootstrap` estimates
+`area_share` on the pointing game, the energy and both overlaps. The chance level to print beside
+them is what the map of *another image* scores: it has the method's smoothness and its preference
+for the centre, but no information about this image. `centre_prior` and `edge_map` need no network:
+if a map does not score higher than these two, its score is no evidence that the map depends on the
+network. `bootstrap` estimates
 how much a mean would vary with other samples of images.
 
 A region is a mask: booleans, or any other type with the values 0 and 1. A map of zeros and an empty
@@ -13,9 +15,12 @@ would be 0 / 0, is NaN: leave it out of a mean with `Tensor.nanmean`, as `bootst
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
+from scipy.optimize import brentq
 from torch import Tensor
 
 from course_utils.core.resampling import bootstrap_interval
@@ -222,6 +227,47 @@ def effective_share(maps: Float[Tensor, "B 1 h w"]) -> Float[Tensor, " B"]:
         ValueError: If a map has negative or non-finite values.
     """
     return entropy(maps).exp() / maps[0].numel()
+
+
+def sharpened(
+    maps: Float[Tensor, "B 1 h w"], share: float
+) -> tuple[Float[Tensor, "B 1 h w"], float]:
+    """Raise maps to the power at which their mean `effective_share` has a given value.
+
+    The order of the positions stays, and with it `pointing_game` and `best_iou`, but
+    `energy_inside` changes. So compare the energy of two methods only at equal effective shares.
+
+    Args:
+        maps: Non-negative. Upsample them first if you compare maps of different sizes.
+        share: The mean effective share, in (0, 1].
+
+    Returns:
+        The maps, each divided by its maximum and raised to the power; and the power. It lies
+        between 0.01 and 100: at these ends, the share may be missed.
+
+    Raises:
+        ValueError: If the share is outside (0, 1], a map has negative or non-finite values, or all
+            are zeros.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"expected an effective share above 0 and at most 1, got {share}")
+    check_maps(maps)
+    if not maps.any():
+        raise ValueError("expected a map that is not blank, got zeros only")
+    highest = maps.amax(dim=(1, 2, 3), keepdim=True)
+    relative = maps / highest.where(highest > 0, 1)
+
+    def excess(log_power: float) -> float:
+        return effective_share(relative ** math.exp(log_power)).nanmean().item() - share
+
+    low, high = math.log(0.01), math.log(100)
+    if excess(high) > 0:
+        root = high
+    elif excess(low) < 0:
+        root = low
+    else:
+        root = brentq(excess, low, high, xtol=1e-3)
+    return relative ** math.exp(root), math.exp(root)
 
 
 def area_share(regions: Regions) -> Float[Tensor, " B"]:

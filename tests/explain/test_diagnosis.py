@@ -4,12 +4,24 @@ from threading import Lock
 import pytest
 import torch
 from torch import nn
-from torchvision.models import efficientnet_b0, mobilenet_v3_small, resnet18, vgg16
+from torchvision.models import (
+    efficientnet_b0,
+    efficientnet_v2_s,
+    mobilenet_v2,
+    mobilenet_v3_small,
+    resnet18,
+    resnext50_32x4d,
+    vgg16,
+)
+from torchvision.models.efficientnet import FusedMBConv, MBConv
+from torchvision.models.mobilenetv2 import InvertedResidual
+from torchvision.models.mobilenetv3 import InvertedResidual as InvertedResidual3
 
 from course_utils.attention import gates
 from course_utils.explain.diagnosis import diagnose, suggest_layers
 from course_utils.explain.grad_cam import gradcam
 from course_utils.models import VGG, AttnVGG, PayAttentionVGG, ResNet
+from course_utils.models.efficientnet_lite import efficientnet_lite0
 from tests.explain.cases import assert_unchanged, state
 
 
@@ -28,6 +40,98 @@ def test_the_blocks_of_a_resnet_are_suggested():
     """The ReLU of a block runs twice, and changes the sum before it in place."""
     assert names(ResNet(5, gate=gates.CBAM)) == ["features.3.0", "features.2.0", "features.1.0"]
     assert names(resnet18()) == ["layer4.1", "layer3.1", "layer2.1", "layer1.1", "relu"]
+
+
+INVERTED = InvertedResidual, InvertedResidual3, MBConv, FusedMBConv
+
+
+@pytest.mark.parametrize(
+    "build", [mobilenet_v2, mobilenet_v3_small, efficientnet_b0, efficientnet_v2_s]
+)
+def test_an_expansion_is_not_suggested(build):
+    """With a stride of 2, a block's expansion has the most channels of its size."""
+    model = build()
+    outputs = {}
+    for name, block in model.named_modules():
+        if isinstance(block, INVERTED):
+            block.register_forward_hook(lambda _, __, out, name=name: outputs.update({name: out}))
+    layers = suggest_layers(model, torch.rand(1, 3, 64, 64))
+    assert len(layers) == 5
+    for layer in layers:
+        for name, output in outputs.items():
+            if f"{layer.name}.".startswith(f"{name}."):
+                assert layer.channels == output.shape[1]
+
+
+def test_the_last_blocks_before_each_stride_are_suggested():
+    assert names(mobilenet_v2())[1:4] == [f"features.{i}" for i in (13, 6, 3)]
+    assert names(efficientnet_b0())[1:4] == [f"features.{i}" for i in ("5.2", "3.1", "2.1")]
+    # its strides pad the maps first, which isn't a size of its own
+    lite = [f"_blocks.{i}" for i in (10, 4, 2)]
+    assert names(efficientnet_lite0())[:4] == ["_bn1", *lite]
+    # its blocks are as wide inside as the block before them
+    assert names(resnext50_32x4d()) == [
+        *(f"layer{i}.{last}" for i, last in ((4, 2), (3, 5), (2, 3), (1, 2))),
+        "relu",
+    ]
+
+
+def classifier(features, channels):
+    return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 5))
+
+
+class Pooling(nn.Module):
+    """A block that ends with a pooling."""
+
+    def __init__(self, channels, out):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, 3, padding=1)
+        self.relu, self.pool = nn.ReLU(), nn.MaxPool2d(2)
+
+    def forward(self, maps):
+        return self.pool(self.relu(self.conv(maps)))
+
+
+class Backbone(nn.Module):
+    """Three such blocks; with three strides it is no block itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = Pooling(3, 8), Pooling(8, 16), Pooling(16, 32)
+
+    def forward(self, images):
+        return self.third(self.second(self.first(images)))
+
+
+def test_inside_a_block_that_pools_the_layer_before_the_pooling_is_suggested():
+    """It has the channels of the block's output, as in a VGG without such blocks."""
+    expected = ["third.pool", "third.relu", "second.relu", "first.relu"]
+    assert names(classifier(Backbone(), 32), 16) == [f"0.{name}" for name in expected]
+
+
+class Widening(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(8, 48, 1), nn.Conv2d(48, 8, 1)
+
+    def forward(self, maps):
+        return maps + self.narrow(self.wide(maps))
+
+
+class Shrinking(nn.Module):
+    """Its size changes once, so it is a block, and all its layers before that are steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.widening = nn.Conv2d(3, 8, 1), Widening()
+        self.shrink = nn.Conv2d(8, 16, 2, stride=2)
+
+    def forward(self, images):
+        return self.shrink(self.widening(self.stem(images)))
+
+
+def test_a_step_inside_one_block_is_preferred_to_a_step_inside_two():
+    assert names(classifier(Shrinking(), 16), 8) == ["0.shrink", "0.widening"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
+import re
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import integrate
 from torch import nn
 
-from course_utils.explain.faithfulness import deletion, drop_and_increase, insertion
+from course_utils.explain.faithfulness import area, deletion, drop_and_increase, insertion
 from course_utils.models import VGG
 
 
@@ -52,6 +55,53 @@ def test_by_hand():
         Brightness(), WHITE, torch.zeros_like(WHITE), 1
     )  # a blank map shows nothing
     assert drop.item() == pytest.approx(1 - p(0) / p(4))
+
+
+@pytest.mark.parametrize("way", [deletion, insertion])
+def test_shares_choose_points_of_the_curve(way):
+    torch.manual_seed(0)
+    model, images, maps = VGG(4, width=0.0625), torch.rand(3, 1, 32, 32), torch.rand(3, 1, 8, 8)
+    every = way(model, images, maps, 2, steps=16)
+    some = way(model, images, maps, 2, steps=(0.0, 1 / 16, 0.5, 1.0))
+    torch.testing.assert_close(some, every[:, [0, 1, 8, 16]])
+
+
+@pytest.mark.parametrize(
+    "shares", [(), (0.5,), (0.0, 0.0, 1.0), (0.0, 1.0, 0.5), (-0.1, 1.0), (0.0, 1.5)]
+)
+def test_shares_that_do_not_increase_from_0_to_1_are_refused(shares):
+    with pytest.raises(ValueError, match=re.escape(f"got {shares}")):
+        deletion(Brightness(), WHITE, RIGHT, steps=shares)
+
+
+def test_the_area_by_hand():
+    curves = torch.tensor([[1.0, 0.5, 0.1], [0.6, 0.6, 0.6]])
+    assert area(curves).tolist() == pytest.approx([0.525, 0.6])
+    assert area(curves, (0.0, 0.1, 1.0)).tolist() == pytest.approx([0.075 + 0.27, 0.6])
+    above = area(curves, floor=curves[:, -1])
+    assert above.tolist() == pytest.approx([0.425, 0])
+    assert area(curves[0]).shape == ()
+    with pytest.raises(ValueError, match="got 2 and 3 points"):
+        area(curves, (0.0, 1.0))
+
+
+@given(seed=st.integers(0, 1000), points=st.integers(2, 30))
+def test_the_area_is_scipys_trapezoid(seed, points):
+    torch.manual_seed(seed)
+    curves, shares = torch.rand(2, points).double(), torch.rand(points).double().sort().values
+    expected = integrate.trapezoid(curves - 0.25, shares, axis=1)
+    torch.testing.assert_close(area(curves, shares.tolist(), floor=0.25), torch.tensor(expected))
+
+
+def test_a_coarse_step_makes_good_and_better_maps_alike():
+    """The right map and one that also highlights as much again differ in fine steps only."""
+    wide = RIGHT.clone()
+    wide[..., :2, 2:] = 2  # removed first
+    torch.manual_seed(0)
+    coarse = [deletion(Brightness(), WHITE, m, 1, steps=2) for m in (RIGHT, wide)]
+    fine = [deletion(Brightness(), WHITE, m, 1, steps=16) for m in (RIGHT, wide)]
+    torch.testing.assert_close(*(area(curve) for curve in coarse))
+    assert area(fine[0]).item() < area(fine[1]).item() - 0.1
 
 
 def test_removed_pixels_get_the_fill():

@@ -22,6 +22,7 @@ from course_utils.explain.metrics import (
     grid_ceiling,
     iou,
     pointing_game,
+    sharpened,
 )
 
 
@@ -312,3 +313,49 @@ def test_a_grid_as_fine_as_the_region_has_no_ceiling_below_one():
     assert (pointing.item(), energy.item()) == (1, 1)
     with pytest.raises(ValueError, match="got 0 × 4"):
         grid_ceiling(region(), (0, 4))
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 1000), share=st.floats(0.1, 0.9))
+def test_sharpened_maps_have_the_share_and_keep_their_order(seed, share):
+    torch.manual_seed(seed)
+    maps = 7 * torch.rand(3, 1, 6, 6)
+    sharp, power = sharpened(maps, share)
+    assert effective_share(sharp).mean().item() == pytest.approx(share, abs=2e-3)
+    torch.testing.assert_close(sharp, (maps / maps.amax(dim=(2, 3), keepdim=True)) ** power)
+    in_order = sharp.flatten(1).gather(1, maps.flatten(1).argsort(dim=1))
+    assert (in_order.diff(dim=1) >= 0).all()
+
+
+@given(seed=st.integers(0, 100), power=st.floats(0.3, 4))
+def test_a_power_changes_the_energy_but_neither_pointing_nor_the_best_overlap(seed, power):
+    torch.manual_seed(seed)
+    maps, target = torch.rand(1, 1, 8, 8) + 0.1, region(size=8)
+    for score in (pointing_game, best_iou):
+        assert score(maps**power, target).item() == pytest.approx(score(maps, target).item())
+    tight = torch.full((1, 1, 8, 8), 0.5)
+    tight[..., :2, :2] = 1.0
+    assert energy_inside(tight**4, target).item() > energy_inside(tight, target).item() + 0.1
+
+
+def test_a_share_out_of_reach_ends_at_the_last_power():
+    maps = torch.zeros(1, 1, 4, 4)
+    maps[..., :2, :] = 1  # half of the positions, whatever the power
+    assert sharpened(maps, 0.9)[1] == pytest.approx(0.01)
+    assert sharpened(maps, 0.1)[1] == pytest.approx(100)
+    assert torch.equal(sharpened(maps, 0.1)[0], maps)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, -0.5, math.nan])
+def test_shares_that_no_map_has_are_refused(share):
+    with pytest.raises(ValueError, match=f"got {share}"):
+        sharpened(torch.rand(1, 1, 4, 4), share)
+
+
+def test_blank_maps_cannot_be_sharpened():
+    with pytest.raises(ValueError, match="zeros only"):
+        sharpened(torch.zeros(2, 1, 4, 4), 0.5)
+    one_blank = torch.stack([torch.zeros(1, 4, 4), torch.rand(1, 4, 4)])
+    sharp, _ = sharpened(one_blank, 0.5)
+    assert sharp[0].sum() == 0
+    assert effective_share(sharp[1:]).item() == pytest.approx(0.5, abs=2e-3)
