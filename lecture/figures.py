@@ -173,16 +173,8 @@ def _forest(pairs) -> Figure:
 
 
 def energies() -> Figure:
-    """Draw the energy inside the box, attention minus the Grad-CAM of the same grid."""
-    value = (
-        attention_vs_grad_cam.scores().set_index(["variant", "method", "seed"]).energy.sort_index()
-    )
-    gains = {}
-    for variant, tap, block in measurements.PARTNERS:
-        name = f"{variant}, map {tap} − {block}"
-        gains[name] = (
-            value[variant, f"attention {tap}"] - value[variant, f"Grad-CAM, {block}"]
-        ).tolist()
+    """Draw the energy inside the box, attention minus Grad-CAM, also at equal concentration."""
+    gains = measurements.energy_gains()
     margins = {name: statistics.interval(values)[1] for name, values in gains.items()}
     label = "energy inside, attention − Grad-CAM"
     return _larger(plots.show_differences(gains, margins, label=label), 1.35)
@@ -191,7 +183,7 @@ def energies() -> Figure:
 def layers() -> Figure:
     """Draw Grad-CAM maps of a plain VGG at three depths, for the true class."""
     images, labels, _, _ = material.images(8)
-    network = attention_vs_grad_cam.network("vgg")
+    network = results.network("vgg")
     maps = {
         name: gradcam(network, images, layer, labels)
         for name, layer in attention_vs_grad_cam.BLOCKS.items()
@@ -203,7 +195,7 @@ def pictures() -> Figure:
     """Draw attention, Grad-CAM and an edge map of one network."""
     images, *_ = material.images(8)
     found = attention_vs_grad_cam.maps(
-        attention_vs_grad_cam.network("softmax"), images
+        results.network("softmax"), images
     ) | attention_vs_grad_cam.controls(images)
     return _rows(
         {

@@ -28,7 +28,6 @@ PARTNERS = (
     ("sigmoid", 1, "block 4"),
     ("softmax", 1, "block 4"),
     ("softmax", 1, "block 3"),
-    ("sparsemax", 1, "block 4"),
     ("repaired", 1, "block 3"),
     ("repaired", 2, "block 4"),
 )
@@ -226,6 +225,25 @@ def _in_points(verdict: str) -> str:
     return verdict.replace(f"{SMALL:g}", "one point")
 
 
+def energy_gains() -> dict[str, list[float]]:
+    """Return attention minus Grad-CAM in energy, one value per seed, for each of `PARTNERS`.
+
+    Each pair is followed by itself with the maps of Grad-CAM sharpened until both are equally
+    concentrated.
+    """
+    scores, sharp = attention_vs_grad_cam.scores(), attention_vs_grad_cam.equally_sharp()
+    energy = scores.set_index(["variant", "method", "seed"]).sort_index().energy
+    sharp = sharp.set_index(["variant", "attention", "method", "seed"]).sort_index().energy
+    gains = {}
+    for variant, tap, block in PARTNERS:
+        own = energy[variant, f"attention {tap}"]
+        name = f"{variant}, map {tap} − {block}"
+        gains[name] = (own - energy[variant, f"Grad-CAM, {block}"]).tolist()
+        other = sharp[variant, f"attention {tap}", f"Grad-CAM, {block}"]
+        gains[f"{name}, sharpened"] = (own - other).tolist()
+    return gains
+
+
 def _attention_vs_grad_cam() -> dict[str, str]:
     """Return what the slides state about Grad-CAM: energies, and correlations after randomising."""
     scores = attention_vs_grad_cam.scores()
@@ -234,6 +252,11 @@ def _attention_vs_grad_cam() -> dict[str, str]:
     for number, block in enumerate(GRAD_CAMS, start=3):
         found[f"cam_{number}"] = with_margin(of.energy["vgg", block], 2)
     found["edges"] = f"{of.energy['vgg', 'edges'].mean():.2f}"
+    gains = energy_gains()
+    for variant in ("softmax", "repaired"):
+        pair = f"{variant}, map 1 − block 3"
+        found[f"raw_{variant}"] = with_margin(gains[pair], 2, signed=True)
+        found[f"sharp_{variant}"] = with_margin(gains[f"{pair}, sharpened"], 2, signed=True)
     # Rank correlation with the map of the trained network, by number of randomised layers. Step 0
     # compares the map with that of another image.
     cascades = attention_vs_grad_cam.cascades()
@@ -244,7 +267,14 @@ def _attention_vs_grad_cam() -> dict[str, str]:
         ("attention 1", "att"),
     ):
         found[f"left_{short}"] = f"{own[method, 1]:.2f}"
-    return found | {"floor_cam": f"{own['Grad-CAM, block 4', 0]:.2f}"}
+    found["floor_cam"] = f"{own['Grad-CAM, block 4', 0]:.2f}"
+    replaced = attention_vs_grad_cam.replacements()
+    of_map = replaced[replaced.taps == "1"].groupby(["variant", "replacement"]).accuracy.mean()
+    as_it_is = replaced[replaced.taps == "nothing"].groupby("variant").accuracy.mean()
+    for variant in ("softmax", "repaired"):
+        lost = as_it_is[variant] - of_map[variant, "another image's map"]
+        found[f"lost_{variant}"] = f"{100 * lost:.1f}"
+    return found
 
 
 def _photographs() -> dict[str, str]:

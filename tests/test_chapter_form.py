@@ -24,6 +24,8 @@ REFOUNDED = (
     "10_training",
     "10b_on_a_gpu",
     "11_results",
+    "13_grad_cam",
+    "14_attention_vs_grad_cam",
 )
 LONGEST_CELL = 10  # lines
 LONGEST_CORE = 45  # minutes

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from course_utils.exercises._feedback import (
-    as_number,
-    as_tensor,
-    refuse,
-    require,
-    require_number,
-)
+from course_utils.exercises._feedback import as_number, refuse, require, require_number
 from course_utils.explain import metrics
-from course_utils.explain.faithfulness import deletion
+from course_utils.explain.faithfulness import area, deletion
+
+MOST_STEPS = 128  # more take long, and tell nothing new
 
 
 def centre(answer, regions: Tensor) -> str:
@@ -56,41 +52,38 @@ def centre(answer, regions: Tensor) -> str:
     return f"Right: {uniform:.3f}, and {bump:.3f} for a prior that has never seen the image."
 
 
-def winner(
-    function, network: nn.Module, tried: Tensor, rival: Tensor, images: Tensor, regions: Tensor
-) -> str:
-    """Make maps from images alone that do well in deletion and do not point at the object.
+def steps(answer, network: nn.Module, images: Tensor, maps: Tensor, edges: Tensor) -> str:
+    """Find a number of steps with which deletion tells maps from the edges of the images.
 
     Args:
-        function: The answer: a function of images that returns maps.
+        answer: The number of steps, up to 128.
         network: The network whose evidence is deleted.
-        tried: A few images for deletion.
-        rival: The maps of these images that have to be matched.
-        images: Many images for the pointing game.
-        regions: Their boxes, true inside.
+        images: A few images.
+        maps: Their maps.
+        edges: Their edges, which know nothing of the network.
     """
-    m = as_tensor(function(tried), (len(tried), 1, *tried.shape[-2:]), "The map tensor")
+    count = as_number(answer, "The number of steps")
     require(
-        m.min() >= 0, f"A map should not be negative here, but one value is {m.min().item():.3g}."
+        count == round(count) and 1 <= count <= MOST_STEPS,
+        f"The number of steps should be a whole number from 1 to {MOST_STEPS}, not {count:g}.",
     )
-    require(m.max() > 0, "The maps are zero everywhere, so they mark nothing.")
-    yours, others = (deletion(network, tried, maps).mean().item() for maps in (m, rival))
+    count, pixels = round(count), images.shape[-2] * images.shape[-1]
+    yours, theirs = (_deleted(network, images, m, count) for m in (maps, edges))
+    found = (
+        f"With {pixels / count:.0f} pixels per step, the area is {yours:.4f} for the maps and "
+        f"{theirs:.4f} for the edges"
+    )
     require(
-        yours < others + 0.02,
-        f"Your maps mark too little of the evidence: their deletion score is {yours:.3f}, "
-        f"and the rival has {others:.3f} (lower is better).",
+        yours < theirs / 2,
+        f"{found}. That's still more than half. Which pixels are gone after the first step?",
     )
-    hits = metrics.pointing_game(function(images).detach(), regions).mean().item()
-    chance = metrics.area_share(regions).mean().item()
-    require(
-        hits <= chance,
-        f"Deletion is low enough, but your maps point at the object in {hits:.3f} of the "
-        f"images; chance is {chance:.3f}.",
-    )
-    return (
-        f"Right: deletion {yours:.3f} against {others:.3f}, and pointing {hits:.3f} where "
-        f"chance is {chance:.3f}."
-    )
+    return f"Right: {found[0].lower()}{found[1:]}. Now deletion can tell them apart."
+
+
+def _deleted(network: nn.Module, images: Tensor, maps: Tensor, count: int) -> float:
+    """Return the mean area under the deletion curves, above what is left without any pixel."""
+    curves = deletion(network, images, maps, steps=count)
+    return area(curves, floor=curves[:, -1]).mean().item()
 
 
 def threshold(answer, maps: Tensor, regions: Tensor) -> str:

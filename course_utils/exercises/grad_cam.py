@@ -15,52 +15,48 @@ from course_utils.exercises._feedback import (
     require_number,
 )
 from course_utils.explain import metrics
+from course_utils.explain.diagnosis import suggest_layers
 from course_utils.explain.grad_cam import activation_and_gradient, gradcam
 from course_utils.explain.targets import Contrast, logits_of
 
 
-def below_zero(share, raw_maps: Tensor, regions: Tensor) -> str:
-    """Compute the share of a map's negative part that lies in the box, averaged over the images.
+def chosen_layer(
+    answer, network: nn.Module, images: Tensor, labels: Tensor, regions: Tensor
+) -> str:
+    """Choose the layer with the best IoU on the first half of the images; score it on the second.
 
     Args:
-        share: The answer.
-        raw_maps: Grad-CAM without the ReLU.
+        answer: The name of the layer, and its mean best IoU on the second half.
+        network: A network that the chapter doesn't use elsewhere.
+        images: Some images for it.
+        labels: Their classes.
         regions: The boxes, true inside.
     """
+    chosen, score = answer
+    names = [layer.name for layer in suggest_layers(network, images[:1])]
+    score = as_number(score, "The score")
+    require(chosen in names, f"Choose one of the layers {', '.join(names)}, by its name.")
+    require(0 <= score <= 1, f"A best IoU lies between 0 and 1, but yours is {score:.3g}.")
+    half, of_layers = len(images) // 2, {}
+    for name in names:
+        m = gradcam(network, images, name, labels)
+        of_layers[name] = metrics.best_iou(m, regions)
+    best = max(names, key=lambda name: of_layers[name][:half].mean().item())
     refuse(
-        torch.is_tensor(share) and share.shape == (len(regions),),
-        f"That is one number for each of the {len(regions)} images. Take their mean.",
+        chosen == names[0] != best,
+        f"{chosen} is the deepest layer. Another one scores higher on the first half.",
     )
-    share = as_number(share, "The share")
-    require(0 <= share <= 1, f"A share lies between 0 and 1, but yours is {share:.3g}.")
-    negative, chance = (-raw_maps).relu(), metrics.area_share(regions).mean().item()
-    large = metrics.fit_to(negative, regions)
+    require(chosen == best, f"{chosen} isn't the layer with the highest score on the first half.")
+    own = of_layers[best]
     mistakes = [
-        (
-            _mean_energy(raw_maps.relu(), regions),
-            "That is the share of the positive part. Use the negative one.",
-        ),
-        (_mean_energy(raw_maps.abs(), regions), "That counts the positive part as well."),
-        (chance, "That is chance: the share of a uniform map."),
-        (
-            negative.sum() / raw_maps.abs().sum(),
-            "That is how much of the maps lies below zero. How much of this negative "
-            "part is in the box?",
-        ),
-        (
-            (large * regions).sum() / large.sum(),
-            "You computed one share for all maps together, so strong maps count more. "
-            "Take the mean of the shares.",
-        ),
+        (own[:half].mean(), "That's the score on the images that chose the layer. Use the others."),
+        (own.mean(), "That's the score on all images, and half of them chose the layer."),
     ]
-    expected = _mean_energy(negative, regions)
-    otherwise = (
-        "That is another share. Compute the energy in the box of a map that holds only the "
-        "negative part."
-    )
-    require_number(share, expected, mistakes, otherwise)
-    comparison = "less" if expected < chance else "more"
-    return f"Right: {expected:.3f}, {comparison} than chance ({chance:.3f})."
+    expected = own[half:].mean().item()
+    otherwise = "The layer is right. Take the mean best IoU of its maps of the second half."
+    require_number(score, expected, mistakes, otherwise)
+    others = ", ".join(f"{name} {of_layers[name][half:].mean():.3f}" for name in names)
+    return f"Right: {best}. On the second half, the layers score {others}."
 
 
 def hires_cam(
@@ -152,10 +148,6 @@ def contrast(answer, network: nn.Module, images: Tensor, layer: str) -> str:
         "do you get the same map?",
     )
     return "Right: two maps are enough for a contrast, as long as neither has been clipped."
-
-
-def _mean_energy(m: Tensor, regions: Tensor) -> float:
-    return metrics.energy_inside(m, regions).mean().item()
 
 
 def _same_map(one: Tensor, other: Tensor) -> bool:

@@ -1,27 +1,33 @@
 """The study of the chapter Attention against Grad-CAM: maps of the same networks and images.
 
-``python -m experiments.attention_vs_grad_cam`` measures networks that ``experiments.results`` has
-trained. The package ships the results for the cluttered digits, of networks that were trained
-before their learning rates were tuned: all with 8e-3, from five seeds. Every map is for the class
-that the network predicts, so no map depends on a label.
+``python -m experiments.attention_vs_grad_cam`` measures the networks of the chapter Results, each
+from five seeds, and answers three questions about each map:
+
+- Is it on the object? `localise`, `sharpen`, `twins` and `disagree`.
+- Does the network use it? `perturb` takes pixels away, `replace_maps` replaces attention maps.
+- Was it learned? `randomise` replaces layers, `memorise` replaces the labels.
+
+The package ships the tables for the cluttered digits. Every map is for the class that the network
+predicts, so no map depends on a label, except in `twins` and after `memorise`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from course_utils.core.checks import check_choice
 from course_utils.core.eval_mode import evaluating
 from course_utils.data.parts import SizedDataset, Splits
-from course_utils.explain.cam import class_activation_map
 from course_utils.explain.faithfulness import deletion, drop_and_increase, insertion
 from course_utils.explain.grad_cam import gradcam, gradcam_plus_plus
 from course_utils.explain.metrics import (
@@ -33,10 +39,13 @@ from course_utils.explain.metrics import (
     energy_inside,
     iou,
     pointing_game,
+    sharpened,
 )
 from course_utils.explain.saliency import input_gradient
 from course_utils.explain.sanity_checks import cascade, rank_correlation
-from course_utils.models import VGG, AttnVGG, checkpoints
+from course_utils.models import POOLS, VGG, AttnVGG
+from course_utils.models.output import as_rgb
+from course_utils.models.vgg import tapped
 from course_utils.studies import results
 from course_utils.studies.presets import Preset
 from course_utils.training.recipes import Recipe
@@ -44,19 +53,23 @@ from course_utils.training.run import Run
 from course_utils.training.trainer import fit
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "attention_vs_grad_cam"
-VARIANTS = {
-    name: results.VARIANTS[name]
-    for name in ("sigmoid", "softmax", "sparsemax", "repaired", "average", "vgg")
-}
-SEEDS = (0, 1, 2, 3, 4)
+VARIANTS = ("sigmoid", "softmax", "repaired", "vgg")  # of `results`
+ATTENTIVE = VARIANTS[:3]
+SEEDS = results.SEEDS
 # The last ReLU of each block: what the next max-pool reads, at the highest resolution.
 BLOCKS = {"block 3": "features.22", "block 4": "features.32", "block 5": "features.42"}
+LAYERS = BLOCKS | {"last pool": "features.43"}
 OTHERS = "another image's "
-STEPS = 16  # of the deletion and insertion curves
+# Shares of the pixels that have been removed or added when the probability is recorded. A digit has
+# about 120 pixels of ink, of 4,096: up to an eighth of the image a step is a quarter of that.
+SHARES = (*(i / 128 for i in range(16)), *(i / 64 for i in range(8, 65)))
+BLUR = 6.0  # pixels, standard deviation: no digit can be read
+CURVES = {"deletion": deletion, "insertion": insertion}
+TAPS = {"1": (0,), "2": (1,), "both": (0, 1)}  # attention maps that are replaced
 Labels = Literal["true", "random"]
 LABELS = get_args(Labels)
-LABELS_VARIANTS = ("softmax", "repaired")
-LABELS_SEEDS = (0, 1, 2)
+LABELS_VARIANT = "softmax"
+LABELS_SEEDS = (0, 1, 2, 3)
 LABELS_RECIPE = Recipe(epochs=40, lr=1e-3)  # enough to memorise the labels of 1,000 images
 SCORES = {
     "pointing": pointing_game,
@@ -73,7 +86,7 @@ def maps(
     """Return all maps of a network with the backbone of VGG16, by method; none has negative values.
 
     Args:
-        model: An `AttnVGG`; or a `VGG` with an average head, which has no attention, but has CAM.
+        model: An `AttnVGG`, or a `VGG`, which has no attention.
         images: Grey or RGB.
         classes: One per image. If None, the classes that the network predicts.
 
@@ -86,11 +99,10 @@ def maps(
         output = model(images)
     classes = output.logits.argmax(dim=1) if classes is None else classes
     found = {f"attention {tap}": m for tap, m in enumerate(output.maps, start=1)}
-    for block, layer in BLOCKS.items():
-        found[f"Grad-CAM, {block}"] = gradcam(model, images, layer, classes)
-    found["Grad-CAM++, block 5"] = gradcam_plus_plus(model, images, BLOCKS["block 5"], classes)
-    if isinstance(model, VGG):
-        found["CAM"] = class_activation_map(model, images, classes).relu()
+    for name, layer in LAYERS.items():
+        found[f"Grad-CAM, {name}"] = gradcam(model, images, layer, classes)
+    for name, layer in BLOCKS.items():
+        found[f"Grad-CAM++, {name}"] = gradcam_plus_plus(model, images, layer, classes)
     found["input gradient"] = input_gradient(model, images, classes)
     found["guided backprop"] = input_gradient(model, images, classes, guided=True)
     return found
@@ -123,34 +135,197 @@ def localise(
     scores = {}
     for method, m in found.items():
         columns = {name: score(m, regions).double() for name, score in SCORES.items()}
-        large = F.interpolate(m, size=regions.shape[-2:], mode="bilinear", align_corners=False)
-        scores[method] = pd.DataFrame(columns | {"spread": effective_share(large)})
+        spread = effective_share(_upsampled(m, regions))
+        scores[method] = pd.DataFrame(columns | {"spread": spread})
     return scores
+
+
+def _upsampled(m: Tensor, regions: Tensor) -> Float[Tensor, "B 1 H W"]:
+    return F.interpolate(m, size=regions.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def sharpen(
+    found: dict[str, Tensor], regions: Shaped[Tensor, "B 1 H W"], methods: Iterable[str]
+) -> pd.DataFrame:
+    """Raise maps of Grad-CAM to the power that makes them as concentrated as an attention map.
+
+    That changes neither the pointing game nor the best IoU, because the pixels keep their order.
+
+    Returns:
+        One row per attention map and method: ``power``, ``energy`` of the sharpened maps, and
+        ``spread``, the mean effective share that both maps then have.
+    """
+    rows = []
+    for attention in (name for name in found if name.startswith("attention")):
+        large = _upsampled(found[attention], regions)
+        share = effective_share(large).nanmean().item()
+        for method in methods:
+            sharp, power = sharpened(_upsampled(found[method], regions), share)
+            energy = energy_inside(sharp, regions).mean().item()
+            spread = effective_share(sharp).nanmean().item()
+            rows.append((attention, method, power, energy, spread))
+    return pd.DataFrame(rows, columns=["attention", "method", "power", "energy", "spread"])
+
+
+def twins(
+    model: nn.Module,
+    images: Float[Tensor, "B C H W"],
+    labels: Int[Tensor, " B"],
+    regions: Shaped[Tensor, "B 1 H W"],
+) -> pd.Series:
+    """Ask Grad-CAM for each of two digits in one image: does its map find the right one?
+
+    Each image stands to the left of the next one whose digit differs.
+
+    Returns:
+        For each of `LAYERS`, the share of questions for which the map has more energy in the box of
+        the digit it is asked for than in the other box; equal energies count as a half.
+    """
+    pair, boxes, classes = side_by_side(images, labels, regions)
+    found = {}
+    for name, layer in LAYERS.items():
+        right = []
+        for side in (0, 1):
+            m = gradcam(model, pair, layer, classes[side])
+            own, other = (energy_inside(m, boxes[which]) for which in (side, 1 - side))
+            right.append((own > other).double() + 0.5 * (own == other))
+        found[name] = torch.cat(right).mean().item()
+    return pd.Series(found)
+
+
+def side_by_side(
+    images: Float[Tensor, "B C H W"],
+    labels: Int[Tensor, " B"],
+    regions: Shaped[Tensor, "B 1 H W"],
+) -> tuple[Float[Tensor, "P C H W2"], list[Shaped[Tensor, "P 1 H W2"]], list[Int[Tensor, " P"]]]:
+    """Join each image with the next one, if that shows another digit.
+
+    Returns:
+        The joined images, and for the left and for the right digit the regions and the classes.
+    """
+    pairs = labels != labels.roll(-1)
+    joined = torch.cat([images, images.roll(-1, 0)], dim=3)[pairs]  # (P, C, H, 2 W)
+    empty = torch.zeros_like(regions)
+    left = torch.cat([regions, empty], dim=3)[pairs]
+    right = torch.cat([empty, regions.roll(-1, 0)], dim=3)[pairs]
+    return joined, [left, right], [labels[pairs], labels.roll(-1)[pairs]]
+
+
+def partner(found: dict[str, Tensor], attention: str = "attention 1") -> str:
+    """Return the method whose Grad-CAM maps have the grid of an attention map."""
+    blocks = (f"Grad-CAM, {block}" for block in BLOCKS)
+    return next(name for name in blocks if found[name].shape == found[attention].shape)
+
+
+def disagree(
+    found: dict[str, Tensor], right: Bool[Tensor, " B"], labels: Int[Tensor, " B"]
+) -> pd.DataFrame:
+    """Compare the first attention map of each image with the Grad-CAM map of the same grid.
+
+    Args:
+        found: The maps of a network with attention, as `maps` returns them.
+        right: Whether the network's answers are right.
+        labels: The classes of the images.
+
+    Returns:
+        One row per image: ``agreement``, the rank correlation of the two maps, ``right`` and
+        ``label``.
+    """
+    agreement = rank_correlation(found["attention 1"], found[partner(found)])
+    return pd.DataFrame({"agreement": agreement, "right": right, "label": labels})
+
+
+def fills(images: Float[Tensor, "B C H W"]) -> dict[str, Float[Tensor, "B C H W"]]:
+    """Return what replaces removed pixels: black, and the image itself, too blurred to be read."""
+    size = 2 * round(2 * BLUR) + 1
+    return {
+        "black": torch.zeros_like(images),
+        "blurred": gaussian_blur(images, [size, size], [BLUR, BLUR]),
+    }
 
 
 def perturb(
     model: nn.Module, images: Float[Tensor, "B C H W"], found: dict[str, Tensor]
-) -> dict[str, pd.DataFrame]:
-    """Measure how the predicted class reacts when maps decide which pixels are removed or kept.
+) -> pd.DataFrame:
+    """Record the probability of the predicted class while pixels are removed or added.
 
     Returns:
-        For each method, a table with one row per image and the columns ``deletion`` and
-        ``insertion`` (the areas under the curves), ``drop`` and ``increase``.
+        One row per method, curve (deletion or insertion) and fill, with the mean probability over
+        the images after each of `SHARES` in the columns ``0``, ``1`` and so on.
     """
     with evaluating(model):
         classes = model(images).logits.argmax(dim=1)
-    scores = {}
-    for method, m in found.items():
-        drop, increase = drop_and_increase(model, images, m, classes)
-        scores[method] = pd.DataFrame(
-            {
-                "deletion": deletion(model, images, m, classes, steps=STEPS).mean(dim=1),
-                "insertion": insertion(model, images, m, classes, steps=STEPS).mean(dim=1),
-                "drop": drop,
-                "increase": increase,
-            }
-        )
-    return scores
+    rows = []
+    for name, fill in fills(images).items():
+        for method, m in found.items():
+            for way, curve in CURVES.items():
+                p = curve(model, images, m, classes, steps=SHARES, fill=fill).mean(dim=0)
+                rows.append({"method": method, "curve": way, "fill": name} | _numbered(p))
+    return pd.DataFrame(rows)
+
+
+def _numbered(values: Tensor) -> dict[str, float]:
+    return {str(i): value for i, value in enumerate(values.tolist())}
+
+
+def drops(
+    model: nn.Module, images: Float[Tensor, "B C H W"], found: dict[str, Tensor]
+) -> pd.DataFrame:
+    """Return the average drop and the increase of the predicted class, one row per method."""
+    with evaluating(model):
+        classes = model(images).logits.argmax(dim=1)
+    means = {
+        method: [column.nanmean().item() for column in drop_and_increase(model, images, m, classes)]
+        for method, m in found.items()
+    }
+    table = pd.DataFrame(means, index=["drop", "increase"]).T
+    return table.rename_axis("method").reset_index()
+
+
+def replace_maps(
+    model: AttnVGG, images: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"]
+) -> pd.DataFrame:
+    """Replace attention maps in a trained network, and measure its accuracy.
+
+    - ``uniform``: each map by its own mean at every position;
+    - ``another image's map``: by the map of the previous image;
+    - ``mean context``: not the map but the context that it gives, by the mean over all images,
+      which says nothing about any of them.
+
+    Returns:
+        One row per replacement and ``taps`` (``1``, ``2`` or ``both``), with the ``accuracy``. In
+        the first row both are ``nothing``: the network as it is.
+    """
+    with evaluating(model):
+        rgb = as_rgb(images, model.least_size)
+        local, x = tapped(model.features, rgb, POOLS[2:4], model.taps)
+        own, weights = zip(*(attend(l, x) for attend, l in zip(model.attention, local)))
+        blocks = list(zip(model.attention, local, weights))
+        contexts = {
+            "uniform": [_context(b, l, a.mean(dim=(2, 3), keepdim=True)) for b, l, a in blocks],
+            OTHERS + "map": [_context(b, l, a.roll(1, 0)) for b, l, a in blocks],
+            "mean context": [context.mean(dim=0).expand_as(context) for context in own],
+        }
+        g = x.mean(dim=(2, 3))
+        rows = [("nothing", "nothing", _accuracy(model, [*own, g], labels))]
+        for kind, replaced in contexts.items():
+            for taps, which in TAPS.items():
+                given = [replaced[tap] if tap in which else own[tap] for tap in range(len(own))]
+                rows.append((kind, taps, _accuracy(model, [*given, g], labels)))
+    return pd.DataFrame(rows, columns=["replacement", "taps", "accuracy"])
+
+
+def _context(
+    block: nn.Module, l: Float[Tensor, "B C h w"], weights: Float[Tensor, "B 1 #h #w"]
+) -> Float[Tensor, "B C"]:
+    """Return the context that an attention block computes from some weights; see `attend`."""
+    weighted = weights * l
+    return weighted.mean(dim=(2, 3)) if block.alignment == "sigmoid" else weighted.sum(dim=(2, 3))
+
+
+def _accuracy(model: AttnVGG, descriptors: list[Tensor], labels: Int[Tensor, " B"]) -> float:
+    answers = model.classifiers(descriptors, ()).logits.argmax(dim=1)
+    return (answers == labels).double().mean().item()
 
 
 def randomise(
@@ -172,20 +347,23 @@ def randomise(
     with evaluating(trained):
         classes = trained(images).logits.argmax(dim=1)
     before = maps(trained, images, classes)
-    rows = []
-
-    def append_rows(step: int, layer: str, now: dict[str, Tensor]) -> None:
-        for method, m in now.items():
-            rows.append((method, step, layer, rank_correlation(before[method], m).mean().item()))
-
-    append_rows(0, "", {method: m.roll(1, 0) for method, m in before.items()})
+    rows = _correlations(before, {method: m.roll(1, 0) for method, m in before.items()}, 0, "")
     step = 0
     for layer, network in cascade(trained, fresh):
         # The batch norm comes before its convolution; the two together make one step.
         if not isinstance(network.get_submodule(layer), nn.BatchNorm2d):
             step += 1
-            append_rows(step, layer, maps(network, images, classes))
+            rows += _correlations(before, maps(network, images, classes), step, layer)
     return pd.DataFrame(rows, columns=["method", "step", "layer", "correlation"])
+
+
+def _correlations(
+    before: dict[str, Tensor], now: dict[str, Tensor], step: int, layer: str
+) -> list[tuple[str, int, str, float]]:
+    return [
+        (method, step, layer, rank_correlation(before[method], m).mean().item())
+        for method, m in now.items()
+    ]
 
 
 def memorise(
@@ -230,19 +408,39 @@ def _tensors(dataset: SizedDataset) -> tuple[Float[Tensor, "N C H W"], Int[Tenso
     return torch.stack(images), torch.tensor(labels)
 
 
-def network(variant: str, home: Path = SHIPPED) -> nn.Module:
-    """Return the network of a variant's first seed, in evaluation mode."""
-    return checkpoints.read(home / "networks" / f"{variant}.safetensors")[0]
-
-
 def scores(home: Path = SHIPPED) -> pd.DataFrame:
     """Return one row per variant, seed and method: the mean of `localise` over the test images."""
     return pd.read_csv(home / "scores.csv")
 
 
-def faithfulness(home: Path = SHIPPED) -> pd.DataFrame:
-    """Return one row per variant, seed and method: the mean of `perturb` over some test images."""
-    return pd.read_csv(home / "faithfulness.csv")
+def equally_sharp(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the rows of `sharpen` for each attentive variant and seed."""
+    return pd.read_csv(home / "sharpened.csv")
+
+
+def two_digits(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the results of `twins`: one row per variant and seed, one column per layer."""
+    return pd.read_csv(home / "twins.csv")
+
+
+def disagreements(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the rows of `disagree` for each attentive variant and seed."""
+    return pd.read_csv(home / "disagreements.csv")
+
+
+def curves(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the rows of `perturb` for each variant and seed."""
+    return pd.read_csv(home / "curves.csv")
+
+
+def average_drops(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the rows of `drops` for each variant and seed."""
+    return pd.read_csv(home / "drops.csv")
+
+
+def replacements(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the rows of `replace_maps` for each attentive variant and seed."""
+    return pd.read_csv(home / "replacements.csv", dtype={"taps": str})
 
 
 def cascades(home: Path = SHIPPED) -> pd.DataFrame:
@@ -251,11 +449,11 @@ def cascades(home: Path = SHIPPED) -> pd.DataFrame:
 
 
 def labels(home: Path = SHIPPED) -> pd.DataFrame:
-    """Return one row per variant, seed, method and kind of labels that the network was trained on.
+    """Return one row per method and pair of networks that have memorised labels.
 
-    ``train_accuracy`` is the share of its labels that the network has learned, and ``accuracy``
-    that of correct answers on new images. ``pointing`` and ``energy`` score its maps of the new
-    images. ``correlation`` is the mean rank correlation of these maps with those of the network
-    with the same seed and the other labels.
+    Each network is named by its kind of labels and its seed: ``labels``, ``seed``, ``other_labels``
+    and ``other_seed``. ``correlation`` is the mean rank correlation of their maps of new images.
+    Rows that compare a network with itself have its ``train_accuracy``, its ``accuracy`` on new
+    images, and the ``pointing`` and ``energy`` of its maps instead.
     """
     return pd.read_csv(home / "labels.csv")

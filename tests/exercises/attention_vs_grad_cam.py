@@ -12,18 +12,20 @@ SHARE = metrics.area_share(REGIONS).mean().item()
 PRIOR = metrics.centre_prior(16).expand(12, -1, -1, -1)
 HITS = metrics.pointing_game(PRIOR, REGIONS).mean().item()
 
-# The object is a grey square, and a fragment outside of it is brighter.
-OBJECT = REGIONS[:6]
-IMAGES = 0.6 * OBJECT
-IMAGES[:, :, 12, 2] = 1
+# Bright objects of 30 pixels, which are gone long before a map of the dark gets to them.
+OBJECT = torch.zeros(4, 1, 16, 16)
+DARK = torch.zeros(4, 1, 16, 16)
+for i in range(4):
+    OBJECT[i, :, 2 + i : 7 + i, 3:9] = 1
+    DARK[i, :, 8:12, 9 + i % 2 : 14 + i % 2] = 1
 
 
 class Brightness(nn.Module):
-    """A network that predicts class 0 as long as the image is bright."""
+    """A network that predicts class 0 as long as four fifths of the light are there."""
 
     def forward(self, x):
-        light = x.sum(dim=(1, 2, 3))
-        return torch.stack([light / 2, torch.zeros_like(light)], dim=1)
+        light = x.sum(dim=(1, 2, 3)) - 24
+        return torch.stack([light, torch.zeros_like(light)], dim=1)
 
 
 MAPS = torch.rand(12, 1, 4, 4, generator=MADE) + torch.nn.functional.avg_pool2d(REGIONS.float(), 4)
@@ -52,27 +54,21 @@ CASES = {
         ],
         given=lambda: {"regions": REGIONS},
     ),
-    "winner": Case(
+    "steps": Case(
         wrong=[
-            (torch.ones_like, "mark too little of the evidence"),
-            (
-                lambda x: x * (x < 1) + 0.1 * x,
-                r"Deletion is low enough, but your maps point at the object in 1\.000",
-            ),
-            (lambda x: x - 0.5, "one value is -0.5"),
-            (torch.zeros_like, "^The maps are zero everywhere"),
-            (
-                lambda x: x[:, 0],
-                r"should have the shape \(6, 1, 16, 16\), not \(6, 16, 16\)",
-            ),
+            (1, r"^With 256 pixels per step, the area is 0\.\d{4} for the maps"),
+            (4, "still more than half"),
+            (2.5, "a whole number from 1 to 128, not 2.5"),
+            (0, "a whole number from 1 to 128, not 0"),
+            (4096, "a whole number from 1 to 128, not 4096"),
+            ((16, 64), "^The number of steps should be one number"),
         ],
-        right=[lambda x: x, lambda x: x.square()],
+        right=[64, 128, 32.0, torch.tensor(50)],
         given=lambda: {
             "network": Brightness(),
-            "tried": IMAGES,
-            "rival": 1.0 * OBJECT,
-            "images": IMAGES,
-            "regions": OBJECT,
+            "images": OBJECT,
+            "maps": OBJECT,
+            "edges": DARK + 0.5 * OBJECT,
         },
     ),
     "threshold": Case(

@@ -21,14 +21,17 @@ with torch.random.fork_rng(
         *convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
     ).eval()
     IMAGES, LABELS = torch.rand(6, 1, 8, 8), torch.arange(6) % 4
-    RAW = torch.randn(6, 1, 4, 4)
 LAYERS = {"block 4": "1", "block 5": "3", "last pool": "4"}
 REGIONS = torch.zeros(6, 1, 16, 16, dtype=torch.bool)
 for i, region in enumerate(REGIONS):
     region[:, i : i + 6, 2 * i : 2 * i + 5] = True
 
-BELOW = metrics.energy_inside((-RAW).relu(), REGIONS)
-LARGE = metrics.fit_to((-RAW).relu(), REGIONS)
+# `suggest_layers` names one layer per size: the pool, and the ReLU before it.
+POOL, RELU = (
+    metrics.best_iou(gradcam(NETWORK, IMAGES, name, LABELS), REGIONS) for name in ("4", "3")
+)
+BEST, OTHER = ("4", "3") if POOL[:3].mean() > RELU[:3].mean() else ("3", "4")
+BEST_IOU = POOL if BEST == "4" else RELU
 EQUAL = {"block 4": False, "block 5": False, "last pool": True}
 
 
@@ -49,19 +52,23 @@ def cut(images, a, b):
 
 
 CASES = {
-    "below_zero": Case(
+    "chosen_layer": Case(
         wrong=[
-            (metrics.energy_inside(RAW.relu(), REGIONS).mean(), "share of the positive part"),
-            (metrics.energy_inside(RAW.abs(), REGIONS).mean(), "positive part as well"),
-            (metrics.area_share(REGIONS).mean(), "is chance"),
-            ((-RAW).relu().sum() / RAW.abs().sum(), "how much of the maps lies below zero"),
-            ((LARGE * REGIONS).sum() / LARGE.sum(), "one share for all maps together"),
-            (BELOW, "one number for each of the 6 images"),
-            (-BELOW.mean(), "between 0 and 1"),
-            (0.9, "another share"),
+            ((BEST, BEST_IOU[:3].mean()), "images that chose the layer"),
+            ((BEST, BEST_IOU.mean()), "half of them chose the layer"),
+            ((BEST, 0.9), "^The layer is right. Take the mean"),
+            ((BEST, -BEST_IOU[3:].mean()), "between 0 and 1"),
+            ((OTHER, 0.5), "deepest layer|isn't the layer with the highest score"),
+            (("head", 0.5), "^Choose one of the layers 4, 3, by its name"),
+            ((BEST, ...), "^Nothing to check yet"),
         ],
-        right=[BELOW.mean(), BELOW.mean().item(), BELOW.numpy().mean()],
-        given=lambda: {"raw_maps": RAW, "regions": REGIONS},
+        right=[(BEST, BEST_IOU[3:].mean()), (BEST, BEST_IOU[3:].mean().item())],
+        given=lambda: {
+            "network": NETWORK,
+            "images": IMAGES,
+            "labels": LABELS,
+            "regions": REGIONS,
+        },
     ),
     "hires_cam": Case(
         wrong=[

@@ -16,7 +16,6 @@ import experiments.results as train_results
 import experiments.score_functions as train_probes
 import experiments.your_own_data as train_photographs
 from course_utils.data.splits import load
-from course_utils.models import checkpoints
 from course_utils.studies import (
     attention_vs_grad_cam,
     attn_vgg,
@@ -125,22 +124,28 @@ def test_collected_maps_are_by_epoch_and_tap(trained, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_maps_are_measured_and_collected(trained, tmp_path, monkeypatch):
-    """Two networks, and one pair that memorises labels; the tables contain their values."""
-    monkeypatch.setattr(attention_vs_grad_cam, "VARIANTS", FEW)
+    """Two networks, and a pair that memorises labels; the tables contain their values."""
     monkeypatch.setattr(attention_vs_grad_cam, "SEEDS", (0,))
-    monkeypatch.setattr(attention_vs_grad_cam, "LABELS_VARIANTS", ("softmax",))
     monkeypatch.setattr(attention_vs_grad_cam, "LABELS_SEEDS", (0,))
     monkeypatch.setattr(attention_vs_grad_cam, "LABELS_RECIPE", Recipe(epochs=1))
+    monkeypatch.setattr(attention_vs_grad_cam, "SHARES", (0.0, 0.5, 1.0))
+    of = {name: FEW if len(v) == 4 else ("softmax",) for name, v in measure_maps.TABLES.items()}
+    monkeypatch.setattr(measure_maps, "TABLES", of)
     monkeypatch.setattr(train_results, "RUNS", trained[0])
     for limit in ("LOCALISED", "PERTURBED", "RANDOMISED"):
         monkeypatch.setattr(measure_maps, limit, 4)
     counts = {"train": 32, "val": 1, "test": 6}
     small = lambda size, counts=counts: load(size=size, fragments=1, counts=counts)  # noqa: E731
     monkeypatch.setattr(measure_maps, "load", lambda size, counts: small(size))
+    runs = trained[0] / common.DIGITS / "smoke"
+    train_results.collect(
+        train_results.final(runs), trained[1].classes, TINY, runs, tmp_path / "results"
+    )
+    (runs / "runs.csv").write_text((tmp_path / "results" / "runs.csv").read_text())
     home, into = tmp_path / "runs", tmp_path / "into"
     jobs = [
         *(partial(measure_maps.one, v, 0, common.DIGITS, TINY, home) for v in FEW),
-        partial(measure_maps.both_labels, "softmax", 0, TINY, home),
+        *(partial(measure_maps.memorised, kind, 0, TINY, home) for kind in ("true", "random")),
     ]
     for job in jobs:
         job()
@@ -151,19 +156,27 @@ def test_maps_are_measured_and_collected(trained, tmp_path, monkeypatch):
 
     measure_maps.collect(home, into)
     found = attention_vs_grad_cam.scores(into).set_index(["variant", "seed", "method"])
-    _, digits = trained
-    network = attention_vs_grad_cam.network("vgg", into)
-    images, regions = (torch.stack([digits.test[i][part] for i in range(4)]) for part in (0, 2))
-    maps = attention_vs_grad_cam.maps(network, images)
-    expected = attention_vs_grad_cam.localise(maps, regions)["CAM"].mean()
-    assert found.loc[("vgg", 0, "CAM")].to_dict() == pytest.approx(expected.to_dict(), abs=1e-4)
+    images, regions = (torch.stack([trained[1].test[i][part] for i in range(4)]) for part in (0, 2))
+    network = results.network("vgg", tmp_path / "results")
+    expected = attention_vs_grad_cam.localise(attention_vs_grad_cam.maps(network, images), regions)[
+        "Grad-CAM, block 3"
+    ].mean()
+    row = found.loc[("vgg", 0, "Grad-CAM, block 3")]
+    assert row.to_dict() == pytest.approx(expected.to_dict(), abs=0.05)  # half precision
     assert "another image's attention 1" in found.loc[("softmax", 0)].index
-    methods = set(attention_vs_grad_cam.faithfulness(into).method)
-    assert methods >= {"uniform", "edges", "Grad-CAM, block 4"}
+    assert set(attention_vs_grad_cam.curves(into).method) >= {"uniform", "edges"}
+    assert list(attention_vs_grad_cam.curves(into).columns[-3:]) == ["0", "1", "2"]
     assert attention_vs_grad_cam.cascades(into).step.max() > 13
-    labels = attention_vs_grad_cam.labels(into)
-    assert set(labels.labels) == {"true", "random"}
-    assert checkpoints.read(into / "random_labels.safetensors")[1].network == "attn_vgg"
+    assert len(attention_vs_grad_cam.replacements(into)) == 1 + 3 * 3
+    assert len(attention_vs_grad_cam.disagreements(into)) == 4
+    assert set(attention_vs_grad_cam.equally_sharp(into).attention) == {
+        "attention 1",
+        "attention 2",
+    }
+    labels = measure_maps.compare_labels(TINY, home)
+    assert len(labels) == 3 * len(labels.method.unique())  # two networks, and the pair
+    pair = labels[labels.labels != labels.other_labels]
+    assert pair.correlation.between(-1, 1).all()
 
 
 @pytest.mark.slow
