@@ -345,7 +345,7 @@ function fillTable({ heads, rows }, { sides, chance }) {
 /** Describe in words what the table says. */
 const described = ({ labels, classes }, { n, sides, chance }) =>
   `Image ${n + 1}, a ${classes[labels[n]]}; its region is ${percent(chance)} of the image, ` +
-  "which is also the score of a uniform map (chance). " +
+  "which is also the score of a uniform map. " +
   sides
     .map((side, i) => `${["Left", "Right"][i]}, ${side.title}: it ${inWords(side.scores)}.`)
     .join(" ");

@@ -237,7 +237,7 @@ function described({ classes, answers, chances }, found) {
     `${kept} of ${layer.channels} channels are kept. The map runs from ${range} and is above 0 ` +
     `at ${values.filter((v) => v > 0).length} of ${layer.positions} positions. ` +
     (high > 0
-      ? `${percent(energy)} of the positive part lies in the box (chance: ` +
+      ? `${percent(energy)} of the positive part lies in the box (of a uniform map: ` +
         `${percent(chances[n])}); the highest point ${pointText(pointing)}.`
       : "Nothing is above 0: these channels lower the score of the class everywhere, " +
         "so there is no map to score.")

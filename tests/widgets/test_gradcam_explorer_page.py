@@ -133,7 +133,7 @@ def test_it_displays_what_the_package_computes(show_widget, traits, relu, own):
     assert start[9:] == (str(int((values > 0).sum())), str(len(values)))
     if values.max() > 0:
         share, chance, point = re.search(
-            r"(\d+) % of the positive part lies in the box \(chance: (\d+) %\); "
+            r"(\d+) % of the positive part lies in the box \(of a uniform map: (\d+) %\); "
             r"the highest point (.*)\.$",
             status,
         ).groups()
