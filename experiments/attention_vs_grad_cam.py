@@ -2,8 +2,8 @@
 
 `python -m experiments.attention_vs_grad_cam` measures the networks of `experiments.results` at the
 learning rates chosen there, and trains those that it no longer finds. It also trains eight small
-networks on true and on shuffled labels. With the networks at hand it takes about forty minutes on
-two cores, without them twice as long. The tables go into the package. With another `--data` or
+networks on true and on shuffled labels. With the networks at hand it takes about fifty minutes on
+two cores, without them half an hour more. The tables go into the package. With another `--data` or
 `--preset`, for which `experiments.results` must have been run as well, they go to
 `runs/attention_vs_grad_cam/`, without the shuffled labels. Finished parts are kept, so the same
 command again completes the experiment.
