@@ -25,7 +25,6 @@ GRAD_CAMS = [f"Grad-CAM, {block}" for block in attention_vs_grad_cam.BLOCKS]
 # Each attention map with the Grad-CAM of its own grid; the first also with that of the finest
 # layer.
 PARTNERS = (
-    ("sigmoid", 1, "block 4"),
     ("softmax", 1, "block 4"),
     ("softmax", 1, "block 3"),
     ("repaired", 1, "block 3"),
@@ -240,7 +239,7 @@ def energy_gains() -> dict[str, list[float]]:
         name = f"{variant}, map {tap} − {block}"
         gains[name] = (own - energy[variant, f"Grad-CAM, {block}"]).tolist()
         other = sharp[variant, f"attention {tap}", f"Grad-CAM, {block}"]
-        gains[f"{name}, sharpened"] = (own - other).tolist()
+        gains[f"{name}, equally sharp"] = (own - other).tolist()
     return gains
 
 
@@ -256,7 +255,7 @@ def _attention_vs_grad_cam() -> dict[str, str]:
     for variant in ("softmax", "repaired"):
         pair = f"{variant}, map 1 − block 3"
         found[f"raw_{variant}"] = with_margin(gains[pair], 2, signed=True)
-        found[f"sharp_{variant}"] = with_margin(gains[f"{pair}, sharpened"], 2, signed=True)
+        found[f"sharp_{variant}"] = with_margin(gains[f"{pair}, equally sharp"], 2, signed=True)
     # Rank correlation with the map of the trained network, by number of randomised layers. Step 0
     # compares the map with that of another image.
     cascades = attention_vs_grad_cam.cascades()

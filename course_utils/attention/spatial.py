@@ -54,9 +54,15 @@ def attend(
     """
     check_choice("alignment", alignment, Alignment)
     weights = ALIGN[alignment](scores.flatten(2)).view_as(scores)  # (B, 1, H * W) → (B, 1, H, W)
+    return weighted_context(weights, l, alignment), weights
+
+
+def weighted_context(
+    weights: Float[Tensor, "B 1 #H #W"], l: Float[Tensor, "B C H W"], alignment: Alignment
+) -> Float[Tensor, "B C"]:
+    """Combine local features with weights: the second half of `attend`."""
     weighted = weights * l  # (B, C, H, W)
-    context = weighted.mean(dim=(2, 3)) if alignment == "sigmoid" else weighted.sum(dim=(2, 3))
-    return context, weights
+    return weighted.mean(dim=(2, 3)) if alignment == "sigmoid" else weighted.sum(dim=(2, 3))
 
 
 class GridAttention(nn.Module):

@@ -13,18 +13,18 @@ predicts, so no map depends on a label, except in `twins` and after `memorise`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from course_utils.attention.spatial import GridAttention, weighted_context
 from course_utils.core.checks import check_choice
 from course_utils.core.eval_mode import evaluating
 from course_utils.data.parts import SizedDataset, Splits
@@ -37,6 +37,7 @@ from course_utils.explain.metrics import (
     edge_map,
     effective_share,
     energy_inside,
+    fit_to,
     iou,
     pointing_game,
     sharpened,
@@ -61,7 +62,7 @@ BLOCKS = {"block 3": "features.22", "block 4": "features.32", "block 5": "featur
 LAYERS = BLOCKS | {"last pool": "features.43"}
 OTHERS = "another image's "
 # Shares of the pixels that have been removed or added when the probability is recorded. A digit has
-# about 120 pixels of ink, of 4,096: up to an eighth of the image a step is a quarter of that.
+# about 120 pixels of ink, of 4,096. Up to an eighth of the image, a step is about a quarter of it.
 SHARES = (*(i / 128 for i in range(16)), *(i / 64 for i in range(8, 65)))
 BLUR = 6.0  # pixels, standard deviation: no digit can be read
 CURVES = {"deletion": deletion, "insertion": insertion}
@@ -135,13 +136,9 @@ def localise(
     scores = {}
     for method, m in found.items():
         columns = {name: score(m, regions).double() for name, score in SCORES.items()}
-        spread = effective_share(_upsampled(m, regions))
+        spread = effective_share(fit_to(m, regions))
         scores[method] = pd.DataFrame(columns | {"spread": spread})
     return scores
-
-
-def _upsampled(m: Tensor, regions: Tensor) -> Float[Tensor, "B 1 H W"]:
-    return F.interpolate(m, size=regions.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def sharpen(
@@ -153,14 +150,14 @@ def sharpen(
 
     Returns:
         One row per attention map and method: ``power``, ``energy`` of the sharpened maps, and
-        ``spread``, the mean effective share that both maps then have.
+        ``spread``, the mean effective share that they then have.
     """
     rows = []
     for attention in (name for name in found if name.startswith("attention")):
-        large = _upsampled(found[attention], regions)
+        large = fit_to(found[attention], regions)
         share = effective_share(large).nanmean().item()
         for method in methods:
-            sharp, power = sharpened(_upsampled(found[method], regions), share)
+            sharp, power = sharpened(fit_to(found[method], regions), share)
             energy = energy_inside(sharp, regions).mean().item()
             spread = effective_share(sharp).nanmean().item()
             rows.append((attention, method, power, energy, spread))
@@ -300,10 +297,17 @@ def replace_maps(
         rgb = as_rgb(images, model.least_size)
         local, x = tapped(model.features, rgb, POOLS[2:4], model.taps)
         own, weights = zip(*(attend(l, x) for attend, l in zip(model.attention, local)))
-        blocks = list(zip(model.attention, local, weights))
+        blocks = [cast(GridAttention, block) for block in model.attention]
+
+        def with_weights(change: Callable[[Tensor], Tensor]) -> list[Tensor]:
+            return [
+                weighted_context(change(a), l, block.alignment)
+                for block, l, a in zip(blocks, local, weights)
+            ]
+
         contexts = {
-            "uniform": [_context(b, l, a.mean(dim=(2, 3), keepdim=True)) for b, l, a in blocks],
-            OTHERS + "map": [_context(b, l, a.roll(1, 0)) for b, l, a in blocks],
+            "uniform": with_weights(lambda a: a.mean(dim=(2, 3), keepdim=True)),
+            OTHERS + "map": with_weights(lambda a: a.roll(1, 0)),
             "mean context": [context.mean(dim=0).expand_as(context) for context in own],
         }
         g = x.mean(dim=(2, 3))
@@ -313,14 +317,6 @@ def replace_maps(
                 given = [replaced[tap] if tap in which else own[tap] for tap in range(len(own))]
                 rows.append((kind, taps, _accuracy(model, [*given, g], labels)))
     return pd.DataFrame(rows, columns=["replacement", "taps", "accuracy"])
-
-
-def _context(
-    block: nn.Module, l: Float[Tensor, "B C h w"], weights: Float[Tensor, "B 1 #h #w"]
-) -> Float[Tensor, "B C"]:
-    """Return the context that an attention block computes from some weights; see `attend`."""
-    weighted = weights * l
-    return weighted.mean(dim=(2, 3)) if block.alignment == "sigmoid" else weighted.sum(dim=(2, 3))
 
 
 def _accuracy(model: AttnVGG, descriptors: list[Tensor], labels: Int[Tensor, " B"]) -> float:

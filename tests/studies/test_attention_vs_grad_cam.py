@@ -372,6 +372,17 @@ def test_the_shipped_scores_are_those_of_the_shipped_networks(variant):
         assert abs(gap) < 4 * table.energy.std() / len(table) ** 0.5 + 1e-3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", attention_vs_grad_cam.VARIANTS)
+def test_no_network_can_read_the_blurred_digits(variant):
+    images, labels = (torch.stack(part) for part in list(zip(*results_images()))[:2])
+    blurred = attention_vs_grad_cam.fills(images)["blurred"]
+    with evaluating(results.network(variant)) as network:
+        answers = [network(x).logits.argmax(dim=1) for x in (images, blurred)]
+    whole, without = ((answer == labels).double().mean().item() for answer in answers)
+    assert without < 0.2 < 0.9 < whole
+
+
 def results_images(n=100):
     """The first test images of Results."""
     preset = results.adapt(PRESETS["cpu"])
