@@ -268,7 +268,7 @@ def _attention_vs_grad_cam() -> dict[str, str]:
         found[f"left_{short}"] = f"{own[method, 1]:.2f}"
     found["floor_cam"] = f"{own['Grad-CAM, block 4', 0]:.2f}"
     replaced = attention_vs_grad_cam.replacements()
-    of_map = replaced[replaced.taps == "1"].groupby(["variant", "replacement"]).accuracy.mean()
+    of_map = replaced[replaced.taps == "both"].groupby(["variant", "replacement"]).accuracy.mean()
     as_it_is = replaced[replaced.taps == "nothing"].groupby("variant").accuracy.mean()
     for variant in ("softmax", "repaired"):
         lost = as_it_is[variant] - of_map[variant, "another image's map"]

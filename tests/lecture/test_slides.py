@@ -163,9 +163,9 @@ def test_statements_about_grad_cam_agree_with_the_results():
         assert raw > 0.2
         assert equal < raw / 3  # most of the lead was concentration
     replaced = attention_vs_grad_cam.replacements().set_index(["variant", "replacement", "taps"])
-    for variant, least, most in (("softmax", 0.15, 0.5), ("repaired", -0.01, 0.01)):
+    for variant, least, most in (("softmax", 0.5, 0.6), ("repaired", 0.01, 0.02)):
         whole = replaced.accuracy[variant, "nothing", "nothing"].mean()
-        lost = whole - replaced.accuracy[variant, "another image's map", "1"].mean()
+        lost = whole - replaced.accuracy[variant, "another image's map", "both"].mean()
         assert least < lost < most
     cascades = attention_vs_grad_cam.cascades()
     left = cascades[cascades.variant == "softmax"].groupby(["method", "step"]).correlation.mean()
