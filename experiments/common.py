@@ -21,7 +21,12 @@ DIGITS = "cluttered_digits"
 
 
 def parse(
-    doc: str, seeds: Sequence[int], *, presets: bool = False, data: bool = False
+    doc: str,
+    seeds: Sequence[int],
+    *,
+    presets: bool = False,
+    data: bool = False,
+    root: bool = False,
 ) -> argparse.Namespace:
     """Parse the command line of an experiment.
 
@@ -30,9 +35,10 @@ def parse(
         seeds: All seeds of the study, which is what ``--seeds`` defaults to.
         presets: Whether the experiment can be made at another preset than cpu.
         data: Whether it can be made with another data set than the cluttered digits.
+        root: Whether it needs photographs that the package doesn't have.
 
     Returns:
-        ``seeds``, ``workers``, ``out``, ``preset`` and ``data``.
+        ``seeds``, ``workers``, ``out``, ``preset``, ``data`` and ``root``.
     """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument(
@@ -53,6 +59,10 @@ def parse(
     if data:
         parser.add_argument(
             "--data", choices=(DIGITS, *DOWNLOADED), help=f"data set (default: {DIGITS})"
+        )
+    if root:
+        parser.add_argument(
+            "--root", type=Path, required=True, help="folder or archive of the photographs"
         )
     return parser.parse_args()
 

@@ -85,6 +85,7 @@ class GridAttention(nn.Module):
         global_channels: int,
         hidden: int,
         alignment: Alignment = "softmax",
+        scale: float = 1.0,
     ):
         """Create the convolutions.
 
@@ -93,13 +94,15 @@ class GridAttention(nn.Module):
             global_channels: Channels of the guiding features.
             hidden: Channels of the space in which the two are added.
             alignment: ``softmax``, ``sigmoid``, ``sparsemax`` or ``entmax``; see `attend`.
+            scale: Factor on the scores, 1 in the paper. The course tunes it where it compares
+                alignments.
 
         Raises:
             ValueError: If the alignment is unknown.
         """
         super().__init__()
         check_choice("alignment", alignment, Alignment)
-        self.alignment = alignment
+        self.alignment, self.scale = alignment, scale
         self.project_local = nn.Conv2d(local_channels, hidden, 1, bias=False)
         self.project_global = nn.Conv2d(global_channels, hidden, 1, bias=False)
         self.score = nn.Conv2d(hidden, 1, 1)
@@ -114,7 +117,7 @@ class GridAttention(nn.Module):
         up = F.interpolate(
             self.project_global(g), size=l.shape[-2:], mode="bilinear", align_corners=False
         )  # (B, hidden, h, w) → (B, hidden, H, W)
-        return self.score(F.relu(self.project_local(l) + up))
+        return self.scale * self.score(F.relu(self.project_local(l) + up))
 
     def forward(
         self, l: Float[Tensor, "B C H W"], g: Float[Tensor, "B D h w"]

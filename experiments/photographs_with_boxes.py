@@ -1,0 +1,254 @@
+"""Train pools of a frozen backbone on photographs with boxes, for the chapter Photographs.
+
+`python -m experiments.photographs_with_boxes --root tiny_imagenet_boxes.zip` computes the features
+of EfficientNet-Lite0 (five minutes on two cores, once), tunes every pool on the validation images,
+trains it from five seeds and measures it on the test images: about an hour on two cores. The tables
+go into the package; no photograph and no feature does. Finished runs are kept in `runs/`, so the
+same command again completes the experiment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from course_utils.core.tensor_files import read_tensors, write_tensors
+from course_utils.data.boxed_photographs import boxed_splits
+from course_utils.data.in_memory import Photos
+from course_utils.explain.metrics import centre_prior
+from course_utils.models.attended_backbone import AttendedBackbone
+from course_utils.models.backbone import Backbone
+from course_utils.models.efficientnet_lite import efficientnet_lite0, prepared
+from course_utils.models.frozen_features import frozen_features
+from course_utils.studies import photographs_with_boxes as study
+from course_utils.studies.photographs_with_boxes import Setting
+from course_utils.training.frozen import fit_on_features, predict_on_features
+from experiments import common
+
+RUNS = common.RUNS / "photographs_with_boxes"
+MAIN = Setting()
+DEPTHS = (Setting("20 × 20"), Setting("last"))
+JOINED = Setting(guide="last", joined=True)
+FEWER = tuple(Setting(images=n) for n in (200, 800))
+COMPARED = {
+    MAIN: tuple(study.POOLS),
+    **dict.fromkeys(DEPTHS, ("average", "softmax", "hidden", "hidden, softmax")),
+    JOINED: ("average", "softmax", "sigmoid"),
+    **dict.fromkeys(FEWER, ("average", "softmax", "hidden", "hidden, softmax")),
+}
+
+
+class Task(NamedTuple):
+    """One training: a pool in a setting, at a rate and scale, from a seed."""
+
+    pool: str
+    setting: Setting
+    rate: float
+    scale: float
+    seed: int
+
+    def folder(self, home: Path) -> Path:
+        """Return the folder of its results."""
+        s = self.setting
+        where = f"{s.tap}_{s.guide}_{'joined' if s.joined else 'alone'}_{s.images}".replace(" ", "")
+        return (
+            home
+            / where
+            / f"{self.pool.replace(', ', '_')}_{self.rate:g}_{self.scale:g}_{self.seed}"
+        )
+
+
+@cache  # once per process
+def _data(root: Path) -> dict[str, tuple[Photos, dict[str, Tensor]]]:
+    splits = boxed_splits(root)
+    taps = tuple(study.TAPS.values())
+    backbone = Backbone(efficientnet_lite0(), taps, size=study.SIZE, prepare=prepared)
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    return {
+        name: (part, dict(zip(study.TAPS, frozen_features(backbone, part))))
+        for name, part in parts.items()
+    }
+
+
+def _inputs(task: Task, root: Path, part: str) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+    """Return the local features and the guide, the labels and the boxes of a part."""
+    photos, taps = _data(root)[part]
+    l, g = (taps[name] for name in (task.setting.tap, task.setting.guide))
+    rows = slice(None)
+    if part == "train" and task.setting.images:
+        rows = _few(photos.labels, task.setting.images, task.seed)
+    labels, regions = photos.labels[rows], photos.regions[rows]
+    return (l[rows], study.guides(task.pool, g[rows], regions, l.shape[-1])), labels, regions
+
+
+def _few(labels: Tensor, n: int, seed: int) -> Tensor:
+    """Return the rows of n random images, equally many of each class."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    per_class = n // int(labels.max() + 1)
+    return torch.cat([order[labels[order] == c][:per_class] for c in labels.unique()])
+
+
+def _network(task: Task) -> AttendedBackbone:
+    s = task.setting
+    taps = (study.TAPS[s.tap], study.TAPS[s.guide])
+    backbone = Backbone(efficientnet_lite0(), taps, size=study.SIZE, prepare=prepared)
+    return study.build(task.pool, s, backbone, 20, task.scale, task.seed)
+
+
+def train(task: Task, root: Path, home: Path) -> None:
+    """Train a network, unless that is done, and note its validation accuracy and loss."""
+    into = task.folder(home)
+    if (into / "val.json").exists():
+        return
+    model = _network(task)
+    taps, labels, _ = _inputs(task, root, "train")
+    recipe = study.recipe(task.rate, task.setting.images)
+    fit_on_features(model, taps, labels, recipe, seed=task.seed)
+    taps, labels, _ = _inputs(task, root, "val")
+    logits = predict_on_features(model, taps).logits
+    weights = {k: v for k, v in model.state_dict().items() if not k.startswith("backbone.")}
+    write_tensors(into / "head.safetensors", weights)
+    common.write_json(
+        {
+            "val_accuracy": (logits.argmax(dim=1) == labels).double().mean().item(),
+            "val_loss": torch.nn.functional.cross_entropy(logits, labels).item(),
+        },
+        into / "val.json",
+    )
+
+
+def measure(task: Task, root: Path, home: Path) -> None:
+    """Measure a trained network on the test images, unless that is done."""
+    into = task.folder(home)
+    if (into / "scores.csv").exists():
+        return
+    model = _network(task).eval()
+    weights, _ = read_tensors(into / "head.safetensors")
+    model.load_state_dict(weights, strict=False)  # the backbone's are there already
+    taps, labels, regions = _inputs(task, root, "test")
+    output = predict_on_features(model, taps)
+    accuracy = (output.logits.argmax(dim=1) == labels).double().mean().item()
+    found = {"own": output.maps[0]} if output.maps else {}
+    if task.pool not in study.ORACLES:
+        found["Grad-CAM"] = study.grad_cams(model, taps)
+    others, _ = study.partners(labels)
+    found |= {study.OTHERS + name: maps[others] for name, maps in found.items()}
+    rows = [_row("none", "all", {}, accuracy)]
+    for name, maps in found.items():
+        for which, scores in study.localise(maps, regions).iterrows():
+            rows.append(_row(name, which, scores.to_dict(), accuracy))
+    is_grid = task.pool in study.WITH_SCORES and task.pool != "self-attention"
+    if is_grid and not task.setting.joined:
+        replaced = study.interventions(model, taps, labels, regions)
+        common.write_csv(replaced.rename("accuracy").rename_axis("map"), into / "interventions.csv")
+    common.write_csv(pd.DataFrame(rows), into / "scores.csv", index=False)
+
+
+def _row(name: str, which: str, scores: dict[str, float], accuracy: float) -> dict[str, object]:
+    return {"map": name, "boxes": which, "accuracy": accuracy, **scores}
+
+
+def controls(root: Path, into: Path) -> None:
+    """Score maps that no training has touched."""
+    photos, taps = _data(root)["test"]
+    prior = centre_prior(photos.regions.shape[-1])
+    found = {
+        "centre prior": prior.expand(len(photos), -1, -1, -1),
+        "uniform": torch.ones(len(photos), 1, 1, 1),
+        "feature length, 10 × 10": taps["10 × 10"].float().norm(dim=1, keepdim=True),
+        "feature length, last": taps["last"].float().norm(dim=1, keepdim=True),
+    }
+    tables = {name: study.localise(maps, photos.regions) for name, maps in found.items()}
+    table = pd.concat(tables, names=["map", "boxes"]).reset_index()
+    common.write_csv(table, into / "controls.csv", index=False)
+
+
+def tuning(home: Path) -> pd.DataFrame:
+    """Return all finished runs: their settings, and their validation accuracy and loss."""
+    rows = []
+    for task in _all_tasks():
+        path = task.folder(home) / "val.json"
+        if path.exists():
+            about = {"pool": task.pool, **task.setting._asdict(), "rate": task.rate}
+            about |= {"scale": task.scale, "seed": task.seed}
+            rows.append(about | json.loads(path.read_text(encoding="utf-8")))
+    return pd.DataFrame(rows)
+
+
+def _all_tasks() -> Iterable[Task]:
+    for setting, pools in COMPARED.items():
+        for pool in pools:
+            for rate, scale in study.settings(pool):
+                for seed in study.SEEDS:
+                    yield Task(pool, setting, rate, scale, seed)
+
+
+def _first_tasks() -> list[Task]:
+    return [task for task in _all_tasks() if task.seed == study.SEEDS[0]]
+
+
+def chosen(home: Path, seeds: Iterable[int]) -> list[Task]:
+    """Return the tasks of the best rate and scale of each pool in each setting."""
+    tried = tuning(home)
+    tried = tried[tried.seed == study.SEEDS[0]].round({"val_accuracy": 6})
+    order = tried.sort_values(["val_accuracy", "val_loss"], ascending=[False, True])
+    names = ["pool", *Setting._fields]
+    best = order.drop_duplicates(names)
+    return [
+        Task(row.pool, Setting(*(getattr(row, n) for n in Setting._fields)), row.rate, row.scale, s)
+        for row in best.itertuples()
+        for s in seeds
+    ]
+
+
+def collect(home: Path, into: Path) -> None:
+    """Put the tables of all networks together."""
+    tasks = chosen(home, study.SEEDS)
+    for name, few in (("scores", tasks), ("interventions", tasks)):
+        parts = [
+            pd.read_csv(path).assign(
+                pool=task.pool, **task.setting._asdict(), scale=task.scale, seed=task.seed
+            )
+            for task in few
+            if (path := task.folder(home) / f"{name}.csv").exists()
+        ]
+        table = pd.concat(parts)
+        first = ["pool", *Setting._fields, "scale", "seed"]
+        common.write_csv(
+            table[[*first, *table.columns.drop(first)]],
+            into / f"boxes_{name}.csv", index=False, float_format="%.5f",
+        )  # fmt: skip
+    tried = tuning(home)
+    common.write_csv(tried, into / "boxes_tuning.csv", index=False, float_format="%.5f")
+    controls_table = pd.read_csv(home / "controls.csv")
+    common.write_csv(controls_table, into / "boxes_controls.csv", index=False, float_format="%.5f")
+
+
+def _run(what: str, job: Callable, tasks: Sequence[Task], root: Path, workers: int) -> None:
+    jobs = {f"{what} {task.folder(Path())}": partial(job, task, root, RUNS) for task in tasks}
+    common.run_jobs(jobs, workers)
+
+
+def main() -> None:
+    """Tune, train, measure and collect."""
+    options = common.parse(__doc__, study.SEEDS, root=True)
+    home = RUNS
+    root = options.root
+    _run("tune", train, _first_tasks(), root, options.workers)
+    tasks = chosen(home, options.seeds)
+    _run("train", train, tasks, root, options.workers)
+    controls(root, home)
+    _run("measure", measure, tasks, root, options.workers)
+    needed = [t.folder(home) / "scores.csv" for t in chosen(home, study.SEEDS)]
+    common.collect_if_whole(needed, partial(collect, home), options.out or study.SHIPPED)
+
+
+if __name__ == "__main__":
+    main()
