@@ -182,7 +182,7 @@ def measure(task: Task, root: Path) -> None:
     some = torch.arange(0, len(labels), step)
     images = torch.stack([data.test[i][0] for i in some.tolist()])
     found = {f"attention {tap}": m[some] for tap, m in enumerate(output.maps, start=1)}
-    found["Grad-CAM"] = gradcam(model, images, _last_layer(task))
+    found["Grad-CAM"] = gradcam(model, images, last_layer(task))
     rows = study.hidden_parts(model, images, labels[some], found)
     common.write_csv(rows, task.folder / "hidden.csv", index=False)
     scores = classification_report(output.logits, labels)["value"]
@@ -195,9 +195,9 @@ def _output(task: Task, model: nn.Module, root: Path, data: Splits) -> Output:
     return predict(model, data.test)[0]
 
 
-def _last_layer(task: Task) -> str:
+def last_layer(task: Task) -> str:
     """Return the layer that Grad-CAM explains: the last one with a map, before any last pool."""
-    return "backbone.network._swish" if task.kind == "frozen" else "features.42"
+    return "backbone.network._bn1" if task.kind == "frozen" else "features.42"
 
 
 def agreements(tasks: list[Task]) -> pd.DataFrame:

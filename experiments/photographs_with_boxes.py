@@ -33,14 +33,13 @@ from course_utils.training.frozen import fit_on_features, predict_on_features
 from experiments import common
 
 RUNS = common.RUNS / "photographs_with_boxes"
-MAIN = Setting()
-DEPTHS = (Setting("20 × 20"), Setting("last"))
+DEPTHS = (Setting("last"),)
 JOINED = Setting(guide="last", joined=True)
 FEWER = tuple(Setting(images=n) for n in (200, 800))
 COMPARED = {
-    MAIN: tuple(study.POOLS),
+    study.MAIN: tuple(study.POOLS),
     **dict.fromkeys(DEPTHS, ("average", "softmax", "hidden", "hidden, softmax")),
-    JOINED: ("average", "softmax", "sigmoid"),
+    JOINED: ("average", "softmax"),
     **dict.fromkeys(FEWER, ("average", "softmax", "hidden", "hidden, softmax")),
 }
 
@@ -58,34 +57,38 @@ class Task(NamedTuple):
         """Return the folder of its results."""
         s = self.setting
         where = f"{s.tap}_{s.guide}_{'joined' if s.joined else 'alone'}_{s.images}".replace(" ", "")
-        return (
-            home
-            / where
-            / f"{self.pool.replace(', ', '_')}_{self.rate:g}_{self.scale:g}_{self.seed}"
-        )
+        pool = self.pool.replace(", ", "_")
+        return home / where / f"{pool}_{self.rate:g}_{self.scale:g}_{self.seed}"
+
+
+class _Part(NamedTuple):
+    labels: Tensor
+    regions: Tensor
+    taps: dict[str, Tensor]
 
 
 @cache  # once per process
-def _data(root: Path) -> dict[str, tuple[Photos, dict[str, Tensor]]]:
+def _data(root: Path) -> dict[str, _Part]:
     splits = boxed_splits(root)
     taps = tuple(study.TAPS.values())
     backbone = Backbone(efficientnet_lite0(), taps, size=study.SIZE, prepare=prepared)
-    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
-    return {
-        name: (part, dict(zip(study.TAPS, frozen_features(backbone, part))))
-        for name, part in parts.items()
-    }
+    parts = {}
+    for name, photos in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+        assert isinstance(photos, Photos)
+        assert photos.regions is not None
+        found = dict(zip(study.TAPS, frozen_features(backbone, photos)))
+        parts[name] = _Part(photos.labels, photos.regions, found)
+    return parts
 
 
-def _inputs(task: Task, root: Path, part: str) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+def _inputs(task: Task, root: Path, name: str) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
     """Return the local features and the guide, the labels and the boxes of a part."""
-    photos, taps = _data(root)[part]
-    l, g = (taps[name] for name in (task.setting.tap, task.setting.guide))
-    rows = slice(None)
-    if part == "train" and task.setting.images:
-        rows = _few(photos.labels, task.setting.images, task.seed)
-    labels, regions = photos.labels[rows], photos.regions[rows]
-    return (l[rows], study.guides(task.pool, g[rows], regions, l.shape[-1])), labels, regions
+    labels, regions, taps = _data(root)[name]
+    l, g = taps[task.setting.tap], taps[task.setting.guide]
+    if name == "train" and task.setting.images:
+        rows = _few(labels, task.setting.images, task.seed)
+        l, g, labels, regions = (column[rows] for column in (l, g, labels, regions))
+    return (l, study.guides(task.pool, g, regions, l.shape[-1])), labels, regions
 
 
 def _few(labels: Tensor, n: int, seed: int) -> Tensor:
@@ -96,10 +99,16 @@ def _few(labels: Tensor, n: int, seed: int) -> Tensor:
 
 
 def _network(task: Task) -> AttendedBackbone:
-    s = task.setting
-    taps = (study.TAPS[s.tap], study.TAPS[s.guide])
-    backbone = Backbone(efficientnet_lite0(), taps, size=study.SIZE, prepare=prepared)
-    return study.build(task.pool, s, backbone, 20, task.scale, task.seed)
+    backbone = study.on_efficientnet(task.setting)
+    return study.build(task.pool, task.setting, backbone, 20, task.scale, task.seed)
+
+
+def load_network(task: Task, home: Path) -> AttendedBackbone:
+    """Return the trained network of a task, in evaluation mode."""
+    model = _network(task)
+    weights, _ = read_tensors(task.folder(home) / "head.safetensors")
+    model.load_state_dict(weights, strict=False)  # the backbone's are there already
+    return model.eval()
 
 
 def train(task: Task, root: Path, home: Path) -> None:
@@ -129,13 +138,11 @@ def measure(task: Task, root: Path, home: Path) -> None:
     into = task.folder(home)
     if (into / "scores.csv").exists():
         return
-    model = _network(task).eval()
-    weights, _ = read_tensors(into / "head.safetensors")
-    model.load_state_dict(weights, strict=False)  # the backbone's are there already
+    model = load_network(task, home)
     taps, labels, regions = _inputs(task, root, "test")
     output = predict_on_features(model, taps)
     accuracy = (output.logits.argmax(dim=1) == labels).double().mean().item()
-    found = {"own": output.maps[0]} if output.maps else {}
+    found: dict[str, Tensor] = {"own": output.maps[0]} if output.maps else {}
     if task.pool not in study.ORACLES:
         found["Grad-CAM"] = study.grad_cams(model, taps)
     others, _ = study.partners(labels)
@@ -146,7 +153,7 @@ def measure(task: Task, root: Path, home: Path) -> None:
             rows.append(_row(name, which, scores.to_dict(), accuracy))
     is_grid = task.pool in study.WITH_SCORES and task.pool != "self-attention"
     if is_grid and not task.setting.joined:
-        replaced = study.interventions(model, taps, labels, regions)
+        replaced = study.replace_maps_of(model, taps, labels, regions)
         common.write_csv(replaced.rename("accuracy").rename_axis("map"), into / "interventions.csv")
     common.write_csv(pd.DataFrame(rows), into / "scores.csv", index=False)
 
@@ -157,15 +164,15 @@ def _row(name: str, which: str, scores: dict[str, float], accuracy: float) -> di
 
 def controls(root: Path, into: Path) -> None:
     """Score maps that no training has touched."""
-    photos, taps = _data(root)["test"]
-    prior = centre_prior(photos.regions.shape[-1])
+    labels, regions, taps = _data(root)["test"]
+    prior = centre_prior(regions.shape[-1])
     found = {
-        "centre prior": prior.expand(len(photos), -1, -1, -1),
-        "uniform": torch.ones(len(photos), 1, 1, 1),
+        "centre prior": prior.expand(len(labels), -1, -1, -1),
+        "uniform": torch.ones(len(labels), 1, 1, 1),
         "feature length, 10 × 10": taps["10 × 10"].float().norm(dim=1, keepdim=True),
         "feature length, last": taps["last"].float().norm(dim=1, keepdim=True),
     }
-    tables = {name: study.localise(maps, photos.regions) for name, maps in found.items()}
+    tables = {name: study.localise(maps, regions) for name, maps in found.items()}
     table = pd.concat(tables, names=["map", "boxes"]).reset_index()
     common.write_csv(table, into / "controls.csv", index=False)
 
@@ -225,6 +232,10 @@ def collect(home: Path, into: Path) -> None:
             table[[*first, *table.columns.drop(first)]],
             into / f"boxes_{name}.csv", index=False, float_format="%.5f",
         )  # fmt: skip
+    for task in chosen(home, study.SEEDS[:1]):
+        if task.setting == study.MAIN and task.pool in study.KEPT:
+            path = into / f"boxes_{task.pool}.safetensors"
+            study.write_network(path, load_network(task, home), task.pool, task.scale)
     tried = tuning(home)
     common.write_csv(tried, into / "boxes_tuning.csv", index=False, float_format="%.5f")
     controls_table = pd.read_csv(home / "controls.csv")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from course_utils.attention.general import to_maps, to_sequence
 from course_utils.attention.simple_pools import GeneralizedMean, max_pool
 from course_utils.attention.spatial import GridAttention
+from course_utils.core.tensor_checks import check_shape
 
 Pooled = tuple[Float[Tensor, "B C"], Float[Tensor, "B 1 H W"] | None]
 
@@ -105,18 +106,26 @@ class FixedMap(nn.Module):
     def __init__(self, side: int):
         """Start from equal weights on a grid of side × side positions."""
         super().__init__()
+        self.side = side
         self.scores = nn.Parameter(torch.zeros(side * side))
 
     def forward(self, l: Float[Tensor, "B C H W"], g: Tensor) -> Pooled:
-        """Pool l; g isn't used."""
-        weights = self.scores.softmax(dim=0).view(1, 1, *l.shape[2:])
+        """Pool l; g isn't used.
+
+        Raises:
+            ValueError: If l has another grid.
+        """
+        check_shape("l", l, None, None, self.side, self.side)
+        weights = self.scores.softmax(dim=0).view(1, 1, self.side, self.side)
         return (weights * l).sum(dim=(2, 3)), weights.expand(len(l), -1, -1, -1)
 
 
 class Unguided(GridAttention):
     """`GridAttention` that sees only l: its guiding features are zeros."""
 
-    def forward(self, l: Float[Tensor, "B C H W"], g: Float[Tensor, "B D h w"]) -> Pooled:
+    def forward(
+        self, l: Float[Tensor, "B C H W"], g: Float[Tensor, "B D h w"]
+    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B 1 H W"]]:
         """Pool l; of g, only the shape is used."""
         return super().forward(l, torch.zeros_like(g))
 

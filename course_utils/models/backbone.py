@@ -1,13 +1,15 @@
 """A trained network as a backbone: feature maps from several depths for one image.
 
-Any network will do whose modules return feature maps (B, C, H, W). `backbone` knows the modules of
-three networks by the stride of their maps; for another one, give `Backbone` the names yourself.
+Any network will do whose modules return feature maps (B, C, H, W). `imagenet_backbone` knows the
+modules of three networks by the stride of their maps; for another one, give `Backbone` the names
+yourself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +21,6 @@ from torchvision.models import ResNet50_Weights, VGG16_BN_Weights, resnet50, vgg
 from course_utils.core.eval_mode import evaluating
 from course_utils.models import efficientnet_lite
 from course_utils.models.output import as_rgb
-from course_utils.models.vgg import with_imagenet_weights
 
 LEAST_SIZE = 32  # pixels: the deepest map of these networks has one position there
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -50,17 +51,20 @@ class Backbone(nn.Module):
                 as they are.
 
         Raises:
-            ValueError: If the network has no module of a name, a module isn't run or returns no
-                map, or the size is below 32 pixels.
+            ValueError: If there is no tap, the network has no module of a name, a module isn't run
+                or returns no map, or the size is below 32 pixels.
         """
         super().__init__()
         if size < LEAST_SIZE:
             raise ValueError(f"expected a size of at least {LEAST_SIZE} pixels, got {size}")
         modules = dict(network.named_modules())
+        if not taps:
+            raise ValueError("expected the name of at least one module, got no taps")
         if missing := [name for name in taps if name not in modules]:
             raise ValueError(f"the network has no module {missing[0]!r}; print its named_modules()")
         self.network, self.taps, self.size, self.prepare = network, tuple(taps), size, prepare
         self._found: dict[str, Any] = {}
+        self.network.eval()  # torchvision's networks start in training mode
         for name in self.taps:
             modules[name].register_forward_hook(partial(self._keep, name))
         with evaluating(self):
@@ -84,7 +88,8 @@ class Backbone(nn.Module):
             images: Grey or RGB, in [0, 1], of any size.
 
         Raises:
-            ValueError: If the images are neither grey nor RGB, or a module returns no map.
+            ValueError: If the images are neither grey nor RGB, or a module isn't run or returns no
+                map.
         """
         x = as_rgb(images, 1)
         if x.shape[-2:] != (self.size, self.size):
@@ -92,17 +97,34 @@ class Backbone(nn.Module):
         self._found.clear()
         self.network(x if self.prepare is None else self.prepare(x))
         for name in self.taps:
-            found = self._found.get(name)
+            if name not in self._found:
+                raise ValueError(f"the network has a module {name!r}, but doesn't run it")
+            found = self._found[name]
             if not isinstance(found, Tensor) or found.ndim != 4:
                 what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
                 raise ValueError(f"expected a map (B, C, H, W) from module {name!r}, got {what}")
-        return [self._found[name] for name in self.taps]
+        maps = [self._found[name] for name in self.taps]
+        self._found.clear()  # a module that holds a graph of gradients can't be copied
+        return maps
 
 
 def normalised(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
     """Normalise images in [0, 1] as torchvision's ImageNet weights expect them."""
     mean, std = (images.new_tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
     return (images - mean) / std
+
+
+def _trained(build: Callable[..., nn.Module], weights: Any) -> nn.Module:
+    """Return a network of torchvision with its weights, which are downloaded once."""
+    try:
+        return build(weights=weights)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise OSError(
+            f"the ImageNet weights can't be downloaded or read ({why}): check your network "
+            f"connection, delete the file in {torch.hub.get_dir()}/checkpoints if it is damaged, "
+            "or use efficientnet_lite0, whose weights come with a package"
+        ) from error
 
 
 class _Known(NamedTuple):
@@ -120,19 +142,19 @@ _KNOWN = {
         {8: "_blocks.4", 16: "_blocks.10", 32: "_swish"},
     ),
     "vgg16_bn": _Known(
-        partial(with_imagenet_weights, vgg16_bn, VGG16_BN_Weights.IMAGENET1K_V1),
+        partial(_trained, vgg16_bn, VGG16_BN_Weights.IMAGENET1K_V1),
         normalised,
         {8: "features.23", 16: "features.33", 32: "features.43"},
     ),
     "resnet50": _Known(
-        partial(with_imagenet_weights, resnet50, ResNet50_Weights.IMAGENET1K_V2),
+        partial(_trained, resnet50, ResNet50_Weights.IMAGENET1K_V2),
         normalised,
         {8: "layer2", 16: "layer3", 32: "layer4"},
     ),
 }
 
 
-def backbone(
+def imagenet_backbone(
     name: str = "efficientnet_lite0", strides: Sequence[int] = (16, 32), *, size: int = 160
 ) -> Backbone:
     """Return a network with its ImageNet weights as a backbone, with one tap per stride.
@@ -148,7 +170,7 @@ def backbone(
     Raises:
         ValueError: If the name is unknown, or the network has no map of a stride.
         ImportError: If the package of EfficientNet-Lite0 isn't installed.
-        OSError: If the weights can't be downloaded.
+        OSError: If the weights can't be downloaded, or the file is damaged.
     """
     if name not in _KNOWN:
         raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(_KNOWN)}")

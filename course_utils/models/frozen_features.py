@@ -21,7 +21,7 @@ from course_utils.data.parts import SizedDataset
 from course_utils.models.backbone import Backbone
 from course_utils.models.weights import halved
 
-AT_ONCE = 10  # images per batch: small networks are fastest when a batch fits into the cache
+_AT_ONCE = 10  # images per batch: small networks are fastest when a batch fits into the cache
 PER_FILE = 500  # images; a computation that was stopped continues after the last whole file
 
 
@@ -67,9 +67,13 @@ def _compute(backbone: Backbone, images: Tensor, path: Path) -> dict[str, Tensor
     """Compute the maps of some images, and write them to a file."""
     device = next(backbone.parameters()).device
     with evaluating(backbone):
-        batches = [backbone(x.to(device)) for x in images.split(AT_ONCE)]
-    taps = {f"{tap}": torch.cat(maps).cpu() for tap, maps in enumerate(zip(*batches))}
-    maps = halved(taps)
+        batches = [backbone(x.to(device)) for x in images.split(_AT_ONCE)]
+    # The names are those of an error; two taps can have the same module.
+    taps = {
+        f"tap {tap}, {name!r}": torch.cat(maps).cpu()
+        for tap, (name, maps) in enumerate(zip(backbone.taps, zip(*batches)))
+    }
+    maps = {f"{tap}": half for tap, half in enumerate(halved(taps).values())}
     write_tensors(path, maps)
     return maps
 
@@ -85,7 +89,7 @@ def _digest(*parts: object) -> str:
     for part in parts:
         if isinstance(part, Tensor):
             digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
-            digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         else:
             digest.update(repr(part).encode())
     return digest.hexdigest()

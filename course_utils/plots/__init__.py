@@ -12,6 +12,8 @@
 - `comparison_drawings`: drawings of what an interval covers and of what differs between networks.
 - `explanation_drawings`: drawings of Grad-CAM and of how a map is tested, with the maps of a real
   run.
+- `backbone_drawings`: drawings of attention on a pretrained backbone, and of four ways to weight a
+  photograph.
 - `tables`: tables of scores, and tables drawn as heat maps.
 - `drawing`: the sheet that diagrams are drawn on.
 - `wiring`: how a network is wired, found by running it.

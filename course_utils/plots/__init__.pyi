@@ -1,4 +1,5 @@
 from . import attention_blocks as attention_blocks
+from . import backbone_drawings as backbone_drawings
 from . import comparison_drawings as comparison_drawings
 from . import diagrams as diagrams
 from . import explanation_drawings as explanation_drawings

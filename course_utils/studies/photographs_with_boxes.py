@@ -6,7 +6,7 @@ tell 20 classes of Tiny ImageNet apart, and scores their maps against the boxes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +19,14 @@ from torch import Tensor, nn
 from course_utils.attention import map_pools
 from course_utils.attention.spatial import GridAttention, weighted_context
 from course_utils.core.eval_mode import evaluating
+from course_utils.core.tensor_files import read_tensors, write_tensors
 from course_utils.explain.grad_cam import gradcam
 from course_utils.explain.metrics import best_iou, energy_inside, pointing_game
 from course_utils.models.attended_backbone import AttendedBackbone
 from course_utils.models.backbone import Backbone
+from course_utils.models.efficientnet_lite import efficientnet_lite0, prepared
 from course_utils.models.output import Output
+from course_utils.models.weights import halved
 from course_utils.training.frozen import AT_ONCE
 from course_utils.training.recipes import Recipe
 
@@ -35,10 +38,10 @@ TAPS = {"20 × 20": "_blocks.4", "10 × 10": "_blocks.10", "5 × 5": "_blocks.15
 SIZE = 160  # pixels: the photographs have 64
 HIDDEN = 64
 SMALL = 0.3  # of the picture: boxes below it are small
-RATES = (4e-3, 1.6e-2, 6.4e-2)
-SCALES = (0.25, 1.0, 4.0)
+RATES = (4e-3, 1.6e-2)
+SCALES = (0.0625, 0.25, 1.0)
 # A pool without scores has no scale to tune, so it gets as many rates as the others have settings.
-MORE_RATES = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
+MORE_RATES = (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
 EPOCHS = 8
 OBJECT = "object"  # an oracle: it reads the box instead of the guiding features
 OTHERS = "another image's "
@@ -94,8 +97,12 @@ class Setting(NamedTuple):
     images: int = 0
 
 
+MAIN = Setting()
+KEPT = ("average", "softmax", "unguided")  # pools whose networks of the first seed are kept
+
+
 def settings(pool: str) -> list[tuple[float, float]]:
-    """Return the learning rates and scales that are tried for a pool: nine for each."""
+    """Return the learning rates and scales that are tried for a pool: six for each."""
     if pool in WITH_SCORES:
         return [(rate, scale) for rate in RATES for scale in SCALES]
     return [(rate, 1.0) for rate in MORE_RATES]
@@ -125,9 +132,7 @@ def recipe(rate: float, images: int = 0) -> Recipe:
 
 
 def guides(pool: str, guide: Tensor, regions: Bool[Tensor, "B 1 H W"], side: int) -> Tensor:
-    """Return what a pool reads besides the local features: the guide, or the box's share of each
-    position for the oracle.
-    """
+    """Return what a pool reads besides l: the guide, or for an oracle the box's shares."""
     if pool not in ORACLES:
         return guide
     return F.adaptive_avg_pool2d(regions.float(), side)
@@ -167,7 +172,7 @@ def grad_cams(
     return torch.cat([gradcam(_OnLocal(model, g.float()), l.float(), "local") for l, g in pairs])
 
 
-def interventions(
+def replace_maps_of(
     model: AttendedBackbone,
     taps: tuple[Tensor, Tensor],
     labels: Int[Tensor, " N"],
@@ -210,7 +215,9 @@ def interventions(
         }
         by_guide = [block(*batch)[1] for batch in zip(l.split(AT_ONCE), g[other].split(AT_ONCE))]
         replaced["another class's guide"] = torch.cat(by_guide)
-        right = {name: _accuracy(model, weights, l, labels) for name, weights in replaced.items()}
+        right = {
+            name: _accuracy(model, block, weights, l, labels) for name, weights in replaced.items()
+        }
     return pd.Series(right)
 
 
@@ -227,8 +234,102 @@ def partners(
 
 
 def _accuracy(
-    model: AttendedBackbone, block: GridAttention, weights: Tensor, l: Tensor, labels: Tensor
+    model: AttendedBackbone, block: nn.Module, weights: Tensor, l: Tensor, labels: Tensor
 ) -> float:
+    assert isinstance(block, GridAttention)
     context = weighted_context(weights, l, block.alignment)
     answers = model.classifiers([context], ()).logits.argmax(dim=1)
     return (answers == labels).double().mean().item()
+
+
+def write_network(path: Path, model: AttendedBackbone, pool: str, scale: float) -> None:
+    """Write what stands on the backbone: the pool and the classifier, in half precision."""
+    about = {"pool": pool, "scale": str(scale), "classes": str(model.classifiers[0].out_features)}
+    write_tensors(path, halved(_own(model)), about)
+
+
+def network(pool: str, home: Path = SHIPPED) -> AttendedBackbone:
+    """Return a trained network of the first seed, in evaluation mode.
+
+    Args:
+        pool: One of `KEPT`.
+        home: Folder of the results.
+
+    Raises:
+        ValueError: If the pool isn't kept; the message lists those that are.
+        ImportError: See `efficientnet_lite0`.
+    """
+    if pool not in KEPT:
+        raise ValueError(f"no network of {pool!r} is kept: choose one of {', '.join(KEPT)}")
+    weights, about = read_tensors(home / f"boxes_{pool}.safetensors")
+    setting = Setting()
+    backbone = on_efficientnet(setting)
+    model = build(pool, setting, backbone, int(about["classes"]), float(about["scale"]), 0)
+    model.load_state_dict({k: w.float() for k, w in weights.items()}, strict=False)
+    return model.eval()
+
+
+def on_efficientnet(setting: Setting) -> Backbone:
+    """Return EfficientNet-Lite0 with the taps of a setting.
+
+    Raises:
+        ImportError: See `efficientnet_lite0`.
+    """
+    taps = (TAPS[setting.tap], TAPS[setting.guide])
+    return Backbone(efficientnet_lite0(), taps, size=SIZE, prepare=prepared)
+
+
+def _own(model: AttendedBackbone) -> dict[str, Tensor]:
+    state = model.state_dict()
+    return {name: w for name, w in state.items() if not name.startswith("backbone.")}
+
+
+def scores(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the measurements on the test images: one row per network, map and kind of boxes.
+
+    The columns are ``pool``, those of `Setting`, ``scale``, ``seed``, ``map`` (``none``, ``own``,
+    ``Grad-CAM``, or either of another image), ``boxes`` (all or small), ``accuracy``, and those of
+    `SCORES`.
+    """
+    return pd.read_csv(home / "boxes_scores.csv")
+
+
+def accuracies(setting: Setting = MAIN, home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the test accuracies in a setting: one row per seed, one column per pool."""
+    table = scores(home)
+    chosen = (table["map"] == "none") & of_setting(table, setting)
+    return table[chosen].pivot(index="seed", columns="pool", values="accuracy")
+
+
+def places(score: str, boxes: str = "small", home: Path = SHIPPED) -> pd.DataFrame:
+    """Return a score of the maps in the main setting: one row per seed, one column per map.
+
+    Args:
+        score: One of `SCORES`.
+        boxes: ``all`` or ``small``.
+        home: Folder of the results.
+    """
+    table = scores(home)
+    table = table[of_setting(table, MAIN) & (table["boxes"] == boxes) & (table["map"] != "none")]
+    names = table["pool"] + ": " + table["map"]
+    return table.assign(name=names).pivot(index="seed", columns="name", values=score)
+
+
+def of_setting(table: pd.DataFrame, setting: Setting) -> pd.Series:
+    """Return which rows of a table belong to a setting."""
+    return (table[list(Setting._fields)] == list(setting)).all(axis=1)
+
+
+def replaced(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the accuracies with other maps: one row per network and map, see `replace_maps_of`."""
+    return pd.read_csv(home / "boxes_interventions.csv")
+
+
+def controls(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the scores of maps that no training has touched."""
+    return pd.read_csv(home / "boxes_controls.csv")
+
+
+def tuning(home: Path = SHIPPED) -> pd.DataFrame:
+    """Return the validation accuracy and loss of every run."""
+    return pd.read_csv(home / "boxes_tuning.csv")

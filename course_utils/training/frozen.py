@@ -35,7 +35,8 @@ def fit_on_features(
         model: The network, which is trained in place and left in evaluation mode.
         taps: What `frozen_features` returns for its backbone and the training images.
         labels: The classes of the images.
-        recipe: How to train. Its ``augment`` and ``map_weights`` need images and can't be used.
+        recipe: How to train. Its ``augment`` and ``map_weights`` need images and can't be used;
+            its ``patience`` and ``accumulate`` have no effect.
         seed: Seed of the order of the images.
         after_epoch: Called with the number of each finished epoch, from 1.
 
@@ -43,10 +44,14 @@ def fit_on_features(
         One row per epoch, with the columns ``epoch`` and ``train_loss``.
 
     Raises:
-        ValueError: If the recipe needs images, or the loss becomes NaN or infinite.
+        ValueError: If the recipe needs images, the numbers of maps and labels differ, a label isn't
+            a class of the network, or the loss becomes NaN or infinite.
     """
     if recipe.augment or recipe.map_weights:
         raise ValueError("frozen features can't be augmented or supervised: train on the images")
+    if any(len(maps) != len(labels) for maps in taps):
+        counts = ", ".join(f"{len(maps)}" for maps in taps)
+        raise ValueError(f"expected maps of {len(labels)} images, one per label, got {counts}")
     parameters = list(model.own_parameters())
     steps = math.ceil(len(labels) / recipe.batch_size) * recipe.epochs
     tools = recipe.optimizers(parameters, recipe.epochs, steps)

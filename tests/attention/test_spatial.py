@@ -86,6 +86,27 @@ def test_he_initialisation():
     assert block.score.bias.item() == 0
 
 
+@pytest.mark.parametrize("alignment", ["softmax", "sigmoid", "sparsemax", "entmax"])
+@settings(max_examples=10)
+@given(scale=st.sampled_from([0.25, 1.0, 3.0]), seed=st.integers(0, 1000))
+def test_scale_multiplies_the_scores(alignment, scale, seed):
+    torch.manual_seed(seed)
+    plain, scaled = (GridAttention(3, 4, 2, alignment, s).double() for s in (1.0, scale))
+    scaled.load_state_dict(plain.state_dict())
+    l, g = torch.randn(2, 3, 4, 4).double(), torch.randn(2, 4, 2, 2).double()
+    expected = attend(scale * plain.scores(l, g), l, alignment)
+    torch.testing.assert_close(scaled.scores(l, g), scale * plain.scores(l, g))
+    torch.testing.assert_close(scaled(l, g), expected)
+
+
+def test_the_scale_of_the_paper_is_1():
+    torch.manual_seed(0)
+    default = GridAttention(3, 4, 2)
+    torch.manual_seed(0)
+    assert torch.equal(default.score.weight, GridAttention(3, 4, 2, scale=7.0).score.weight)
+    assert default.scale == 1
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_error_of_an_unknown_alignment_lists_the_valid_ones():
     with pytest.raises(ValueError, match=r"'hard': .* softmax, sigmoid, sparsemax, entmax"):
