@@ -38,7 +38,7 @@ JOINED = Setting(guide="last", joined=True)
 FEWER = tuple(Setting(images=n) for n in (200, 800))
 COMPARED = {
     study.MAIN: tuple(study.POOLS),
-    **dict.fromkeys(DEPTHS, ("average", "softmax", "hidden", "hidden, softmax")),
+    **dict.fromkeys(DEPTHS, ("average", "softmax")),
     JOINED: ("average", "softmax"),
     **dict.fromkeys(FEWER, ("average", "softmax", "hidden", "hidden, softmax")),
 }

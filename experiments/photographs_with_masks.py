@@ -62,6 +62,9 @@ def main() -> None:
     into = options.out or study.SHIPPED
     write = partial(common.write_csv, index=False, float_format="%.5f")
     write(of_imagenet(images, asked), into / "masks_grad_cam.csv")
+    if not cats_and_dogs.validated(cats_and_dogs.first_tasks()).size:
+        print("no maps of trained attention: run experiments.cats_and_dogs first, then this again")
+        return
     animals = study.only(asked, ANIMALS)
     home = common.RUNS / "photographs_with_masks"
     tasks = [

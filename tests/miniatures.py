@@ -138,10 +138,11 @@ def aircraft(root):
     return Miniature(images, [0, 1, 2], (3, 3, 3), VARIANTS)
 
 
-def pets(root):
+def pets(root, tests=1):
     """Write Oxford-IIIT Pet: photographs, lists with the species, and trimaps.
 
-    In a trimap, 1 is the animal, 2 the background and 3 the outline.
+    In a trimap, 1 is the animal, 2 the background and 3 the outline. There are ``tests`` cats and
+    as many dogs to test on.
     """
     base = root / "oxford-iiit-pet"
     for folder in ("images", "annotations/trimaps"):
@@ -149,7 +150,7 @@ def pets(root):
     trimap = np.full((40, 60), 2, np.uint8)
     trimap[10:20, 20:40] = 3
     trimap[12:18, 22:38] = 1
-    for split, n in (("trainval", 10), ("test", 1)):
+    for split, n in (("trainval", 10), ("test", tests)):
         lines = []
         for i in range(n):
             for breed, species in (("Abyssinian", 1), ("english_cocker_spaniel", 2)):
@@ -160,4 +161,6 @@ def pets(root):
                 lines.append(f"{name} {species} {species} 1\n")
         (base / "annotations" / f"{split}.txt").write_text("".join(lines))
     images = np.stack([np.full((3, 40, 40), 100 * species, np.uint8) for species in (1, 2)])
-    return Miniature(images, [0, 1], (18, 2, 2), ("cat", "dog"))
+    return Miniature(
+        np.tile(images, (tests, 1, 1, 1)), [0, 1] * tests, (18, 2, 2 * tests), ("cat", "dog")
+    )

@@ -9,6 +9,7 @@
 - `simple_pools`: maximum, log-sum-exp and generalised mean, which have no query.
 - `feature_related`: several inputs, levels or representations.
 - `spatial`: attention over the positions of a feature map.
+- `map_pools`: pools of a feature map, with attention or without, that can replace each other.
 - `gates`: layers that rescale the channels or positions of a feature map.
 - `non_local`: blocks that add a context to every position: self-attention inside a CNN.
 - `crops`: crop the window that a map points at, with gradients.

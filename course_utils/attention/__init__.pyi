@@ -3,6 +3,7 @@ from . import feature_related as feature_related
 from . import gates as gates
 from . import glimpses as glimpses
 from . import hard as hard
+from . import map_pools as map_pools
 from . import non_local as non_local
 from . import query_related as query_related
 from . import scores as scores

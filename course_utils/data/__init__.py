@@ -14,6 +14,7 @@
 - `class_names`: how two lists of classes differ.
 - `fingerprint`: a record by which a resumed run knows that its images are the same.
 - `in_memory`: square images kept in memory.
+- `boxed_photographs`: photographs with boxes or masks, in a folder or an archive.
 - `torchvision_sets`: CIFAR, SVHN, aircraft and pets, through torchvision.
 - `elpv`: photographs of solar cells, from their package.
 - `photographs`: photographs from scikit-image's package.

@@ -1,6 +1,8 @@
 from . import cluttered_digits as cluttered_digits
 from . import elpv as elpv
 from . import strokes as strokes
+from .boxed_photographs import boxed_splits as boxed_splits
+from .boxed_photographs import masked_photographs as masked_photographs
 from .cluttered_digits import ClutteredDigits as ClutteredDigits
 from .cluttered_digits import digit_splits as digit_splits
 from .digit_pairs import DigitPairs as DigitPairs

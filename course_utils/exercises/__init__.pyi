@@ -11,6 +11,7 @@ from . import hard_attention as hard_attention
 from . import kinds_of_attention as kinds_of_attention
 from . import learn_to_pay_attention as learn_to_pay_attention
 from . import on_a_gpu as on_a_gpu
+from . import photographs as photographs
 from . import results as results
 from . import score_functions as score_functions
 from . import self_attention_in_cnns as self_attention_in_cnns

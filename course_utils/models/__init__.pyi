@@ -1,6 +1,10 @@
 from . import checkpoints as checkpoints
 from . import efficientnet_lite as efficientnet_lite
+from .attended_backbone import AttendedBackbone as AttendedBackbone
+from .attended_backbone import attended as attended
 from .attn_vgg import AttnVGG as AttnVGG
+from .backbone import Backbone as Backbone
+from .backbone import imagenet_backbone as imagenet_backbone
 from .glimpse_network import GlimpseNetwork as GlimpseNetwork
 from .learn_to_pay_attention import PayAttentionVGG as PayAttentionVGG
 from .output import Heads as Heads

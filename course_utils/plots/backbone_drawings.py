@@ -57,7 +57,7 @@ class _Places(NamedTuple):
 
 _PLACES = {
     1: _Places((140, 222, 302), (380,), 576, (-130, 84), (-304, 12, 116), 412),
-    2: _Places((136, 212), (288, 530), 640, (-118, 72), (-118, 142, 80), 464),
+    2: _Places((136, 212), (288, 530), 640, (-118, 72), (-118, 194, 80), 514),
 }
 
 
@@ -405,7 +405,7 @@ def four_averages(
 
 def _brightness(m: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
     """Return the factor by which each pixel is darkened."""
-    return _DARKEST + (1 - _DARKEST) * m / m.max()
+    return 1 - (1 - _DARKEST) * (1 - m / m.max())
 
 
 def _inside(m: Float[Tensor, "H W"], region: Bool[Tensor, "H W"]) -> str:

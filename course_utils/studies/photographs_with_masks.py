@@ -20,13 +20,19 @@ from course_utils.core.eval_mode import evaluating
 from course_utils.core.resampling import bootstrap_interval
 from course_utils.data.boxed_photographs import Masked
 from course_utils.explain.grad_cam import gradcam
-from course_utils.explain.metrics import best_iou, covered, energy_inside, pointing_game
+from course_utils.explain.metrics import (
+    best_iou,
+    covered,
+    energy_inside,
+    grid_ceiling,
+    pointing_game,
+)
 from course_utils.models.efficientnet_lite import CLASSES
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "photographs"
 LAYERS = {"10 × 10": "_blocks.10", "5 × 5": "_blocks.15", "last": "_bn1"}  # sides at 160 pixels
 LEAST = 0.005  # of the photograph: smaller objects aren't asked about
-SMALL = 0.1  # of the photograph
+FINE = 32  # positions per side: on finer grids, the best map can hit any object
 SCORES = {
     "pointing": pointing_game,
     "energy": energy_inside,
@@ -166,16 +172,19 @@ def ask(
 def scored(maps: Mapping[str, Float[Tensor, "Q 1 h w"]], asked: Questions) -> pd.DataFrame:
     """Score maps against the masks of the questions: one row per map and question.
 
-    The map of another question, about another photograph, is the level of chance.
+    The map of another question, about another photograph, is the level of chance. ``ceiling`` is
+    the best pointing that a map with the same grid can have, see `grid_ceiling`; 1 for fine grids.
     """
     tables = []
     area = asked.masks.float().mean(dim=(1, 2, 3)).numpy()
     other = _others(asked.rows)
     for name, m in maps.items():
+        grid = (m.shape[-2], m.shape[-1])
+        ceiling = grid_ceiling(asked.masks, grid)[0].numpy() if max(grid) <= FINE else 1.0
         for whose, which in (("own", m), ("another image's", m[other])):
             scores = {score: f(which, asked.masks).numpy() for score, f in SCORES.items()}
             about = {"map": name, "whose": whose, "image": asked.rows, "kind": asked.kinds}
-            tables.append(pd.DataFrame(about | {"area": area} | scores))
+            tables.append(pd.DataFrame(about | {"area": area, "ceiling": ceiling} | scores))
     return pd.concat(tables)
 
 

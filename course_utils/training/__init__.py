@@ -1,6 +1,7 @@
 """Training and evaluating a network.
 
 - `trainer`: `fit`, which trains with Lightning and can resume an interrupted run.
+- `frozen`: training on feature maps that are already computed.
 - `checkpointing`: checkpoints, written whole and read with checks.
 - `resuming`: where an interrupted run continues, and whether it is still the same run.
 - `datamodule`: the batches of each epoch.

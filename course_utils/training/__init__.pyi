@@ -4,6 +4,8 @@ from .classification import confusion_matrix as confusion_matrix
 from .classification import mean_average_precision as mean_average_precision
 from .evaluation import evaluate as evaluate
 from .evaluation import predict as predict
+from .frozen import fit_on_features as fit_on_features
+from .frozen import predict_on_features as predict_on_features
 from .losses import dice_loss as dice_loss
 from .losses import heads_loss as heads_loss
 from .losses import maps_loss as maps_loss

@@ -13,6 +13,7 @@ from .kinds_explorer import Scenes as Scenes
 from .kinds_explorer import WithQuery as WithQuery
 from .label_explorer import LabelExplorer as LabelExplorer
 from .live_model import LiveModel as LiveModel
+from .photograph_explorer import PhotographExplorer as PhotographExplorer
 from .query_explorer import QueryExplorer as QueryExplorer
 from .quiz import Question as Question
 from .quiz import Quiz as Quiz
