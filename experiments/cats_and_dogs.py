@@ -31,7 +31,7 @@ from course_utils.explain.sanity_checks import rank_correlation
 from course_utils.models.attended_backbone import AttendedBackbone
 from course_utils.models.backbone import Backbone
 from course_utils.models.efficientnet_lite import efficientnet_lite0, prepared
-from course_utils.models.frozen_features import frozen_features
+from course_utils.models.feature_cache import frozen_features
 from course_utils.models.output import Output
 from course_utils.models.weights import load_weights
 from course_utils.studies import cats_and_dogs as study

@@ -26,7 +26,7 @@ from course_utils.explain.metrics import centre_prior
 from course_utils.models.attended_backbone import AttendedBackbone
 from course_utils.models.backbone import Backbone
 from course_utils.models.efficientnet_lite import efficientnet_lite0, prepared
-from course_utils.models.frozen_features import frozen_features
+from course_utils.models.feature_cache import frozen_features
 from course_utils.studies import photographs_with_boxes as study
 from course_utils.studies.photographs_with_boxes import Setting
 from course_utils.training.frozen import fit_on_features, predict_on_features

@@ -5,12 +5,15 @@ import re
 import shutil
 import sysconfig
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from platformdirs.unix import Unix
 
+from course_utils.studies.photographs import DOWNLOAD, FOLDER, VARIABLE
 from tests import readme
 from tests.paths import ROOT
 
@@ -71,6 +74,24 @@ def test_pages_are_published_only_after_every_test():
     (publish,) = (job for job in jobs.values() if "deploy-pages" in str(job))
     assert set(publish["needs"]) == {name for name, job in jobs.items() if job is not publish}
     assert publish["concurrency"]["cancel-in-progress"] is False
+
+
+def test_only_the_published_book_downloads_photographs(monkeypatch):
+    """The folders that are kept between runs are those that the download fills."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    users = []
+    for path in WORKFLOWS:
+        for name, job in read(path)["jobs"].items():
+            users += [(path.stem, name, s) for s in job["steps"] if VARIABLE in str(s)]
+            assert VARIABLE not in str(job.get("env", {}))
+    ((workflow, job, step),) = users
+    assert (workflow, job, step["run"]) == ("tests", "book", "make pdf")
+    assert step["env"] == {VARIABLE: DOWNLOAD}
+    steps = read(ROOT / ".github" / "workflows" / "tests.yml")["jobs"]["book"]["steps"]
+    (kept,) = (step["with"]["path"].split() for step in steps if "/cache@" in step.get("uses", ""))
+    home = Unix("attention-in-cnns").user_cache_path / "photographs" / FOLDER
+    assert {Path(path).expanduser() for path in kept} == {home / "annotations", home / "images"}
+    assert VARIABLE not in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 def test_windows_installs_what_make_installs():

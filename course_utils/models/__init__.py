@@ -15,7 +15,7 @@ path, so that the network trains on a laptop.
 - `efficientnet_lite`: EfficientNet-Lite0 with its ImageNet weights.
 - `backbone`: feature maps from several depths of a trained network.
 - `attended_backbone`: attention on such a backbone.
-- `frozen_features`: its maps, computed once and kept on disk.
+- `feature_cache`: its maps, computed once and kept on disk.
 - `weights`: loading weights with checks, and half precision.
 - `checkpoints`: a network and its description in one file.
 - `onnx_export`: a network as an ONNX file.

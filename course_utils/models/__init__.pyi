@@ -5,6 +5,7 @@ from .attended_backbone import attended as attended
 from .attn_vgg import AttnVGG as AttnVGG
 from .backbone import Backbone as Backbone
 from .backbone import imagenet_backbone as imagenet_backbone
+from .feature_cache import frozen_features as frozen_features
 from .glimpse_network import GlimpseNetwork as GlimpseNetwork
 from .learn_to_pay_attention import PayAttentionVGG as PayAttentionVGG
 from .output import Heads as Heads

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from course_utils.data.in_memory import Photos
 from course_utils.models import frozen_features as module
-from course_utils.models.frozen_features import frozen_features
+from course_utils.models.feature_cache import frozen_features
 from tests.toy_backbone import random_images, toy_backbone
 
 
