@@ -37,10 +37,6 @@ _POINT_MISTAKES = {
         "You choose the pixel on the training regions, which is right, but you score it there as "
         "well. Score it on the test regions."
     ),
-    "chosen on all regions": (
-        "You choose the pixel on all regions, and the test regions are among them. Choose it on "
-        "the training regions alone."
-    ),
     "row and column swapped": (
         "You've swapped the row and the column of the pixel. Regions have the shape (N, 1, H, W): "
         "rows come first."
@@ -228,7 +224,6 @@ def _wrong_scores(train: Tensor, test: Tensor) -> dict[str, float]:
     scores = {
         _CHOSEN_ON_TEST: in_test.max(),
         "scored on the training regions": in_train.max(),
-        "chosen on all regions": in_test.flatten()[(in_train + in_test).argmax()],
         "row and column swapped": in_test[column, row],
         "the middle of the picture": in_test[_SIDE // 2, _SIDE // 2],
         "the mean area": in_test.mean(),

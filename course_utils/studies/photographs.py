@@ -138,9 +138,9 @@ def _sentence(error: Exception, folder: Path, own: bool) -> str:
 def _cause(error: Exception) -> str:
     """Describe what went wrong in one line, without the advice of `torchvision_splits`."""
     cause = error.__cause__ or error
-    # An error of the network has one argument, and no number for its text.
-    bare = isinstance(cause, OSError) and cause.errno is None and len(cause.args) == 1
-    said = str(cause.args[0] if bare else cause)
+    said = str(cause)
+    if said.startswith("[Errno None]"):  # an error of the network has a text, but no number
+        said = str(*cause.args[:1])
     return (said or type(cause).__name__).splitlines()[0]
 
 

@@ -47,6 +47,14 @@ OBJECT = "object"  # an oracle: it reads the box instead of the guiding features
 OTHERS = "another image's "
 SCORES = {"pointing": pointing_game, "energy": energy_inside, "best_iou": best_iou}
 
+# fmt: off
+CLASSES = (
+    "acorn", "banana", "barn", "basketball", "beacon", "bee", "bighorn", "black stork", "go-kart",
+    "goldfish", "gondola", "goose", "king penguin", "ladybug", "lemon", "monarch", "mushroom",
+    "obelisk", "snail", "trolleybus",
+)
+# fmt: on
+
 Builder = Callable[[int, int, int, float], nn.Module]  # channels of l and g, side of l, scale
 
 

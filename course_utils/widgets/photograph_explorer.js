@@ -177,25 +177,35 @@ function fillRows({ rows }, { classes }, { chances, shown }) {
 
 /** Describe in words what the widget shows. */
 function described({ classes }, { name, method, t, used, peak, spread, said }) {
+  const shown = `Photograph: ${name}. Map: ${method}`;
   const map = Number.isNaN(peak)
-    ? "the map is zero everywhere."
-    : `the map's maximum is ${times(peak)} times uniform, and its effective share is ` +
+    ? "The map is zero everywhere."
+    : `The map's maximum is ${times(peak)} times uniform, and its effective share is ` +
       `${percent(spread)}.`;
   if (!used) {
-    return `${name}, ${method}: ${map} No classifier uses this map.`;
+    return `${shown}. ${map} No classifier uses this map.`;
   }
   const [average, now, attention] = said.map((s) => `${classes[s.class]} (${percent(s.chance)})`);
   return (
-    `${name}, ${method}, t = ${t.toFixed(2)}: ${map} The head answers ${now}. ` +
+    `${shown}, t = ${t.toFixed(2)}. ${map} The head answers ${now}. ` +
     `With the average it answers ${average}, with attention ${attention}.`
   );
+}
+
+/** A text in which no line breaks between a number and its per cent sign. */
+const unbroken = (text) => text.replaceAll(" %", "\u00a0%");
+
+/** Let the reader drag the slider only where a classifier uses the map. */
+function enable(blend, used) {
+  blend.querySelector("input").disabled = !used;
+  blend.querySelector("output").hidden = !used; // t doesn't count: the map is shown as it is
 }
 
 /** Show the picture, the probabilities and the texts for the reader's choices. */
 function draw(model, data, view) {
   const found = computed(model, data);
   drawPicture(view, data, found);
-  view.blend.querySelector("input").disabled = !found.used;
+  enable(view.blend, found.used);
   view.chart.hidden = !found.used;
   view.note.hidden = found.used;
   if (found.used) {
@@ -205,7 +215,7 @@ function draw(model, data, view) {
       `The slider is disabled because ${found.method} only describes the network: ` +
       "no probability is computed from this map.";
   }
-  view.status.textContent = described(data, found);
+  view.status.textContent = unbroken(described(data, found));
 }
 
 /** A row of the chart: a class, its bar and its probability. */
@@ -223,6 +233,20 @@ function classRow() {
   return { node, fill };
 }
 
+/** The slider for t; its label stands above it where the page is narrow. */
+function blendSlider(model) {
+  const show = (t) => `t = ${t.toFixed(2)}`;
+  const node = slider(model, "t", "From average to attention", {
+    min: 0,
+    max: 1,
+    step: 1 / STEPS,
+    show,
+  });
+  node.style.flexWrap = "wrap";
+  node.querySelector("output").style.whiteSpace = "nowrap";
+  return node;
+}
+
 /** All parts that change when the reader chooses something. */
 function changingParts(model, { size, palette }) {
   const rows = Array.from({ length: ROWS + 1 }, classRow);
@@ -235,12 +259,7 @@ function changingParts(model, { size, palette }) {
     chart: element("div", {}, head, ...rows.map((row) => row.node)),
     note: element("p", { style: "margin: 0" }),
     status: statusLine(),
-    blend: slider(model, "t", "From average to attention", {
-      min: 0,
-      max: 1,
-      step: 1 / STEPS,
-      show: (t) => `t = ${t.toFixed(2)}`,
-    }),
+    blend: blendSlider(model),
   };
 }
 

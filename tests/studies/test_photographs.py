@@ -103,7 +103,7 @@ def test_no_network_is_one_sentence(cache, monkeypatch):
         (OSError(28, "No space left on device"), "No space left on device"),
         (TimeoutError(), "(TimeoutError)"),
         (TimeoutError("timed out"), "(timed out)"),
-        (URLError(gaierror(-3, "no address")), "([Errno -3] no address)"),
+        (URLError(gaierror(-3, "no address")), "[Errno -3] no address"),
         (HTTPError("https://x", 503, "Unavailable", None, None), "(HTTP Error 503: Unavailable)"),
         (IncompleteRead(b"12", 3), "(IncompleteRead(2 bytes read, 3 more expected))"),
     ],

@@ -45,12 +45,12 @@ def test_photographs_are_close_to_what_was_given():
 
 
 def test_six_photographs_stay_small():
-    """Photographs of 224 pixels with fine detail take a tenth of their uncompressed bytes."""
+    """Photographs of 224 pixels with fine detail take an eighth of their bytes."""
     skimage = pytest.importorskip("skimage.data")
     photograph = torch.tensor(skimage.chelsea()[:224, 100:324]).movedim(-1, 0)[None] / 255
     images, maps = photograph.expand(6, -1, -1, -1), {"any": torch.ones(6, 1, 14, 14)}
     widget = PhotographExplorer(images, ["cat"] * 6, maps, {}, CLASSES)
-    assert len(widget.photographs) < 6 * 3 * 224 * 224 / 10
+    assert len(widget.photographs) < 6 * 3 * 224 * 224 / 8
 
 
 @for_all(st.sets(st.sampled_from(METHODS)), st.permutations(METHODS))
@@ -73,7 +73,7 @@ def test_logits_are_found_by_name(classified, order):
 
 @pytest.mark.parametrize("t", [-0.01, 1.01, np.nan])
 def test_t_beyond_the_slider_is_refused(t):
-    with pytest.raises(TraitError, match="'t' trait|t.*nan"):
+    with pytest.raises(TraitError, match="'t' trait"):
         PhotographExplorer(*parts(), t=t)
 
 
