@@ -24,6 +24,7 @@ REFOUNDED = (
     "10_training",
     "10b_on_a_gpu",
     "11_results",
+    "12_photographs",
     "13_grad_cam",
     "14_attention_vs_grad_cam",
 )

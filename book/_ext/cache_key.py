@@ -41,7 +41,8 @@ def key(package: Path, setting: str) -> str:
 def path(root: Path, build: Path) -> Path:
     """Return the cache for the package's present state, in a build folder."""
     constraints = (root / "constraints.txt").read_text(encoding="utf-8")
-    setting = f"{os.environ.get('COURSE_PRESET', '')}{versions()}{constraints}"
+    chosen = [os.environ.get(name, "") for name in ("COURSE_PRESET", "COURSE_PHOTOGRAPHS")]
+    setting = f"{chosen}{versions()}{constraints}"
     return build / "executed" / key(root / "course_utils", setting)
 
 

@@ -17,6 +17,7 @@ stem in the repository's folder ``experiments``.
 - `results`: AttnVGG with several alignments and its controls, over five seeds.
 - `attention_vs_grad_cam`: attention maps and explanations of the same networks.
 - `beyond_one_label`: images with several labels.
+- `photographs`: the gallery of pets, if the reader has their photographs.
 - `your_own_data`: photographs of solar cells.
 - `source_audit`: the optimism of the best epoch.
 - `presets`: the three sizes of every experiment: smoke, cpu and gpu.
