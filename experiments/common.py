@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from course_utils.core.files import replacing
+from course_utils.core.files import cache_dir, replacing
 from course_utils.data.splits import DOWNLOADED, Splits, load
 from course_utils.studies.presets import PRESETS, Preset
 
 RUNS = Path("runs")
 DIGITS = "cluttered_digits"
+PETS = "oxford_pets"
 
 
 def parse(
@@ -27,6 +29,7 @@ def parse(
     presets: bool = False,
     data: bool = False,
     root: bool = False,
+    sources: Sequence[str] = (),
 ) -> argparse.Namespace:
     """Parse the command line of an experiment.
 
@@ -36,6 +39,8 @@ def parse(
         presets: Whether the experiment can be made at another preset than cpu.
         data: Whether it can be made with another data set than the cluttered digits.
         root: Whether it needs photographs that the package doesn't have.
+        sources: Kinds of photographs that it can be made with, if ``root`` is true; the first is
+            the default.
 
     Returns:
         ``seeds``, ``workers``, ``out``, ``preset``, ``data`` and ``root``.
@@ -60,11 +65,20 @@ def parse(
         parser.add_argument(
             "--data", choices=(DIGITS, *DOWNLOADED), help=f"data set (default: {DIGITS})"
         )
-    if root:
+    if sources:
         parser.add_argument(
-            "--root", type=Path, required=True, help="folder or archive of the photographs"
-        )
-    return parser.parse_args()
+            "--data", choices=sources, default=sources[0],
+            help=f"photographs: {PETS} is downloaded once (0.8 GB), and a folder has train/ and "
+            f"test/, but no regions (default: {sources[0]})",
+        )  # fmt: skip
+    if root:
+        parser.add_argument("--root", type=Path, help="folder or archive of the photographs")
+    options = parser.parse_args()
+    if root and options.root is None:
+        if options.data != PETS:
+            parser.error("the following arguments are required: --root")
+        options.root = cache_dir() / "photographs"
+    return options
 
 
 def is_shipped(options: argparse.Namespace) -> bool:
@@ -82,6 +96,19 @@ def load_data(name: str, preset: Preset) -> Splits:
     if name == DIGITS:
         return load(**preset.data)
     return load(name, size=preset.image_size)
+
+
+def announce(trainings: int, seconds: float, workers: int, *, first: float = 0) -> None:
+    """Print what an experiment will cost, before it starts.
+
+    Args:
+        trainings: Number of networks that are still to be trained.
+        seconds: Duration of one training, on average.
+        workers: Networks that are trained at a time.
+        first: Seconds that pass before the first training.
+    """
+    minutes = math.ceil((first + seconds * math.ceil(trainings / workers)) / 60)
+    print(f"{trainings} trainings, {workers} at a time: about {minutes} min", flush=True)
 
 
 def run_jobs(jobs: Mapping[str, Callable[[], Any]], workers: int) -> None:
