@@ -33,7 +33,7 @@ from course_utils.data.boxed_photographs import boxed_splits, unpacked
 from course_utils.data.in_memory import Photos
 from course_utils.data.splits import Splits, load
 from course_utils.data.stratified import labels_of
-from course_utils.explain.metrics import centre_prior
+from course_utils.explain.metrics import area_share, centre_prior
 from course_utils.models.attended_backbone import AttendedBackbone
 from course_utils.models.backbone import Backbone
 from course_utils.models.efficientnet_lite import efficientnet_lite0, prepared
@@ -239,6 +239,8 @@ def controls(source: Source, into: Path) -> None:
     }
     tables = {name: study.localise(maps, regions) for name, maps in found.items()}
     table = pd.concat(tables, names=["map", "boxes"]).reset_index()
+    counts = {"all": len(labels), "small": int((area_share(regions) < study.SMALL).sum())}
+    table["photographs"] = table["boxes"].map(counts)
     common.write_csv(table, into / "controls.csv", index=False)
 
 
