@@ -11,6 +11,7 @@ from course_utils.widgets import (
     DoesGMatter,
     Kinds,
     KindsExplorer,
+    PhotographExplorer,
     Quiz,
     Reveal,
     ScheduleExplorer,
@@ -30,6 +31,7 @@ from tests.widgets import (
     kinds_explorer,
     label_explorer,
     live_model,
+    photograph_explorer,
     query_explorer,
     quiz,
     score_explorer,
@@ -89,6 +91,10 @@ WIDGETS = {
     "query, square": (query_explorer.square, [{}]),
     "quiz": (answered, [{}]),
     "reveal": (predicted, [{}, {"chosen": -1}]),
+    "photograph": (
+        lambda: PhotographExplorer(*photograph_explorer.parts()),
+        each("method", 2),
+    ),
     "schedule": (ScheduleExplorer, each("schedule", 4)),
     "score": (
         lambda: ScoreExplorer.from_pools(**score_explorer.parts()),
