@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_utils.data.in_memory import Photos
-from course_utils.models import frozen_features as module
+from course_utils.models import feature_cache as module
 from course_utils.models.feature_cache import frozen_features
 from tests.toy_backbone import random_images, toy_backbone
 
