@@ -192,8 +192,8 @@ def replace_maps_of(
 
     Each image gets, in turn: its own map; equal weights with the sum of its own; the map of an
     image of another class, and of an image of the same class; the mean map of all images; and the
-    share of each position that the object's box covers, scaled to the same sum as the image's own map. The
-    guiding features of another image, too: they change the map as a whole.
+    share of each position that the object's box covers, scaled to the same sum as the image's own
+    map. The guiding features of another image, too: they change the map as a whole.
 
     Args:
         model: A network with one `GridAttention`, which classifies its context alone.
